@@ -1,0 +1,195 @@
+"""Data sets by name: digits, MNIST, Fashion-MNIST, CIFAR-10, or a user's own file, as three splits."""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jevo.data import builders, originals, tables
+from jevo.types import InputError
+
+NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
+
+_TEST = 0.2
+"""The share of a set without a test part that becomes one."""
+_VALIDATION = 0.1
+"""The share of the train examples that validates; at most `_MOST_VALIDATION` of the image sets."""
+_MOST_VALIDATION = 5_000
+_SEED = 0
+
+
+class Split(NamedTuple):
+    """Examples and their labels."""
+
+    x: np.ndarray
+    """`[n, ...]` uint8 or float32; images are `[n, height, width, channels]`."""
+    y: np.ndarray
+    """int32 `[n]`, an index into the classes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Three splits that share no example."""
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+    note: str = ""
+    """What a reader of results must know: that the set is partial, how it was split, what was dropped."""
+
+
+def load(name: str, data_dir: str | Path | None = None, validation: int | float | None = None) -> Dataset:
+    """Loads the data set `name`.
+
+    Args:
+      name: `digits`, `mnist`, `fashion_mnist` or `cifar10`; one of the last three with a part of its train
+        images, as in `cifar10[:20000]`; or a path that ends in `.npz` or `.csv` (see `tables.read_table`).
+      data_dir: a folder of original files, only ever read. Default: the environment variable
+        `JEVO_DATA_DIR`; without it, the image sets are downloaded. Other sets do not look at it.
+      validation: how many train examples validate, or which share of them. They are the last ones of an
+        image set, so that the others keep their published positions; of the other sets, a stratified
+        share drawn with a fixed seed. Default: a tenth, and at most 5,000 of an image set. A file that
+        has a validation part of its own keeps it.
+
+    Raises:
+      InputError: for anything that cannot be used: an unknown name, a part out of range, files that are
+        missing, damaged or incomplete, no network.
+    """
+    name = os.fspath(name)
+    if Path(name).suffix.lower() in (".npz", ".csv"):
+        table = tables.read_table(Path(name).expanduser())
+        return _split(name, table.parts, table.classes, validation, table.note)
+    if name == "digits":
+        return _digits(validation)
+    parsed = re.fullmatch(r"(\w+)(?:\[(\d*):(\d*)\])?", name)
+    if not parsed or parsed[1] not in originals.CLASSES:
+        raise InputError(_unknown(name))
+    given = data_dir or os.environ.get("JEVO_DATA_DIR") or None
+    bounds = int(parsed[2] or 0), int(parsed[3]) if parsed[3] else None
+    return _images(name, parsed[1], bounds, Path(given).expanduser() if given else None, validation)
+
+
+def _unknown(name: str) -> str:
+    stem = name.partition("[")[0]
+    if stem == "digits":
+        return f"data {name!r}: digits has no published order, so no part of it can be named; use digits"
+    if stem in NAMES:
+        return f"data {name!r}: a part of the train images is written {stem}[:1000] or {stem}[1000:2000]"
+    near = difflib.get_close_matches(stem.lower(), NAMES, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"data {name!r} is unknown: it takes {', '.join(NAMES)}, or a path ending in .npz or .csv{hint}"
+
+
+def _images(
+    name: str,
+    base: str,
+    bounds: tuple[int, int | None],
+    data_dir: Path | None,
+    validation: int | float | None,
+) -> Dataset:
+    """The image set `base`, with its train images `bounds` only. `name` is how the user wrote it."""
+    total = originals.TRAIN[base]
+    start, stop = bounds[0], total if bounds[1] is None else bounds[1]
+    if not start < stop <= total:
+        raise InputError(
+            f"data {name!r}: no such part; {base} has {total:,} train images, 0 to {total - 1:,}"
+        )
+    files = originals.find(base, data_dir, (start, stop)) if data_dir else None
+    arrays = builders.arrays(base, files)
+    x, y = arrays["x_train"], arrays["y_train"]
+    held = originals.batches(files) if files else ()
+    before = held[0] * originals.cifar10_batch() if held else 0  # published images before the first one here
+    x, y = x[start - before : stop - before], y[start - before : stop - before]
+    note = ""
+    if len(x) < total:
+        of = f", train batches {', '.join(str(i + 1) for i in held)}" if held else ""
+        note = f"partial: {len(x):,} of {total:,} train images ({start:,} to {stop - 1:,}{of})"
+    n = _count(name, validation, len(x), default=max(1, min(_MOST_VALIDATION, len(x) // 10)))
+    return Dataset(
+        name,
+        train=Split(x[:-n], y[:-n]),
+        validation=Split(x[-n:], y[-n:]),
+        test=Split(arrays["x_test"], arrays["y_test"]),
+        classes=originals.CLASSES[base],
+        note=note,
+    )
+
+
+def _digits(validation: int | float | None) -> Dataset:
+    from sklearn.datasets import load_digits  # takes half a second, and only this set needs it
+
+    x, y = load_digits(return_X_y=True)
+    x, y = x.reshape(-1, 8, 8, 1).astype(np.uint8), y.astype(np.int32)
+    return _split("digits", {"train": (x, y)}, tuple("0123456789"), validation, "")
+
+
+def _split(
+    name: str,
+    parts: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    classes: tuple[str, ...],
+    validation: int | float | None,
+    note: str,
+) -> Dataset:
+    """A data set of `parts`, in which a missing test or validation part is split off the train part."""
+    splits = {part: Split(*arrays) for part, arrays in parts.items()}
+    notes = [note] if note else []
+    for part, asked, share in (("test", None, _TEST), ("validation", validation, _VALIDATION)):
+        if part in splits:
+            if asked is not None:
+                notes.append(f"its own {part} part was used, not {asked}")
+            continue
+        x, y = splits["train"]
+        n = _count(name, asked, len(y), default=max(1, round(share * len(y))))
+        rest, drawn = stratified(y, n, _SEED, name)
+        splits["train"], splits[part] = Split(x[rest], y[rest]), Split(x[drawn], y[drawn])
+        notes.append(f"{part}: {n:,} examples drawn, stratified, seed {_SEED}")
+    return Dataset(name, splits["train"], splits["validation"], splits["test"], classes, "; ".join(notes))
+
+
+def stratified(y: np.ndarray, n: int, seed: int, name: str = "data") -> tuple[np.ndarray, np.ndarray]:
+    """Draws `n` of the examples with labels `y` `[m]`, each class by its share.
+
+    Returns shuffled indices `[m - n]` and `[n]`; every class keeps an example among the first. Raises
+    `InputError` when there are too few for that.
+    """
+    counts = np.bincount(y)
+    exact = n * counts / len(y)
+    quota = np.minimum(exact.astype(int), np.maximum(counts - 1, 0))
+    while quota.sum() < n:  # the largest remainder takes the next one
+        open_ = quota < counts - 1
+        if not open_.any():
+            raise InputError(
+                f"{name}: {n} of {len(y)} examples cannot be split off: each of the "
+                f"{(counts > 0).sum()} classes must keep one for training"
+            )
+        quota[np.argmax(np.where(open_, exact - quota, -np.inf))] += 1
+    order = np.random.default_rng(seed).permutation(len(y))
+    rank = np.empty(len(y), int)  # the how-many-eth of its class an example is, in that order
+    by_class = order[np.argsort(y[order], kind="stable")]
+    rank[by_class] = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
+    drawn = rank < quota[y]
+    return order[~drawn[order]], order[drawn[order]]
+
+
+def _count(name: str, asked: int | float | None, total: int, default: int) -> int:
+    """How many of `total` train examples are `asked` for: a number of them, or a share below 1."""
+    if asked is None:
+        n = default
+    elif isinstance(asked, float) and 0 < asked < 1:
+        n = round(asked * total)
+    elif isinstance(asked, int | float) and not isinstance(asked, bool) and asked >= 1 and asked % 1 == 0:
+        n = int(asked)
+    else:
+        raise InputError(f"validation: {asked!r} must be a whole number from 1, or a share between 0 and 1")
+    if not 0 < n < total:
+        raise InputError(
+            f"validation: {n:,} of the {total:,} train examples of {name} leaves nothing to use or train on"
+        )
+    return n

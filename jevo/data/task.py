@@ -1,0 +1,55 @@
+"""A data set on the device, and the normalisation that belongs to it."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jevo.data.datasets import Dataset, Split
+
+
+class Task(NamedTuple):
+    """What a run's programs see of a data set: arrays, as they came (uint8 images stay uint8), and how to read them.
+
+    Attributes:
+        train, validation: `x [n, ...]`, `y int32 [n]`.
+        mean: float32 `[1, ...]`, of each feature over the train examples.
+        scale: float32 `[]` for images, the standard deviation of what is left; `[1, features]` for vectors, whose
+            features may have units of their own.
+    """
+
+    train: Split
+    validation: Split
+    mean: jax.Array
+    scale: jax.Array
+
+    def inputs(self, x: jax.Array) -> jax.Array:
+        """Examples `[n, ...]` as a network takes them: float32, centred and scaled."""
+        return normalize(x, self.mean, self.scale)
+
+
+def normalize(x: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
+    """Examples `[n, ...]` less the mean, over the scale."""
+    return (jnp.asarray(x).astype(jnp.float32) - mean) / scale
+
+
+def to_device(dataset: Dataset) -> Task:
+    """The train and validation sets as device arrays. The test set stays behind."""
+    x = dataset.train.x
+    # Sums in float64, a slice at a time: a float copy of all images at once would be large.
+    total, squares = np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
+    for part in np.array_split(x, max(1, len(x) // 4096)):
+        part = part.astype(np.float64)
+        total += part.sum(axis=0)
+        squares += (part**2).sum(axis=0)
+    mean = total / len(x)
+    variance = np.maximum(squares / len(x) - mean**2, 0.0)
+    if mean.ndim == 1:
+        scale = np.where(variance > 0, np.sqrt(variance), 1.0)[None]
+    else:
+        scale = np.sqrt(variance.mean()) or np.float64(1.0)
+    train, validation = (
+        Split(jnp.asarray(s.x), jnp.asarray(s.y)) for s in (dataset.train, dataset.validation)
+    )
+    return Task(train, validation, jnp.asarray(mean[None], jnp.float32), jnp.asarray(scale, jnp.float32))

@@ -1,0 +1,340 @@
+"""Evolution of masks: which weights of a frozen random network to keep.
+
+    python -m jevo.experiments.masks --data mnist
+
+A genome is one packed bit for each weight; scoring is one forward pass; nothing is trained. The `faithful` preset
+is the published recipe (stracini-git, Pruning-With-Genetic-Algorithm), the default is jevo's own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jevo import genetics, networks
+from jevo import population as pop
+from jevo.data.datasets import load
+from jevo.data.task import Task, to_device
+from jevo.experiments import controls, masks_report
+from jevo.genetics import GeneticAlgorithm, State
+from jevo.genetics.selection import descending
+from jevo.networks import ACTIVATIONS, INITIALIZERS, Network, masked
+from jevo.networks.masked import Kind
+from jevo.runs.checkpoint import save_arrays
+from jevo.runs.command import main
+from jevo.runs.config import RunConfig, require
+from jevo.runs.contest import Contestant, compete, verdict
+from jevo.runs.loop import Stage
+from jevo.runs.record import Run, precision
+from jevo.training import accuracy, evaluate, log_likelihood, scaled_log_likelihood
+from jevo.types import Fitness, Key, Member, Population
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(RunConfig):
+    """Evolve which weights of a frozen random network to keep, against random search at equal evaluations."""
+
+    presets: ClassVar = {
+        "default": {},
+        "faithful": {
+            "generations": 999, "fitness": "accuracy", "batches": "fixed", "first_image": 5000, "density": 0.9,
+            "parents": 17, "crossover": "layer", "mutation": "redraw", "rate": 0.05, "final_rate": 0.05,
+            "redraw_ones": 0.7,
+        },
+    }  # fmt: skip
+
+    generations: int = 500
+    """Generations after the first population [generations]."""
+    population: int = 100
+    """Members of the population."""
+    images: int = 2000
+    """Train examples that score a generation; all of them if there are fewer [examples]."""
+    batches: Literal["rotating", "fixed"] = "rotating"
+    """Which examples: the next ones every generation, or the same ones always."""
+    first_image: int = 0
+    """Where the examples of the first generation begin in the train set [index]."""
+    fitness: Literal["likelihood", "accuracy"] = "likelihood"
+    """What is maximised: the mean log-likelihood of logits brought to a fixed spread, or the accuracy."""
+    spread: float = 2.0
+    """Standard deviation to which logits are brought for the likelihood."""
+    channels: tuple[int, ...] = ()
+    """Channels of 3x3 convolutions before the dense layers, each with a 2x2 max-pooling; none for an MLP."""
+    hidden: tuple[int, ...] = (100,)
+    """Units of each hidden dense layer."""
+    activation: Literal["relu", "sigmoid", "swish", "elu", "selu", "tanh", "linear"] = "relu"
+    """After each hidden layer."""
+    weights: Literal[
+        "signed_constant", "he", "he_uniform", "glorot", "glorot_uniform", "normal", "uniform",
+        "binary", "ternary", "quaternary",
+    ] = "signed_constant"  # fmt: skip
+    """How the frozen weights are drawn."""
+    mask: Kind = "mask"
+    """What a bit does to its weight: mask (keep or drop), mask_rs (and rescale), flip (sign), mask_flip (both)."""
+    density: float = 0.5
+    """Probability that a bit of the first population is one."""
+    selection: Literal["truncation", "tournament", "rank", "roulette"] = "truncation"
+    """How parents are selected."""
+    parents: int = 20
+    """For truncation the number of best members that breed; for a tournament its entrants."""
+    crossover: Literal["gene", "neuron", "layer", "one_point"] = "gene"
+    """What a child takes whole from either parent, at even odds; one_point cuts the string of all bits once."""
+    mutation: Literal["flip", "redraw"] = "flip"
+    """What mutation does to a bit: invert it, or draw it anew."""
+    rate: float = 2e-3
+    """Probability that a bit mutates, at the first generation."""
+    final_rate: float = 2e-4
+    """The same at the last generation; the rate falls geometrically between."""
+    redraw_ones: float = 0.5
+    """Probability that a redrawn bit is one."""
+    elites: int = 2
+    """Best members that survive; scored again when the batches rotate."""
+    lucky: int = 0
+    """Random other members that survive."""
+    validate_every: int = 10
+    """Generations from one look at the validation set to the next [generations]."""
+    validate_top: int = 5
+    """Members that are candidates for champion then: the best by fitness."""
+    reference: bool = False
+    """Also train masks by straight-through gradient, and the weights themselves, as reference lines."""
+    reference_steps: int = 3000
+    """Gradient steps of each reference, in hundreds [steps]."""
+    chunk: int = 16
+    """Members bred at once, and scored at once where the device is not a CPU; never changes a result on a CPU."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("population", "images", "validate_every", "validate_top", "chunk", "parents"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("density", "rate", "final_rate", "redraw_ones"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability between 0 and 1")
+        require(self.generations >= 1, "generations", self.generations, "at least 1")
+        require(self.first_image >= 0, "first_image", self.first_image, "an index >= 0")
+        require(self.spread > 0, "spread", self.spread, "a number > 0")
+        require(all(n >= 1 for n in self.hidden + self.channels), "hidden or channels", self.hidden, "widths >= 1")
+        survivors = self.elites + self.lucky
+        require(
+            0 <= self.lucky and 0 <= self.elites and survivors < self.population,
+            "elites + lucky", survivors, f"0 to {self.population - 1}, fewer than the population",
+        )  # fmt: skip
+        require(
+            self.parents <= self.population, "parents", self.parents, f"at most the population of {self.population}"
+        )
+        require(
+            self.reference_steps >= controls.STEPS and self.reference_steps % controls.STEPS == 0,
+            "reference_steps", self.reference_steps, f"a multiple of {controls.STEPS}",
+        )  # fmt: skip
+
+
+class Data(NamedTuple):
+    """What the programs of this experiment read: the examples, and the frozen weights."""
+
+    task: Task
+    weights: Member
+
+
+class Search(NamedTuple):
+    """A search under way.
+
+    Attributes:
+        state: of the algorithm.
+        champion: the member with the best validation accuracy so far.
+        validation: float32 `[]`, that accuracy; -inf before the first look.
+        found: int32 `[]`, the generation it is from.
+    """
+
+    state: State
+    champion: Member
+    validation: jax.Array
+    found: jax.Array
+
+
+def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
+    """The network that `config` describes, without biases, for examples of `shape`."""
+    kind: Any = {"bias": False, "kernel_init": INITIALIZERS[config.weights]}
+    activation, sizes = ACTIVATIONS[config.activation], (*config.hidden, classes)
+    if not config.channels:
+        return networks.mlp([int(np.prod(shape)), *sizes], activation, **kind)
+    require(len(shape) == 3, "channels", config.channels, "no convolutions, as these examples are not images")
+    return networks.cnn(shape, config.channels, sizes, activation, **kind)  # type: ignore[arg-type]
+
+
+def algorithm(config: Config, generation: jax.Array) -> GeneticAlgorithm:
+    """The genetic algorithm of this generation, whose mutation rate follows the schedule."""
+    select = {
+        "truncation": lambda: genetics.truncation(config.parents),
+        "tournament": lambda: genetics.tournament(config.parents),
+        "rank": genetics.rank,
+        "roulette": genetics.roulette,
+    }[config.selection]()
+    cross = genetics.one_point() if config.crossover == "one_point" else genetics.uniform(per=config.crossover)
+    rate = config.rate if config.rate == config.final_rate else _rate(config, generation)
+    mutate = genetics.flip(rate) if config.mutation == "flip" else genetics.redraw(rate, config.redraw_ones)
+    return genetics.genetic(select, cross, mutate, lucky=config.lucky, **_survival(config))
+
+
+def search(
+    config: Config, network: Network, key: Key, breed: Callable[[Data, jax.Array], GeneticAlgorithm]
+) -> tuple[Callable[[Data], Search], Callable[[Search, Data], tuple[Search, dict[str, jax.Array]]]]:
+    """The programs of a search: `(start, step)`, as a Stage takes them.
+
+    Args:
+        config: says what is scored, and when the validation set is looked at.
+        network: without its mask.
+        key: root of the search.
+        breed: `(data, generation) -> algorithm`.
+    """
+    objective = {
+        "accuracy": accuracy,
+        "likelihood": lambda logits, labels: scaled_log_likelihood(logits, labels, config.spread),
+    }[config.fitness]
+
+    start_key, run_key = jax.random.split(key)
+
+    def net(data: Data) -> Network:
+        return masked(network, data.weights, config.mask, config.density)
+
+    def score(data: Data, generation: jax.Array, population: Population) -> Fitness:
+        x, y = _batch(config, data.task, generation)
+        apply = net(data).apply
+        return evaluate(lambda genome: objective(apply(genome, x), y), population, config.chunk)
+
+    def start(data: Data) -> Search:
+        generation = jnp.int32(0)
+        population = pop.init(start_key, net(data).init, config.population, config.chunk)
+        state = breed(data, generation).init(population, score(data, generation, population))
+        return Search(state, pop.take(population, 0), jnp.float32(-jnp.inf), generation)
+
+    def step(search: Search, data: Data) -> tuple[Search, dict[str, jax.Array]]:
+        generation = search.state.generation + 1
+        state = genetics.generation(
+            breed(data, generation),
+            lambda _, candidates: (candidates, score(data, generation, candidates)),
+            run_key,
+            search.state,
+        )
+        due = (generation % config.validate_every == 0) | (generation == config.generations)
+        validated = jax.lax.cond(
+            due,
+            lambda: _validate(config, net(data), search._replace(state=state), data.task),
+            lambda: (search._replace(state=state), jnp.float32(jnp.nan)),
+        )
+        x, y = _batch(config, data.task, generation)
+        best = pop.take(state.population, jnp.argmax(state.fitness))
+        return validated[0], {
+            "best": jnp.max(state.fitness),
+            "mean": jnp.mean(state.fitness),
+            "train": accuracy(net(data).apply(best, x), y),
+            "validation": validated[1],
+        }
+
+    return start, step
+
+
+def contestants(config: Config, network: Network, data: Data) -> dict[str, Contestant]:
+    """The search, random search at the same number of evaluations, and the references if asked for."""
+    root = jax.random.key(config.seed)
+    candidates = config.population - (0 if config.batches == "rotating" else config.elites + config.lucky)
+    evaluations = config.population + config.generations * candidates
+    over = masked(network, data.weights, config.mask)
+
+    def random_masks(data: Data, generation: jax.Array) -> GeneticAlgorithm:
+        init = masked(network, data.weights, config.mask, config.density).init
+        return genetics.random_search(init, **_survival(config))
+
+    found = {}
+    breeders = {"search": lambda data, generation: algorithm(config, generation), "random_search": random_masks}
+    for i, (name, breed) in enumerate(breeders.items(), start=1):
+        programs = search(config, network, jax.random.fold_in(root, i), breed)
+        stage = Stage(name, *programs, config.generations, (candidates, "evaluations"))
+        found[name] = Contestant(stage, over, evaluations, 0)
+    if config.reference:
+        generations = config.reference_steps // controls.STEPS
+        trained = {
+            "straight_through": lambda data: controls.straight_through(network, data.weights),
+            "trained_weights": lambda data: network,
+        }
+        for i, (name, make) in enumerate(trained.items(), start=1 + len(breeders)):
+            programs = controls.adam(make, lambda data: data.task, jax.random.fold_in(root, i), 1e-3, 128)
+            stage = Stage(name, *programs, generations, (controls.STEPS, "steps"))
+            found[name] = Contestant(stage, make(data), 0, config.reference_steps)
+    return found
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Run the experiment, or go on with it, and return what `result.json` holds.
+
+    Raises:
+        InputError: for settings or data that cannot be used.
+        Interrupted: after Ctrl-C or SIGTERM; call it again to go on.
+    """
+    record = Run("masks", config)
+    if done := record.result():
+        print(f"{record.folder} is done: see {record.folder / 'report.md'}, or start over with --fresh")
+        return done
+    dataset = load(config.data, config.data_dir)
+    record.announce(dataset)
+    net = network(config, dataset.train.x.shape[1:], len(dataset.classes))
+    weights_key = jax.random.fold_in(jax.random.key(config.seed), 0)
+
+    with jax.default_matmul_precision(precision(config)):
+        data = Data(to_device(dataset), jax.jit(net.init)(weights_key))
+        outcomes = {
+            name: compete(record.folder, contestant, data, data.task, dataset, config.checkpoint_every)
+            for name, contestant in contestants(config, net, data).items()
+        }
+    found = outcomes["search"].carry
+    save_arrays(
+        record.folder / "champion",
+        {"genome": found.champion, "weights": data.weights, "mean": data.task.mean, "scale": data.task.scale},
+    )
+    result = {
+        **record.describe(dataset),
+        **verdict("search", "random_search", outcomes),
+        "champion": {"generation": int(found.found), "validation": float(found.validation)},
+        "density": masks_report.density_by_layer(found.champion, config.mask),
+    }
+    masks_report.write(record, result, dataset, outcomes, config.mask)
+    return result
+
+
+def _survival(config: Config) -> dict[str, Any]:
+    """What the algorithm and its control have in common."""
+    survivors, rescore = config.elites + config.lucky, config.batches == "rotating"
+    return {"survivors": survivors, "rescore": rescore, "batch_size": config.chunk}
+
+
+def _rate(config: Config, generation: jax.Array) -> jax.Array:
+    """The mutation rate, falling geometrically from `rate` to `final_rate`."""
+    progress = generation / config.generations
+    low = np.finfo(np.float32).tiny  # A rate of zero has no logarithm; this one is rounded to zero.
+    return jnp.exp((1 - progress) * np.log(max(config.rate, low)) + progress * np.log(max(config.final_rate, low)))
+
+
+def _batch(config: Config, task: Task, generation: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The examples that score a generation: consecutive ones of the train set, as if it were a ring."""
+    examples = len(task.train.y)
+    count = min(config.images, examples)
+    turn = generation % examples if config.batches == "rotating" else 0
+    rows = (config.first_image + turn * count + jnp.arange(count)) % examples
+    return task.inputs(task.train.x[rows]), task.train.y[rows]
+
+
+def _validate(config: Config, net: Network, search: Search, task: Task) -> tuple[Search, jax.Array]:
+    """Let the best members by fitness stand for champion, on the validation set."""
+    top = descending(search.state.fitness)[: config.validate_top]
+    candidates = pop.take(search.state.population, top)
+    x, y = task.inputs(task.validation.x), task.validation.y
+    scores = evaluate(lambda genome: accuracy(net.apply(genome, x), y), candidates, config.chunk)
+    best, better = jnp.argmax(scores), jnp.max(scores) > search.validation
+    champion = jax.tree.map(
+        lambda new, old: jnp.where(better, new, old), pop.take(candidates, best), search.champion
+    )
+    found = jnp.where(better, search.state.generation, search.found)
+    return Search(search.state, champion, jnp.maximum(search.validation, scores[best]), found), scores[best]
+
+
+if __name__ == "__main__":
+    main(Config, run)

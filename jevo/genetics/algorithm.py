@@ -1,0 +1,192 @@
+"""The genetic algorithm: three pure functions over a State, in the manner of optax and blackjax.
+
+    state = algorithm.init(population, fitness)
+    candidates = algorithm.ask(key, state)          # breeds what is to be scored, and only that
+    fitness = ...                                   # score candidates.members
+    state = algorithm.tell(state, candidates, fitness)
+
+State always holds a scored population.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jevo import population as pop
+from jevo.genetics.selection import alive, descending
+from jevo.types import Cross, Fitness, Key, Member, Mutate, Population, Select
+
+
+class State(NamedTuple):
+    """A scored population.
+
+    Attributes:
+        population: leaves `[P, ...]`.
+        fitness: float32 `[P]`; -inf for a member that failed.
+        generation: int32 `[]`, completed generations; 0 for the first population.
+    """
+
+    population: Population
+    fitness: Fitness
+    generation: jax.Array
+
+
+class Candidates(NamedTuple):
+    """What a generation scores, and where it comes from.
+
+    Whatever else belongs to a member (trained weights, optimizer state, lineage) moves by a gather with the
+    same indices.
+
+    Attributes:
+        members: population of `n` candidates.
+        parents: int32 `[n, 2]`, indices into the State that bred them; -1 for a member made from nothing. A
+            survivor that is scored again has itself as both parents.
+        kept: int32 `[P - n]`, indices into the State of the members that survive with the fitness they have.
+    """
+
+    members: Population
+    parents: jax.Array
+    kept: jax.Array
+
+
+class GeneticAlgorithm(NamedTuple):
+    """Pure functions: `init(population, fitness)`, `ask(key, state)`, `tell(state, candidates, fitness)`."""
+
+    init: Callable[[Population, Fitness], State]
+    ask: Callable[[Key, State], Candidates]
+    tell: Callable[[State, Candidates, Fitness], State]
+
+
+Evaluate = Callable[[Key, Population], tuple[Population, Fitness]]
+"""`(key, population) -> (population, fitness)`. Scoring may also change members (it may train them)."""
+
+
+def genetic(
+    select: Select,
+    cross: Cross,
+    mutate: Mutate,
+    *,
+    survivors: int,
+    lucky: int = 0,
+    rescore: bool = False,
+    batch_size: int = 64,
+) -> GeneticAlgorithm:
+    """A generational algorithm with elites.
+
+    Each generation keeps `survivors` members, the best ones and `lucky` others drawn at random, and fills the
+    other places with children of selected parents.
+
+    Args:
+        select: which members breed. Both parents of a child are drawn by it, independently.
+        cross: makes a child of two parents.
+        mutate: changes the child.
+        survivors: members that stay, the lucky ones included, 0 <= survivors < P.
+        lucky: how many of the survivors are drawn from the losers.
+        rescore: score survivors again each generation, for a fitness that is noisy (a new batch of data each
+            generation) or a scoring that changes members. All P are then candidates, survivors first.
+        batch_size: children bred at a time. It bounds the memory of temporaries and never changes a result.
+
+    Operators may close over traced values, so `genetic` can be called inside `jit` with a rate that follows
+    the generation.
+
+    >>> from jevo.genetics import flip, truncation, uniform
+    >>> algorithm = genetic(truncation(17), uniform(per="layer"), flip(0.01), survivors=2)
+    """
+
+    def breed(key: Key, state: State, n: int) -> tuple[Population, jax.Array]:
+        select_key, child_key = jax.random.split(key)
+        parents = select(select_key, state.fitness, 2 * n).reshape(n, 2).astype(jnp.int32)
+
+        def child(key_and_pair: tuple[Key, jax.Array]) -> Member:
+            key, pair = key_and_pair
+            cross_key, mutate_key = jax.random.split(key)
+            # Parents are gathered here, a chunk at a time, never as a whole population.
+            first, second = pop.take(state.population, pair[0]), pop.take(state.population, pair[1])
+            return mutate(mutate_key, cross(cross_key, first, second))
+
+        keys = jax.random.split(child_key, n)
+        return jax.lax.map(child, (keys, parents), batch_size=min(batch_size, n)), parents
+
+    return _generational(breed, survivors, lucky, rescore)
+
+
+def random_search(
+    init: Callable[[Key], Member], *, survivors: int = 1, rescore: bool = False, batch_size: int = 64
+) -> GeneticAlgorithm:
+    """The control: fresh members each generation, beside the best `survivors` so far.
+
+    It scores exactly as many members as `genetic` with the same `survivors` and `rescore`.
+    """
+
+    def breed(key: Key, state: State, n: int) -> tuple[Population, jax.Array]:
+        return pop.init(key, init, n, batch_size), jnp.full((n, 2), -1, jnp.int32)
+
+    return _generational(breed, survivors, 0, rescore)
+
+
+def generation(algorithm: GeneticAlgorithm, evaluate: Evaluate, key: Key, state: State) -> State:
+    """One generation: ask, score, tell.
+
+    Args:
+        algorithm: from `genetic` or `random_search`.
+        evaluate: scores the candidates.
+        key: the run's root key, the same every generation; this one's is `fold_in(key, state.generation)`, so a
+            run resumes from its seed and its State alone.
+        state: as the last generation left it.
+    """
+    ask_key, evaluate_key = jax.random.split(jax.random.fold_in(key, state.generation))
+    candidates = algorithm.ask(ask_key, state)
+    members, fitness = evaluate(evaluate_key, candidates.members)
+    return algorithm.tell(state, candidates._replace(members=members), fitness)
+
+
+def _generational(
+    breed: Callable[[Key, State, int], tuple[Population, jax.Array]], survivors: int, lucky: int, rescore: bool
+) -> GeneticAlgorithm:
+    if not 0 <= lucky <= survivors:
+        raise ValueError(f"lucky members are among the survivors: 0 <= lucky <= {survivors}, not {lucky}")
+
+    def init(population: Population, fitness: Fitness) -> State:
+        return State(population, _failed_last(fitness), jnp.zeros((), jnp.int32))
+
+    def ask(key: Key, state: State) -> Candidates:
+        size = state.fitness.size
+        if survivors >= size:
+            raise ValueError(f"{survivors} survivors leave no place for a child in a population of {size}")
+        lucky_key, breed_key = jax.random.split(key)
+        kept = _survivors(lucky_key, state.fitness, survivors - lucky, lucky)
+        children, parents = breed(breed_key, state, size - survivors)
+        if not rescore or not survivors:
+            return Candidates(children, parents, kept)
+        return Candidates(
+            members=pop.concat(pop.take(state.population, kept), children),
+            parents=jnp.concatenate([jnp.stack([kept, kept], axis=1), parents]),
+            kept=kept[:0],
+        )
+
+    def tell(state: State, candidates: Candidates, fitness: Fitness) -> State:
+        fitness = _failed_last(fitness)
+        population = candidates.members
+        if candidates.kept.size:
+            population = pop.concat(pop.take(state.population, candidates.kept), population)
+            fitness = jnp.concatenate([state.fitness[candidates.kept], fitness])
+        return State(population, fitness, state.generation + 1)
+
+    return GeneticAlgorithm(init, ask, tell)
+
+
+def _survivors(key: Key, fitness: Fitness, elites: int, lucky: int) -> jax.Array:
+    """Indices of the best and of some random others; a failed member's place goes to the best one."""
+    order = descending(fitness)
+    ranked = fitness[order]
+    losers = jnp.arange(fitness.size) >= elites
+    ticket = jnp.where(losers & (ranked > -jnp.inf), jax.random.gumbel(key, ranked.shape), -jnp.inf)
+    drawn = jax.lax.top_k(ticket, lucky)[1]
+    ranks = jnp.concatenate([jnp.arange(elites), drawn])
+    return order[jnp.where(ranks < alive(fitness), ranks, 0)].astype(jnp.int32)
+
+
+def _failed_last(fitness: Fitness) -> Fitness:
+    return jnp.where(jnp.isnan(fitness), -jnp.inf, fitness).astype(jnp.float32)

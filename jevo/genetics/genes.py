@@ -1,0 +1,61 @@
+"""What all operators share: a fresh key for each gene array, random gates, and picking by gate.
+
+A *gene array* is a leaf of a member: a float, integer or bool array, or a `Bits`. A *gate* says for each gene
+which of two it shall be; it is a `Bits` for packed genes and a bool array for the others.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jevo import bits
+from jevo.bits import Bits, is_bits
+from jevo.types import Key, Member, Rate
+
+Gene = jax.Array | Bits
+Gate = jax.Array | Bits
+
+
+def map_genes(function: Callable[..., Gene], key: Key, member: Member, *others: Member) -> Member:
+    """`function(key, genes, *others' genes)` on each gene array, each with a key of its own."""
+    genes, treedef = jax.tree.flatten(member, is_leaf=is_bits)
+    rest = [treedef.flatten_up_to(other) for other in others]
+    keys = jax.random.split(key, len(genes)) if genes else []
+    return treedef.unflatten([function(*args) for args in zip(keys, genes, *rest, strict=True)])
+
+
+def gate(key: Key, rate: Rate, genes: Gene) -> Gate:
+    """Open for each gene with probability `rate`."""
+    if is_bits(genes):
+        return bits.bernoulli(key, rate, genes.shape)
+    return jax.random.bernoulli(key, rate, genes.shape)
+
+
+def pick(where: Gate, opened: Gene, closed: Gene) -> Gene:
+    """`opened` where the gate is open, else `closed`. A bool gate `[]` decides for all genes at once."""
+    if is_bits(where):
+        return bits.select(where, opened, closed)  # type: ignore[arg-type]
+    return jax.tree.map(lambda yes, no: jnp.where(where, yes, no), opened, closed)
+
+
+def require_kind(operator: str, genes: Any, kinds: tuple[str, ...]) -> None:
+    """Raise a TypeError in plain words if `operator` has no meaning for these genes.
+
+    Args:
+        operator: the name the user knows.
+        genes: one gene array.
+        kinds: any of "bits", "bool", "int", "float".
+    """
+    if is_bits(genes):
+        kind = "bits"
+    elif jnp.issubdtype(genes.dtype, jnp.bool_):
+        kind = "bool"
+    else:
+        kind = "int" if jnp.issubdtype(genes.dtype, jnp.integer) else "float"
+    if kind not in kinds:
+        raise TypeError(
+            f"{operator} works on {' and '.join(kinds)} genes, not on {kind}; "
+            "use route(...) to give each part of a member its own operator"
+        )

@@ -1,0 +1,89 @@
+"""How a member changes at random: `(key, member) -> member`, written for one member.
+
+A *rate* is the probability that a gene is touched; at rate 0 every operator is the identity. Rates may be traced,
+so that a schedule can set them inside `jit`.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jevo import bits
+from jevo.bits import is_bits
+from jevo.genetics.genes import Gene, gate, map_genes, pick, require_kind
+from jevo.types import Key, Member, Mutate, Rate
+
+
+def flip(rate: Rate) -> Mutate:
+    """Invert each bit or bool with probability `rate`."""
+
+    def change(key: Key, genes: Gene) -> Gene:
+        require_kind("flip", genes, ("bits", "bool"))
+        where = gate(key, rate, genes)
+        return bits.flip(genes, where) if is_bits(genes) else genes ^ where  # type: ignore[operator]
+
+    return _each(change)
+
+
+def redraw(rate: Rate, ones: Rate = 0.5) -> Mutate:
+    """Draw each bit or bool anew with probability `rate`; it is then one with probability `ones`."""
+
+    def change(key: Key, genes: Gene) -> Gene:
+        require_kind("redraw", genes, ("bits", "bool"))
+        where, fresh = jax.random.split(key)
+        return pick(gate(where, rate, genes), gate(fresh, ones, genes), genes)
+
+    return _each(change)
+
+
+def reset(rate: Rate, fresh: Callable[[Key], Member]) -> Mutate:
+    """Replace each gene with probability `rate` by that of a fresh member.
+
+    Args:
+        rate: per gene.
+        fresh: makes a member of the same structure, such as `Network.init`.
+    """
+
+    def mutate(key: Key, member: Member) -> Member:
+        where, new = jax.random.split(key)
+        return map_genes(lambda key, old, new: pick(gate(key, rate, old), new, old), where, member, fresh(new))
+
+    return mutate
+
+
+def zero(rate: Rate) -> Mutate:
+    """Set each gene to zero with probability `rate`.
+
+    Source: David and Greental, "Genetic algorithms for evolving deep neural networks", 2014.
+    """
+    return _each(lambda key, genes: pick(gate(key, rate, genes), jax.tree.map(jnp.zeros_like, genes), genes))
+
+
+def gaussian(std: Rate, rate: Rate = 1.0) -> Mutate:
+    """Add normal noise of this standard deviation to each float with probability `rate`."""
+
+    def change(key: Key, genes: Gene) -> Gene:
+        require_kind("gaussian", genes, ("float",))
+        where, noise = jax.random.split(key)
+        moved = genes + std * jax.random.normal(noise, genes.shape, genes.dtype)  # type: ignore[union-attr]
+        return pick(gate(where, rate, genes), moved.astype(genes.dtype), genes)  # type: ignore[union-attr]
+
+    return _each(change)
+
+
+def step(rate: Rate, size: Rate = 1) -> Mutate:
+    """Move each number up or down by `size` with probability `rate`."""
+
+    def change(key: Key, genes: Gene) -> Gene:
+        require_kind("step", genes, ("int", "float"))
+        where, up = jax.random.split(key)
+        sign = jnp.where(jax.random.bernoulli(up, 0.5, genes.shape), 1, -1)
+        moved = (genes + sign * size).astype(genes.dtype)  # type: ignore[union-attr]
+        return pick(gate(where, rate, genes), moved, genes)
+
+    return _each(change)
+
+
+def _each(change: Callable[[Key, Gene], Gene]) -> Mutate:
+    return lambda key, member: map_genes(change, key, member)

@@ -1,0 +1,95 @@
+"""Who breeds: `(key, fitness [P], n) -> int32 [n]`, indices and never members.
+
+Every operator draws *ranks* (0 is the best) and looks up who holds them, so a selection follows a permutation
+of the population, and members that failed are never drawn while others are there.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jevo.types import Fitness, Key, Select
+
+
+def descending(fitness: Fitness) -> jax.Array:
+    """Indices `[P]` from the best to the worst; ties keep their order and failed members come last."""
+    return jnp.argsort(fitness, descending=True, stable=True)
+
+
+def alive(fitness: Fitness) -> jax.Array:
+    """How many members have not failed, at least 1 (so that it bounds a rank): int32 `[]`."""
+    return jnp.maximum(jnp.sum(fitness > -jnp.inf), 1)
+
+
+def truncation(top: int | float) -> Select:
+    """Uniform among the best.
+
+    Args:
+        top: how many: a count (int), or a share of the population (float in (0, 1]).
+
+    Source: Muehlenbein and Schlierkamp-Voosen, "Predictive models for the breeder genetic algorithm", 1993.
+    """
+    if isinstance(top, float) and not 0 < top <= 1 or top <= 0:
+        raise ValueError(f"truncation takes a count >= 1 or a share in (0, 1], not {top}")
+
+    def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
+        count = top if isinstance(top, int) else max(1, round(top * fitness.size))
+        ranks = jax.random.randint(key, (n,), 0, jnp.minimum(count, alive(fitness)))
+        return descending(fitness)[ranks]
+
+    return select
+
+
+def tournament(k: int) -> Select:
+    """The best of `k` members drawn with replacement.
+
+    Source: Goldberg and Deb, "A comparative analysis of selection schemes", 1991.
+    """
+    if k < 1:
+        raise ValueError(f"a tournament has at least one entrant, not {k}")
+
+    def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
+        ranks = jax.random.randint(key, (n, k), 0, alive(fitness))
+        return descending(fitness)[ranks.min(axis=1)]
+
+    return select
+
+
+def roulette() -> Select:
+    """With probability proportional to the fitness above the worst living member's.
+
+    The worst is the origin because a fitness may have any sign; with equal fitness all are equally likely.
+
+    Source: Holland, "Adaptation in natural and artificial systems", 1975.
+    """
+
+    def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
+        order = descending(fitness)
+        ranked = fitness[order]
+        living = jnp.arange(fitness.size) < alive(fitness)
+        share = jnp.where(living, ranked - ranked[alive(fitness) - 1], 0.0)
+        # "not > 0" also covers a population with nobody alive, whose differences are NaN.
+        share = jnp.where(share.sum() > 0, share, living.astype(jnp.float32))
+        return order[jax.random.choice(key, fitness.size, (n,), p=share / share.sum())]
+
+    return select
+
+
+def rank(pressure: float = 2.0) -> Select:
+    """With a probability that falls linearly with the rank.
+
+    Args:
+        pressure: offspring that the best member expects, from 1 (no selection) to 2 (the worst gets none).
+
+    Source: Baker, "Adaptive selection methods for genetic algorithms", 1985.
+    """
+    if not 1 <= pressure <= 2:
+        raise ValueError(f"the pressure of rank selection is between 1 and 2, not {pressure}")
+
+    def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
+        count = alive(fitness)
+        ranks = jnp.arange(fitness.size)
+        share = pressure - (2 * pressure - 2) * ranks / jnp.maximum(count - 1, 1)
+        share = jnp.where(ranks < count, jnp.maximum(share, 0.0), 0.0)
+        return descending(fitness)[jax.random.choice(key, fitness.size, (n,), p=share / share.sum())]
+
+    return select

@@ -1,0 +1,10 @@
+"""Networks as pairs of pure functions: built in, masked, or from Flax."""
+
+from jevo.networks.cnn import cnn as cnn
+from jevo.networks.initializers import INITIALIZERS as INITIALIZERS
+from jevo.networks.masked import masked as masked
+from jevo.networks.mlp import mlp as mlp
+from jevo.networks.network import ACTIVATIONS as ACTIVATIONS
+from jevo.networks.network import Network as Network
+from jevo.networks.network import from_linen as from_linen
+from jevo.networks.network import from_nnx as from_nnx

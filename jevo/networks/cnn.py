@@ -1,0 +1,68 @@
+"""Convolutional networks, as plain functions."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jevo.networks.initializers import INITIALIZERS, Initializer
+from jevo.networks.mlp import mlp
+from jevo.networks.network import Network
+from jevo.types import Key, Member
+
+
+def cnn(
+    image: tuple[int, int, int],
+    channels: Sequence[int],
+    dense: Sequence[int],
+    activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
+    *,
+    kernel: int = 3,
+    bias: bool = True,
+    kernel_init: Initializer = INITIALIZERS["he"],
+) -> Network:
+    """Convolutions, each followed by 2x2 max-pooling, then fully connected layers; the output is linear.
+
+    Args:
+        image: height, width and channels of the input.
+        channels: output channels of each convolution (stride 1, same padding).
+        dense: units of the fully connected layers, the last being the output.
+        activation: after each convolution and each hidden layer.
+        kernel: height and width of the convolutions.
+        bias: whether layers have biases, which start at zero.
+        kernel_init: for the kernels, `[height, width, in, out]` and `[in, out]`.
+
+    >>> network = cnn((8, 8, 1), channels=[4], dense=[10])
+    >>> network.apply(network.init(jax.random.key(0)), jnp.ones((5, 8, 8, 1))).shape
+    (5, 10)
+    """
+    height, width, inputs = image
+    shrink = 2 ** len(channels)
+    if min(height, width) < shrink:
+        raise ValueError(f"{len(channels)} poolings need an image of at least {shrink}x{shrink}, not {height}x{width}")
+    fan_ins = [inputs, *channels]
+    names = [f"conv_{i}" for i in range(len(channels))]
+    flat = (height // shrink) * (width // shrink) * fan_ins[-1]
+    head = mlp([flat, *dense], activation, bias=bias, kernel_init=kernel_init)
+
+    def init(key: Key) -> Member:
+        head_key, *keys = jax.random.split(key, len(names) + 1)
+        params = {}
+        for i, name in enumerate(names):
+            shape = (kernel, kernel, fan_ins[i], channels[i])
+            params[name] = {"kernel": kernel_init(keys[i], shape, jnp.float32)}
+            if bias:
+                params[name]["bias"] = jnp.zeros(channels[i])
+        return params | head.init(head_key)
+
+    def apply(params: Member, x: jax.Array, key: Key | None = None) -> jax.Array:
+        for name in names:
+            x = jax.lax.conv_general_dilated(
+                x, params[name]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            if bias:
+                x = x + params[name]["bias"][None, None, None, :]
+            x = jax.lax.reduce_window(activation(x), -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+        return head.apply(params, x, key)
+
+    return Network(init, apply)

@@ -1,0 +1,108 @@
+"""A network is a pair of pure functions over plain nested dicts; any Flax module becomes one."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jevo.types import Key, Member
+
+
+class Network(NamedTuple):
+    """What the engine sees of a network.
+
+    Attributes:
+        init: `(key) -> params`, one member's weights: nested dicts of arrays.
+        apply: `(params, x [batch, ...], key=None) -> y [batch, ...]`. With a key the network is training (dropout
+            draws from it); without one it is not.
+    """
+
+    init: Callable[[Key], Member]
+    apply: Callable[..., jax.Array]
+
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "swish": jax.nn.swish,
+    "elu": jax.nn.elu,
+    "selu": jax.nn.selu,
+    "tanh": jnp.tanh,
+    "linear": lambda x: x,
+}
+
+
+def from_nnx(make: Callable[[Any], Any]) -> Network:
+    """A network from a Flax NNX module.
+
+    Args:
+        make: builds the module from `nnx.Rngs`, such as `lambda rngs: MyModule(64, rngs=rngs)`.
+
+    Raises:
+        TypeError: if the module holds state other than parameters and random streams (batch statistics, for
+            one): a population has no place for it.
+
+    >>> from flax import nnx
+    >>> network = from_nnx(lambda rngs: nnx.Linear(4, 2, rngs=rngs))
+    >>> params = network.init(jax.random.key(0))
+    >>> network.apply(params, jnp.ones((3, 4))).shape
+    (3, 2)
+    """
+    from flax import nnx
+
+    def parts(key: Key) -> tuple[Any, Any, Any, Any]:
+        return nnx.split(make(nnx.Rngs(key)), nnx.Param, nnx.RngState, ...)
+
+    # Traced, not run: the structure is known without making an array.
+    _, _, _, other = nnx.eval_shape(lambda: parts(jax.random.key(0)))
+    found = sorted({f"{type(leaf).__name__} at {'.'.join(map(str, path))}" for path, leaf in nnx.to_flat_state(other)})
+    if found:
+        raise TypeError(
+            f"a population of networks holds parameters only, but this module also has {', '.join(found)}; "
+            "use layers without running statistics, such as LayerNorm or GroupNorm"
+        )
+
+    def init(key: Key) -> Member:
+        return nnx.to_pure_dict(parts(key)[1])
+
+    def apply(params: Member, x: jax.Array, key: Key | None = None) -> jax.Array:
+        # The module is built anew inside the trace, where its own initial weights are dead code.
+        stream = jax.random.key(0) if key is None else key
+        graph, template, random, _ = parts(stream)
+        nnx.replace_by_pure_dict(template, params)
+        module = nnx.merge(graph, template, random)
+        if key is None:
+            module.eval()
+        else:
+            module.train()
+        return module(x)
+
+    return Network(init, apply)
+
+
+def from_linen(module: Any, x: jax.Array) -> Network:
+    """A network from a Flax Linen module.
+
+    Args:
+        module: the module; with a key, `apply` gives it the `dropout` stream. A module that takes `train` or
+            `deterministic` should be wrapped in one that decides by `self.has_rng("dropout")`.
+        x: an example input `[batch, ...]`, for its shape.
+
+    Raises:
+        TypeError: if the module has other collections than `params`.
+    """
+    found = sorted(set(jax.eval_shape(module.init, jax.random.key(0), x)) - {"params"})
+    if found:
+        raise TypeError(
+            f"a population of networks holds parameters only, but this module also has {', '.join(found)}; "
+            "use layers without running statistics, such as LayerNorm or GroupNorm"
+        )
+
+    def init(key: Key) -> Member:
+        return dict(module.init(key, x).get("params", {}))
+
+    def apply(params: Member, x: jax.Array, key: Key | None = None) -> jax.Array:
+        return module.apply({"params": params}, x, rngs=None if key is None else {"dropout": key})
+
+    return Network(init, apply)

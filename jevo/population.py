@@ -1,0 +1,57 @@
+"""Populations: members stacked into one pytree whose every leaf is `[P, ...]`."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jevo.types import Key, Member, Population
+
+
+def init(key: Key, member: Callable[[Key], Member], size: int, batch_size: int = 64) -> Population:
+    """A population of `size` members, each from its own key.
+
+    Members are made `batch_size` at a time, which bounds the memory of temporaries and never changes the
+    result.
+
+    >>> import jax
+    >>> init(jax.random.key(0), lambda key: {"w": jax.random.normal(key, (3,))}, 5)["w"].shape
+    (5, 3)
+    """
+    return jax.lax.map(member, jax.random.split(key, size), batch_size=min(batch_size, size))
+
+
+def size(population: Population) -> int:
+    """P, the number of members.
+
+    Raises:
+        ValueError: if the leaves disagree, or there are none.
+    """
+    sizes = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(population)}
+    if len(sizes) != 1 or None in sizes:
+        raise ValueError(f"a population's leaves share one leading axis, these have {sorted(map(str, sizes))}")
+    return sizes.pop()
+
+
+def take(population: Population, indices: int | jax.Array) -> Member | Population:
+    """The members at `indices`: one member for a scalar, a population for `[n]`."""
+    return jax.tree.map(lambda leaf: leaf[indices], population)
+
+
+def concat(*populations: Population) -> Population:
+    """One population of all members, in order."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *populations)
+
+
+def stack(members: Sequence[Member]) -> Population:
+    """A population from single members.
+
+    >>> size(stack([{"w": jnp.zeros(3)}, {"w": jnp.ones(3)}]))
+    2
+    """
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+
+
+def unstack(population: Population) -> list[Member]:
+    """The single members, in order."""
+    return [take(population, i) for i in range(size(population))]

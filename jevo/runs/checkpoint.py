@@ -1,0 +1,94 @@
+"""Checkpoints of a running stage, with Orbax: written whole or not at all, the last few kept and the best."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jevo.types import InputError
+
+
+class Checkpoints:
+    """The checkpoints in one folder, numbered by generation.
+
+    Args:
+        folder: made if need be.
+        keep: how many of the latest to keep, beside the best one.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2):
+        # Orbax takes a second to import: only a run pays for it.
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint import checkpoint_managers as managers
+
+        self._ocp = ocp
+        latest, best = managers.LatestN(keep), managers.BestN(get_metric_fn=lambda metrics: metrics["score"], n=1)
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=managers.AnyPreservationPolicy([latest, best]),
+                best_fn=lambda metrics: metrics["score"],
+                enable_async_checkpointing=False,
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def save(self, generation: int, carry: Any, score: float) -> None:
+        """Save a pytree of arrays; `score`, higher is better, decides which checkpoint is the best."""
+        if generation in self._manager.all_steps():
+            return
+        self._manager.save(generation, args=self._ocp.args.StandardSave(carry), metrics={"score": score})
+
+    def restore(self, like: Any) -> tuple[int, Any, list[str]]:
+        """The newest checkpoint that can be read.
+
+        Args:
+            like: a pytree of the structure, shapes and dtypes to restore.
+
+        Returns:
+            Its generation (-1 if there is none), the pytree (`like` itself if there is none), and a line for
+            each newer checkpoint that is damaged.
+
+        Raises:
+            InputError: if there are checkpoints and none can be read.
+        """
+        abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, like)
+        damaged = []
+        for generation in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                carry = self._manager.restore(generation, args=self._ocp.args.StandardRestore(abstract))
+            except Exception as error:  # Orbax raises whatever the damaged file provokes in its parsers.
+                damaged.append(f"checkpoint {generation} is damaged ({type(error).__name__}); going back to an older one")
+                continue
+            for line_generation in [g for g in self._manager.all_steps() if g > generation]:
+                self._manager.delete(line_generation)
+            return generation, carry, damaged
+        if damaged:
+            raise InputError(f"no checkpoint in {self._manager.directory} can be read; start over with --fresh")
+        return -1, like, []
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def save_arrays(folder: Path, tree: Any) -> None:
+    """Save a pytree of arrays in a folder of its own, replacing what is there."""
+    import orbax.checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder.absolute(), tree, force=True)
+
+
+def load_arrays(folder: Path, like: Any) -> Any:
+    """The pytree that `save_arrays` saved, with the structure, shapes and dtypes of `like`.
+
+    Raises:
+        InputError: if it is not there, or damaged.
+    """
+    import orbax.checkpoint as ocp
+
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(folder.absolute(), jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
+    except Exception as error:  # As above: any error means that the folder cannot be used.
+        raise InputError(f"{folder} cannot be read ({type(error).__name__}); run the experiment again with --fresh") from None

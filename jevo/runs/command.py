@@ -1,0 +1,30 @@
+"""The command line of an experiment: settings in, a line on the way out, and nothing but plain lines for errors."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from jevo.runs.config import Config, from_command_line
+from jevo.runs.loop import Interrupted
+from jevo.types import InputError
+
+
+def main(kind: type[Config], run: Callable[[Config], Any]) -> None:
+    """Run an experiment as a command. Exits with 0 when done, 2 for bad input, 130 when interrupted."""
+    with plain_errors():
+        run(from_command_line(kind))
+
+
+class plain_errors:
+    """Turns what a user can cause into one line on standard error and an exit code."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, InputError):
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        if isinstance(error, (Interrupted, KeyboardInterrupt)):
+            print(str(error) or "interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+            sys.exit(130)

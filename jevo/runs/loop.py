@@ -1,0 +1,177 @@
+"""The loop that carries a stage of a run to its end: blocks on the device, lines on disk, checkpoints between."""
+
+import math
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jevo.runs.checkpoint import Checkpoints
+from jevo.runs.progress import Progress
+from jevo.runs.record import Metrics
+from jevo.types import InputError
+
+BLOCK = 64
+"""The most generations computed in one call, with no host in between."""
+BLOCK_SECONDS = 1.0
+"""How long a call should take: what Ctrl-C waits for, and how often the live line moves [s]."""
+
+Step = Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]]
+"""`(carry, data) -> (carry, metrics)`: one generation; each metric is a scalar."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and has saved its state."""
+
+
+class Finished(NamedTuple):
+    """A stage at its end.
+
+    Attributes:
+        carry: as the last generation left it.
+        wall_s: seconds that the generations took, compiling excluded, over all the sessions of the run.
+        compile_s: seconds that compiling took in this session.
+    """
+
+    carry: Any
+    wall_s: float
+    compile_s: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run that has checkpoints of its own.
+
+    Attributes:
+        name: of its metrics file and of its checkpoints' folder.
+        start: `data -> carry`, the first one.
+        step: one generation. Its metrics have `best` and `mean`, the fitness, and `validation`, which may be NaN
+            where the validation set was not looked at.
+        generations: how many to run.
+        work: for the live line, how much one generation does, and of what, such as (100, "evaluations").
+    """
+
+    name: str
+    start: Callable[[Any], Any]
+    step: Step
+    generations: int
+    work: tuple[int, str]
+
+
+def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> Finished:
+    """Run a stage from its newest checkpoint, or from the start, to its end.
+
+    The result does not depend on where it was interrupted: a generation depends on the carry alone, and lines
+    written after the checkpoint are dropped and written again.
+
+    Args:
+        folder: of the run.
+        stage: what to run.
+        data: handed to start and to every step: arrays that do not change.
+        checkpoint_every: generations between checkpoints.
+
+    Raises:
+        Interrupted: after Ctrl-C or SIGTERM, when a checkpoint is written.
+        InputError: when every member of the population has failed.
+    """
+    with _Patience() as patience, Progress(stage.name, stage.generations, stage.work) as progress:
+        checkpoints = Checkpoints(folder / "checkpoints" / stage.name)
+        like = jax.eval_shape(stage.start, data)
+        done, saved, warnings = checkpoints.restore({"carry": like, "wall_s": jax.ShapeDtypeStruct((), jnp.float32)})
+        for warning in warnings:
+            progress.say(warning)
+        began = time.perf_counter()
+        if done < 0:
+            done, saved = 0, {"carry": jax.block_until_ready(jax.jit(stage.start)(data)), "wall_s": jnp.zeros(())}
+        else:
+            progress.say(f"{stage.name} goes on from generation {done}")
+        carry, wall_s = saved["carry"], float(saved["wall_s"])
+        metrics = Metrics(folder / f"{stage.name}.jsonl", until=done)
+        advance = jax.jit(_block(stage.step), donate_argnums=0).lower(carry, data, 0).compile()
+        compile_s = time.perf_counter() - began
+        # A single generation first: the user sees a line at once, and it times the rest.
+        length, latest = 1, float("-inf")
+        while done < stage.generations:
+            boundary = checkpoint_every - done % checkpoint_every
+            count = min(length, boundary, stage.generations - done)
+            tick = time.perf_counter()
+            carry, values = advance(carry, data, count)
+            lines = _lines(values, done, count)
+            seconds = time.perf_counter() - tick
+            wall_s += seconds
+            done += count
+            length = max(1, min(BLOCK, round(count * BLOCK_SECONDS / max(seconds, 1e-6))))
+            metrics.append(lines)
+            progress.show(done, lines[-1], count, seconds)
+            if all(line["best"] is None for line in lines):
+                raise InputError(
+                    f"every member failed (its fitness is NaN or -inf) at generation {done}; "
+                    f"the state before it is in {folder / 'checkpoints'}"
+                )
+            latest = next((line["validation"] for line in reversed(lines) if line["validation"] is not None), latest)
+            if done % checkpoint_every == 0 or done == stage.generations or patience.lost:
+                checkpoints.save(done, {"carry": carry, "wall_s": jnp.float32(wall_s)}, latest)
+            if patience.lost and done < stage.generations:
+                raise Interrupted(f"stopped at generation {done} of {stage.generations}; the same command goes on")
+        metrics.close()
+        checkpoints.close()
+        return Finished(carry, wall_s, compile_s)
+
+
+def _block(step: Step) -> Callable[[Any, Any, jax.Array], tuple[Any, dict[str, jax.Array]]]:
+    """Many generations in one call. How many is an argument, not a shape: one program serves every length."""
+
+    def block(carry: Any, data: Any, count: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        _, shapes = jax.eval_shape(step, carry, data)
+        values = {name: jnp.zeros((BLOCK, *shape.shape), shape.dtype) for name, shape in shapes.items()}
+
+        def body(i: jax.Array, loop: tuple[Any, dict[str, jax.Array]]) -> tuple[Any, dict[str, jax.Array]]:
+            carry, values = loop
+            carry, new = step(carry, data)
+            return carry, {name: values[name].at[i].set(new[name]) for name in values}
+
+        return jax.lax.fori_loop(0, count, body, (carry, values))
+
+    return block
+
+
+def _lines(values: dict[str, jax.Array], done: int, count: int) -> list[dict[str, Any]]:
+    """One dict a generation; what is not finite (a validation not made, a failed population) is None."""
+    host = jax.device_get(values)
+    return [
+        {"generation": done + i + 1, **{name: _number(host[name][i]) for name in host}} for i in range(count)
+    ]
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+class _Patience:
+    """Notes the first Ctrl-C or SIGTERM, so that a run ends between two blocks; a second one ends it at once."""
+
+    def __enter__(self) -> "_Patience":
+        self.lost = False
+        self._old = {}
+        for name in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._old[name] = signal.signal(name, self._note)
+            except ValueError:  # Not the main thread (a notebook's worker): its owner handles signals.
+                break
+        return self
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.lost = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for name, handler in self._old.items():
+            signal.signal(name, handler)
+
+    def __exit__(self, *_: Any) -> None:
+        self._restore()

@@ -1,0 +1,183 @@
+"""What a run leaves on disk: RUN/config.yaml, metrics.jsonl, result.json. Files are written whole or not at all."""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import yaml
+
+from jevo.data.datasets import Dataset
+from jevo.runs.config import RunConfig, as_arguments, differences, resolved
+from jevo.runs.report import report
+from jevo.types import InputError
+
+OURS = ("config.yaml", "result.json", "report.md", "champion", "checkpoints", "*.jsonl", "*.png")
+"""What a run may write into its folder, and what starting over deletes: nothing else in it is touched."""
+
+
+class Run:
+    """The folder of one run.
+
+    Opening it writes `config.yaml`, or checks that a run already there has the same settings.
+
+    Args:
+        experiment: its name.
+        config: the settings of the run; with `fresh` what an earlier run left is deleted first.
+
+    Raises:
+        InputError: if the folder holds a run with other settings, or something that is not a run.
+    """
+
+    def __init__(self, experiment: str, config: RunConfig):
+        default = f"runs/{experiment}-{Path(config.data).stem}-{config.preset}-seed{config.seed}"
+        self.folder = folder = Path(config.out or default)
+        self._experiment, self._config = experiment, config
+        stored = folder / "config.yaml"
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"the run folder {folder} is a file; give another --out")
+        if config.fresh and stored.exists():
+            for pattern in OURS:
+                for path in folder.glob(pattern):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if stored.exists():
+            changed = differences(yaml.safe_load(stored.read_text()) or {}, config)
+            if changed:
+                raise InputError(
+                    f"{folder} holds a run with other settings ({'; '.join(changed)}); "
+                    "give another --out, or --fresh to start over"
+                )
+        elif folder.exists() and any(folder.iterdir()):
+            raise InputError(f"the run folder {folder} holds files that are not a run's; give another --out")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the run folder {folder}: {error.strerror}") from None
+        write_whole(stored, yaml.safe_dump(resolved(config), sort_keys=False))
+
+    def result(self) -> dict[str, Any] | None:
+        """The result of a finished run, or None."""
+        return read_result(self.folder) if (self.folder / "result.json").exists() else None
+
+    def announce(self, dataset: Dataset) -> None:
+        """Say what begins, on what device."""
+        where = device()
+        print(
+            f"{self._experiment} on {dataset.name}{f' ({dataset.note})' if dataset.note else ''}, on {where['count']} x "
+            f"{where['kind']} with {precision(self._config)} products, into {self.folder}",
+            flush=True,
+        )
+
+    def describe(self, dataset: Dataset) -> dict[str, Any]:
+        """The part of `result.json` that says what was run, on what."""
+        splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+        return {
+            "experiment": self._experiment,
+            "preset": self._config.preset,
+            "config": resolved(self._config),
+            "seed": self._config.seed,
+            "data": {
+                "name": dataset.name,
+                **{name: len(split.y) for name, split in splits.items()},
+                "shape": list(dataset.train.x.shape[1:]),
+                "classes": list(dataset.classes),
+                "note": dataset.note,
+            },
+            "device": device(),
+            "precision": precision(self._config),
+            "versions": versions(),
+        }
+
+    def finish(self, result: Mapping[str, Any], figures: Mapping[str, str], notes: Sequence[str] = ()) -> None:
+        """Write `report.md`, then `result.json`: from now on the run is done.
+
+        Args:
+            result: what `result.json` shall hold.
+            figures: for each PNG in the folder, what it shows.
+            notes: paragraphs for the report.
+        """
+        command = f"python -m jevo.experiments.{self._experiment} {' '.join(as_arguments(self._config))}".strip()
+        write_whole(self.folder / "report.md", report(result, command, figures, notes))
+        write_whole(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
+
+
+class Metrics:
+    """A `.jsonl` file with one line a generation, which goes on after the last generation of a checkpoint.
+
+    Args:
+        path: the file.
+        until: lines of later generations are dropped: they were written after the checkpoint that the run goes
+            on from, and will be written again.
+    """
+
+    def __init__(self, path: Path, until: int):
+        kept = [line for line in read_metrics(path) if line["generation"] <= until] if path.exists() else []
+        write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = path.open("a")
+
+    def append(self, lines: list[dict[str, Any]]) -> None:
+        """Add lines, and hand them to the operating system."""
+        self._file.write("".join(json.dumps(line) + "\n" for line in lines))
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `.jsonl` file; one that a crash cut short is left out."""
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The `result.json` of a finished run.
+
+    Raises:
+        InputError: if there is none, or it is damaged.
+    """
+    path = folder / "result.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{folder} holds no finished run (no result.json there); run the experiment to its end") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); run the experiment again with --fresh") from None
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader, and a crash, see the old one or the new one and nothing between."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def precision(config: RunConfig) -> str:
+    """The precision of matrix products that a setting means on this device."""
+    native = {"cpu": "float32", "gpu": "tensorfloat32", "tpu": "bfloat16"}
+    return native.get(jax.default_backend(), "float32") if config.precision == "auto" else config.precision
+
+
+def device() -> dict[str, Any]:
+    """Where the run computes: `platform`, `kind`, `count`."""
+    devices = jax.devices()
+    return {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices), "cores": os.cpu_count()}
+
+
+def versions() -> dict[str, str]:
+    """The versions that the result depends on."""
+    packages = ("jevo", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}

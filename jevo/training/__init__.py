@@ -1,0 +1,8 @@
+"""Scoring, and objectives to score by."""
+
+from jevo.training.evaluate import evaluate as evaluate
+from jevo.training.evaluate import measure as measure
+from jevo.training.evaluate import predict as predict
+from jevo.training.objectives import accuracy as accuracy
+from jevo.training.objectives import log_likelihood as log_likelihood
+from jevo.training.objectives import scaled_log_likelihood as scaled_log_likelihood

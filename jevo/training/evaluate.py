@@ -1,0 +1,58 @@
+"""Scoring a population a chunk at a time."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jevo import population as pop
+from jevo.types import Fitness, Population, Score
+
+ROWS = 2048
+"""Examples predicted at a time."""
+
+
+def evaluate(score: Score, population: Population, batch_size: int) -> Fitness:
+    """`score` of every member, `batch_size` members at a time.
+
+    Temporaries (unpacked weights, activations) exist for one chunk only. On the CPU a chunk is always one member:
+    its products then fit the cache, which beats any larger chunk, and they are the same products, bit for bit,
+    whatever the chunk (a product of several members' weights side by side is summed in another order).
+
+    Args:
+        score: `member -> float32 []`, or a pytree of them.
+        population: leaves `[P, ...]`.
+        batch_size: members in a chunk, where the device is not a CPU.
+
+    Returns:
+        What `score` returns, each array with a leading axis `[P]`.
+
+    >>> import jax.numpy as jnp
+    >>> evaluate(lambda member: -jnp.sum(member["w"] ** 2), {"w": jnp.ones((3, 2))}, batch_size=2)
+    Array([-2., -2., -2.], dtype=float32)
+    """
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(score, population)
+    return jax.lax.map(score, population, batch_size=min(batch_size, pop.size(population)))
+
+
+def predict(logits: Callable[[jax.Array], jax.Array], x: np.ndarray) -> np.ndarray:
+    """Class probabilities `[n, classes]` of examples `x [n, ...]`, `ROWS` at a time.
+
+    Args:
+        logits: one network, `[rows, ...] -> [rows, classes]`; normalisation included.
+        x: examples as their data set has them.
+    """
+    program = jax.jit(lambda rows: jax.nn.softmax(logits(rows)))
+    return np.concatenate([np.asarray(program(jnp.asarray(x[i : i + ROWS]))) for i in range(0, len(x), ROWS)])
+
+
+def measure(probabilities: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """What predictions `[n, classes]` are worth against labels `[n]`: `accuracy`, and `loss` in nats."""
+    picked = probabilities[np.arange(len(y)), y].astype(np.float64)
+    return {
+        "accuracy": float((probabilities.argmax(axis=1) == y).mean()),
+        # A probability that underflowed to zero counts as the smallest float32, about 87 nats.
+        "loss": float(-np.log(np.maximum(picked, np.finfo(np.float32).tiny)).mean()),
+    }

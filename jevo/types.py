@@ -1,0 +1,48 @@
+"""The vocabulary of jevo in one file: read this first.
+
+- A **member** is one candidate: any pytree of arrays, without a population axis.
+- A **population** is members stacked: the same pytree, every leaf `[P, ...]`.
+- The **genome** is the part of a member that evolution varies.
+- **Fitness** is float32 `[P]`, higher is better, always. A loss enters as its negative. NaN means
+  that the member failed; `GeneticAlgorithm.tell` turns it into -inf, and nothing else does.
+- A **generation** is ask, score, tell.
+- The **champion** is the member chosen on validation data.
+- A **budget** is what a comparison holds equal: member evaluations and member gradient steps.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+Key = jax.Array
+"""One typed random key (`jax.random.key`): first argument, consumed, never returned."""
+
+Member = Any
+"""A pytree of arrays (or of `jevo.bits.Bits`): one candidate."""
+
+Population = Any
+"""Members stacked: the pytree of a member, with a leading axis `[P, ...]` on every leaf."""
+
+Fitness = jax.Array
+"""float32 `[P]`, higher is better; -inf for a member that failed."""
+
+Rate = float | jax.Array
+"""A probability in [0, 1]. A traced scalar is allowed, so a rate may follow a schedule inside `jit`."""
+
+Select = Callable[[Key, Fitness, int], jax.Array]
+"""`(key, fitness [P], n) -> int32 [n]`: indices of the members that breed, never the members."""
+
+Cross = Callable[[Key, Member, Member], Member]
+"""`(key, first, second) -> child`, written for one pair; the engine vmaps it."""
+
+Mutate = Callable[[Key, Member], Member]
+"""`(key, member) -> member`, written for one member; the engine vmaps it."""
+
+Score = Callable[[Member], jax.Array]
+"""`member -> float32 []`: the fitness of one member."""
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used. Its message is one plain line that names what was wrong,
+    what was expected and what to do; the command line prints it and exits with code 2."""
