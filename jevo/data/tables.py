@@ -53,9 +53,7 @@ def _read_npz(path: Path) -> Table:
             continue
         if x is None or y is None:
             missing = f"{'x' if x is None else 'y'}_{part}"
-            raise InputError(
-                f"{path}: {missing} is missing; the file holds {', '.join(sorted(found)) or 'nothing'}"
-            )
+            raise InputError(f"{path}: {missing} is missing; the file holds {', '.join(sorted(found)) or 'nothing'}")
         parts[part] = _features(path, f"x_{part}", x), y
         if y.ndim != 1:
             raise InputError(f"{path}: y_{part} must hold one label per example, not shape {y.shape}")
@@ -63,8 +61,7 @@ def _read_npz(path: Path) -> Table:
             raise InputError(f"{path}: x_{part} has {len(x)} examples and y_{part} has {len(y)} labels")
         if x.shape[1:] != parts["train"][0].shape[1:]:
             raise InputError(
-                f"{path}: an example of x_{part} has shape {x.shape[1:]}, "
-                f"one of x_train {parts['train'][0].shape[1:]}"
+                f"{path}: an example of x_{part} has shape {x.shape[1:]}, one of x_train {parts['train'][0].shape[1:]}"
             )
     names, labels = _classes(path, {part: _label_names(path, part, y) for part, (_, y) in parts.items()})
     return Table({part: (x, labels[part]) for part, (x, _) in parts.items()}, names, "")
@@ -82,9 +79,7 @@ def _features(path: Path, key: str, x: np.ndarray) -> np.ndarray:
         result = x.astype(np.float32)
     if not np.isfinite(result).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
-        raise InputError(
-            f"{path}: {key}{list(place)} is {x[place]}, which is no finite float32; clean or drop it"
-        )
+        raise InputError(f"{path}: {key}{list(place)} is {x[place]}, which is no finite float32; clean or drop it")
     return result
 
 
@@ -93,14 +88,10 @@ def _label_names(path: Path, part: str, y: np.ndarray) -> list[str]:
         return [str(label) for label in y.tolist()]
     if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.round(y)).all():
         return [str(int(label)) for label in y]
-    raise InputError(
-        f"{path}: y_{part} must hold whole numbers or strings, one class each, not {y.dtype} values"
-    )
+    raise InputError(f"{path}: y_{part} must hold whole numbers or strings, one class each, not {y.dtype} values")
 
 
-def _classes(
-    path: Path, labels: Mapping[str, Sequence[str]]
-) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+def _classes(path: Path, labels: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """The class names, in order of number or alphabet, and the labels of each part as their indices."""
     names = sorted(set(labels["train"]), key=lambda name: (np.nan_to_num(_number(name), nan=np.inf), name))
     if len(names) < 2:
@@ -108,12 +99,8 @@ def _classes(
     index = {name: i for i, name in enumerate(names)}
     for part, found in labels.items():
         if unknown := sorted(set(found) - set(names)):
-            raise InputError(
-                f"{path}: y_{part} has the class {unknown[0]!r}, of which y_train has no example"
-            )
-    return tuple(names), {
-        part: np.array([index[f] for f in found], np.int32) for part, found in labels.items()
-    }
+            raise InputError(f"{path}: y_{part} has the class {unknown[0]!r}, of which y_train has no example")
+    return tuple(names), {part: np.array([index[f] for f in found], np.int32) for part, found in labels.items()}
 
 
 def _read_csv(path: Path) -> Table:
@@ -154,9 +141,7 @@ def _csv_row(path: Path, line: int, cells: list[tuple[str, str]]) -> np.ndarray:
     if fine.all():
         return row.astype(np.float32)
     column, cell = cells[int(np.argmin(fine))]
-    raise InputError(
-        f"{path}: column {column!r}, line {line}: {cell!r} is no finite number; features must be numbers"
-    )
+    raise InputError(f"{path}: column {column!r}, line {line}: {cell!r} is no finite number; features must be numbers")
 
 
 def _number(text: str) -> float:

@@ -107,7 +107,7 @@ def genetic(
             return mutate(mutate_key, cross(cross_key, first, second))
 
         keys = jax.random.split(child_key, n)
-        return jax.lax.map(child, (keys, parents), batch_size=min(batch_size, n)), parents
+        return pop.in_chunks(child, (keys, parents), batch_size), parents
 
     return _generational(breed, survivors, lucky, rescore)
 
@@ -181,10 +181,11 @@ def _survivors(key: Key, fitness: Fitness, elites: int, lucky: int) -> jax.Array
     """Indices of the best and of some random others; a failed member's place goes to the best one."""
     order = descending(fitness)
     ranked = fitness[order]
-    losers = jnp.arange(fitness.size) >= elites
-    ticket = jnp.where(losers & (ranked > -jnp.inf), jax.random.gumbel(key, ranked.shape), -jnp.inf)
-    drawn = jax.lax.top_k(ticket, lucky)[1]
-    ranks = jnp.concatenate([jnp.arange(elites), drawn])
+    ranks = jnp.arange(elites)
+    if lucky:
+        in_draw = (jnp.arange(fitness.size) >= elites) & (ranked > -jnp.inf)
+        ticket = jnp.where(in_draw, jax.random.uniform(key, ranked.shape), -1.0)
+        ranks = jnp.concatenate([ranks, jax.lax.top_k(ticket, lucky)[1]])
     return order[jnp.where(ranks < alive(fitness), ranks, 0)].astype(jnp.int32)
 
 

@@ -34,7 +34,7 @@ def evaluate(score: Score, population: Population, batch_size: int) -> Fitness:
     """
     if jax.default_backend() == "cpu":
         return jax.lax.map(score, population)
-    return jax.lax.map(score, population, batch_size=min(batch_size, pop.size(population)))
+    return pop.in_chunks(score, population, batch_size)
 
 
 def predict(logits: Callable[[jax.Array], jax.Array], x: np.ndarray) -> np.ndarray:

@@ -1,0 +1,89 @@
+"""Properties of every selection."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jevo import genetics
+from tests.members import seeds
+
+SELECTIONS = {
+    "truncation, a count": genetics.truncation(3),
+    "truncation, a share": genetics.truncation(0.4),
+    "tournament": genetics.tournament(3),
+    "roulette": genetics.roulette(),
+    "rank": genetics.rank(1.7),
+}
+fitnesses = st.lists(st.floats(-1e3, 1e3, width=32, allow_subnormal=False), min_size=2, max_size=20, unique=True)
+relaxed = settings(max_examples=30, deadline=None)
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+@relaxed
+@given(values=fitnesses, seed=seeds, data=st.data())
+def test_selection_follows_a_permutation_of_the_members(name, values, seed, data):
+    fitness = np.float32(values)
+    order = np.array(data.draw(st.permutations(range(len(values)))))
+    key = jax.random.key(seed)
+    chosen = np.asarray(SELECTIONS[name](key, jnp.asarray(fitness), 16))
+    permuted = np.asarray(SELECTIONS[name](jax.random.clone(key), jnp.asarray(fitness[order]), 16))
+    assert chosen.shape == (16,)
+    assert np.all((chosen >= 0) & (chosen < len(values)))
+    np.testing.assert_array_equal(order[permuted], chosen)
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+@relaxed
+@given(values=fitnesses, seed=seeds, data=st.data())
+def test_the_failed_never_breed_while_others_live(name, values, seed, data):
+    failed = np.array(data.draw(st.lists(st.booleans(), min_size=len(values), max_size=len(values))))
+    fitness = np.where(failed, -np.inf, np.float32(values)).astype(np.float32)
+    chosen = np.asarray(SELECTIONS[name](jax.random.key(seed), jnp.asarray(fitness), 32))
+    if not failed.all():
+        assert not failed[chosen].any()
+
+
+def frequencies(select, fitness, key, n=40_000):
+    return np.bincount(np.asarray(select(key, jnp.asarray(fitness), n)), minlength=len(fitness)) / n
+
+
+def test_truncation_is_uniform_over_the_best(key):
+    shares = frequencies(genetics.truncation(2), np.float32([1, 5, 3, 4]), key)
+    np.testing.assert_allclose(shares, [0, 0.5, 0, 0.5], atol=0.02)
+
+
+def test_a_share_is_of_the_population(key):
+    assert frequencies(genetics.truncation(0.5), np.arange(10, dtype=np.float32), key)[:5].sum() == 0
+
+
+def test_tournament_has_its_theoretical_frequencies(key):
+    shares = frequencies(genetics.tournament(2), np.float32([3, 2, 1]), key)
+    np.testing.assert_allclose(shares, [5 / 9, 3 / 9, 1 / 9], atol=0.02)
+
+
+def test_roulette_is_proportional_above_the_worst(key):
+    shares = frequencies(genetics.roulette(), np.float32([-1, 2, 0, -np.inf]), key)
+    np.testing.assert_allclose(shares, [0, 3 / 4, 1 / 4, 0], atol=0.02)
+    np.testing.assert_allclose(frequencies(genetics.roulette(), np.ones(4, np.float32), jax.random.key(1)), [0.25] * 4, atol=0.02)
+
+
+def test_rank_gives_the_best_its_pressure(key):
+    shares = frequencies(genetics.rank(1.5), np.float32([1, 2, 3]), key)
+    np.testing.assert_allclose(shares, [0.5 / 3, 1 / 3, 1.5 / 3], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: genetics.truncation(0), "a count >= 1 or a share"),
+        (lambda: genetics.truncation(1.5), "a count >= 1 or a share"),
+        (lambda: genetics.tournament(0), "at least one entrant"),
+        (lambda: genetics.rank(3), "between 1 and 2"),
+    ],
+)
+def test_impossible_settings(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
