@@ -1,9 +1,12 @@
 """Every test runs strictly: a rank promotion, a key used twice or any warning is an error."""
 
 import os
+import sys
 
-# The tests check programs, not their speed: small arrays gain nothing from XLA's costliest passes.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "--slow" not in sys.argv:
+    # Most of the time of a test is XLA compiling it. The full suite (--slow) compiles as users do.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import pytest

@@ -44,6 +44,12 @@ class Dataset:
     note: str = ""
     """What a reader of results must know: that the set is partial, how it was split, what was dropped."""
 
+    @property
+    def top(self) -> float:
+        """What white is: 255 for ordinary uint8 images, 16 in `digits`, the largest value of float images."""
+        largest = float(self.train.x.max())
+        return 255.0 if self.train.x.dtype == np.uint8 and largest > 16 else largest
+
 
 def load(name: str, data_dir: str | Path | None = None, validation: int | float | None = None) -> Dataset:
     """Loads the data set `name`.

@@ -10,18 +10,19 @@ from PIL import Image, ImageOps
 from jevo.types import InputError
 
 
-def read_images(paths: Iterable[str | Path], shape: Sequence[int], top: int = 255) -> np.ndarray:
+def read_images(paths: Iterable[str | Path], shape: Sequence[int], top: float = 255.0) -> np.ndarray:
     """Reads PNG, JPEG and `.npy` files into one array `[n, *shape]`, in the order of `paths`.
 
     A picture may have any size and mode: it becomes grey or RGB, as the channels of `shape` say, is resized
-    to it, and has uint8 values 0..`top`. What is transparent becomes black. A `.npy` holds one example of
+    to it, and has values 0..`top`. What is transparent becomes black. A `.npy` holds one example of
     `shape` or many `[k, *shape]` (a last axis of 1 may be left out); its values are taken as they are.
 
     Args:
       paths: the files.
       shape: `[height, width]`, `[height, width, channels]` with 1 or 3 channels, or, for `.npy` files
         only, any other.
-      top: what white is in the data that the network was trained on: 255, but 16 in `digits`.
+      top: what white is in the data that the network was trained on (`Dataset.top`): pictures have uint8
+        values up to it, but float32 ones where it is at most 1.
 
     Returns:
       uint8 when every file gave uint8, else float32.
@@ -37,7 +38,7 @@ def read_images(paths: Iterable[str | Path], shape: Sequence[int], top: int = 25
     return np.concatenate([array if same else array.astype(np.float32) for array in read])
 
 
-def _read(path: Path, shape: tuple[int, ...], top: int) -> np.ndarray:
+def _read(path: Path, shape: tuple[int, ...], top: float) -> np.ndarray:
     """`[k, *shape]`: the examples in one file."""
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
@@ -68,7 +69,7 @@ def _read_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def _read_picture(path: Path, shape: tuple[int, ...], top: int) -> np.ndarray:
+def _read_picture(path: Path, shape: tuple[int, ...], top: float) -> np.ndarray:
     height, width = shape[:2]
     mode = "RGB" if shape[2:] == (3,) else "L"
     try:
@@ -83,7 +84,8 @@ def _read_picture(path: Path, shape: tuple[int, ...], top: int) -> np.ndarray:
     except Exception as error:  # each of Pillow's decoders has its own types for a damaged file
         raise InputError(f"{path}: is no PNG, JPEG or .npy file, or is damaged") from error
     pixels = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-    return np.round(pixels * (top / 255)).astype(np.uint8).reshape(shape)
+    scaled = (pixels * (top / 255)).reshape(shape)
+    return np.round(scaled).astype(np.uint8) if top > 1 else scaled.astype(np.float32)
 
 
 def _flatten(image: Image.Image) -> Image.Image:

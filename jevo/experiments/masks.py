@@ -8,6 +8,7 @@ is the published recipe (stracini-git, Pruning-With-Genetic-Algorithm), the defa
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -17,19 +18,19 @@ import numpy as np
 from jevo import genetics, networks
 from jevo import population as pop
 from jevo.data.datasets import load
-from jevo.data.task import Task, to_device
+from jevo.data.task import Task, normalize, to_device
 from jevo.experiments import controls, masks_report
 from jevo.genetics import GeneticAlgorithm, State
 from jevo.genetics.selection import descending
 from jevo.networks import ACTIVATIONS, INITIALIZERS, Network, masked
 from jevo.networks.masked import Kind
-from jevo.runs.checkpoint import save_arrays
+from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.runs.command import main
-from jevo.runs.config import RunConfig, require
+from jevo.runs.config import RunConfig, from_settings, require
 from jevo.runs.contest import Contestant, compete, verdict
 from jevo.runs.loop import Stage
 from jevo.runs.record import Run, precision
-from jevo.training import accuracy, evaluate, log_likelihood, scaled_log_likelihood
+from jevo.training import accuracy, evaluate, predict, scaled_log_likelihood
 from jevo.types import Fitness, Key, Member, Population
 
 
@@ -298,6 +299,23 @@ def run(config: Config) -> dict[str, Any]:
     }
     masks_report.write(record, result, dataset, outcomes, config.mask)
     return result
+
+
+def champion(folder: Path, result: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    """The champion of a finished run: examples `[n, ...]` -> class probabilities `[n, classes]`."""
+    config = from_settings(Config, result["config"], str(folder / "result.json"))
+    shape, classes = tuple(result["data"]["shape"]), len(result["data"]["classes"])
+    net = network(config, shape, classes)
+
+    def arrays() -> dict[str, Any]:
+        weights = net.init(jax.random.key(0))
+        scale = jnp.zeros(()) if len(shape) > 1 else jnp.zeros((1, *shape))
+        genome = masked(net, weights, config.mask).init(jax.random.key(0))
+        return {"genome": genome, "weights": weights, "mean": jnp.zeros((1, *shape)), "scale": scale}
+
+    saved = load_arrays(folder / "champion", jax.eval_shape(arrays))
+    apply = masked(net, saved["weights"], config.mask).apply
+    return lambda x: predict(lambda x: apply(saved["genome"], normalize(x, saved["mean"], saved["scale"])), x)
 
 
 def _survival(config: Config) -> dict[str, Any]:

@@ -23,15 +23,16 @@ class Checkpoints:
 
         self._ocp = ocp
         latest, best = managers.LatestN(keep), managers.BestN(get_metric_fn=lambda metrics: metrics["score"], n=1)
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(),
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=managers.AnyPreservationPolicy([latest, best]),
-                best_fn=lambda metrics: metrics["score"],
-                enable_async_checkpointing=False,
-                cleanup_tmp_directories=True,
-            ),
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=managers.AnyPreservationPolicy([latest, best]),
+            best_fn=lambda metrics: metrics["score"],
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=True,
         )
+        try:
+            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        except ValueError as error:  # A score that is not JSON: the list of checkpoints itself is damaged.
+            raise InputError(f"the checkpoints in {folder} cannot be read ({error}); start over with --fresh") from None
 
     def save(self, generation: int, carry: Any, score: float) -> None:
         """Save a pytree of arrays; `score`, higher is better, decides which checkpoint is the best."""
@@ -67,7 +68,10 @@ class Checkpoints:
             raise InputError(f"no checkpoint in {self._manager.directory} can be read; start over with --fresh")
         return -1, like, []
 
-    def close(self) -> None:
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
         self._manager.close()
 
 

@@ -54,6 +54,7 @@ class RunConfig:
 
 
 Config = TypeVar("Config", bound=RunConfig)
+Settings = TypeVar("Settings")
 
 
 def require(holds: bool, setting: str, value: Any, takes: str) -> None:
@@ -79,8 +80,8 @@ def from_command_line(kind: type[Config], arguments: Sequence[str] | None = None
     preset = _option(arguments, "--preset") or chosen.get("preset", "default")
     default = from_preset(kind, preset)
     if file:
-        default = _parse(kind, default, _as_flags(kind, chosen, file), f"{file}: ")
-    return _parse(kind, default, arguments)
+        default = parse(kind, _as_flags(kind, chosen, file), default, f"{file}: ")
+    return parse(kind, arguments, default)
 
 
 def from_preset(kind: type[Config], preset: str) -> Config:
@@ -119,7 +120,7 @@ def from_settings(kind: type[Config], settings: Mapping[str, Any], source: str) 
     Raises:
         InputError: for an unknown setting or an impossible value.
     """
-    return _parse(kind, kind(), _as_flags(kind, settings, source), f"{source}: ")
+    return parse(kind, _as_flags(kind, settings, source), kind(), f"{source}: ")
 
 
 def as_arguments(config: RunConfig) -> list[str]:
@@ -149,11 +150,24 @@ def suggestion(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     return (f"did you mean {near[0]}? " if near else "") + f"known: {', '.join(known)}"
 
 
-def _parse(kind: type[Config], default: Config, arguments: list[str], source: str = "") -> Config:
+def parse(kind: type[Settings], arguments: Sequence[str], default: Settings | None = None, source: str = "") -> Settings:
+    """A dataclass from command-line arguments.
+
+    Args:
+        kind: the dataclass; the strings below its fields are its help.
+        arguments: without the program's name.
+        default: where arguments say nothing; a field of `kind` without a default needs it or an argument.
+        source: where the arguments come from, to begin the message with.
+
+    Raises:
+        InputError: in one line, if they do not fit.
+        SystemExit: after --help.
+    """
+    given = {} if default is None else {"default": default}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, default=default, args=arguments, config=(tyro.conf.OmitArgPrefixes,))
+            return tyro.cli(kind, args=list(arguments), **given)
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -170,7 +184,7 @@ def _one_line(box: str) -> str:
         else:
             paragraphs[-1].append(row)
     line = " ".join(paragraphs[0])
-    for title, *rest in paragraphs[1:]:
+    for title, *rest in filter(None, paragraphs[1:]):
         if title.startswith("Perhaps you meant") and rest:
             line += f"; did you mean {rest[0].split()[0]}?"
         if title.startswith("Argument helptext") and rest:

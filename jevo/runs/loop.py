@@ -79,47 +79,52 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> F
         Interrupted: after Ctrl-C or SIGTERM, when a checkpoint is written.
         InputError: when every member of the population has failed.
     """
-    with _Patience() as patience, Progress(stage.name, stage.generations, stage.work) as progress:
-        checkpoints = Checkpoints(folder / "checkpoints" / stage.name)
-        like = jax.eval_shape(stage.start, data)
-        done, saved, warnings = checkpoints.restore({"carry": like, "wall_s": jax.ShapeDtypeStruct((), jnp.float32)})
+    with (
+        _Patience() as patience,
+        Progress(stage.name, stage.generations, stage.work) as progress,
+        Checkpoints(folder / "checkpoints" / stage.name) as checkpoints,
+    ):
+        began = time.perf_counter()
+        like = {"carry": jax.eval_shape(stage.start, data), "wall_s": jax.ShapeDtypeStruct((), jnp.float32)}
+        done, saved, warnings = checkpoints.restore(like)
         for warning in warnings:
             progress.say(warning)
-        began = time.perf_counter()
         if done < 0:
-            done, saved = 0, {"carry": jax.block_until_ready(jax.jit(stage.start)(data)), "wall_s": jnp.zeros(())}
-        else:
+            done, saved = 0, {"carry": jax.jit(stage.start)(data), "wall_s": 0.0}
+        elif done < stage.generations:
             progress.say(f"{stage.name} goes on from generation {done}")
         carry, wall_s = saved["carry"], float(saved["wall_s"])
-        metrics = Metrics(folder / f"{stage.name}.jsonl", until=done)
+        if done >= stage.generations:
+            return Finished(carry, wall_s, 0.0)
         advance = jax.jit(_block(stage.step), donate_argnums=0).lower(carry, data, 0).compile()
         compile_s = time.perf_counter() - began
-        # A single generation first: the user sees a line at once, and it times the rest.
-        length, latest = 1, float("-inf")
-        while done < stage.generations:
-            boundary = checkpoint_every - done % checkpoint_every
-            count = min(length, boundary, stage.generations - done)
-            tick = time.perf_counter()
-            carry, values = advance(carry, data, count)
-            lines = _lines(values, done, count)
-            seconds = time.perf_counter() - tick
-            wall_s += seconds
-            done += count
-            length = max(1, min(BLOCK, round(count * BLOCK_SECONDS / max(seconds, 1e-6))))
-            metrics.append(lines)
-            progress.show(done, lines[-1], count, seconds)
-            if all(line["best"] is None for line in lines):
-                raise InputError(
-                    f"every member failed (its fitness is NaN or -inf) at generation {done}; "
-                    f"the state before it is in {folder / 'checkpoints'}"
-                )
-            latest = next((line["validation"] for line in reversed(lines) if line["validation"] is not None), latest)
-            if done % checkpoint_every == 0 or done == stage.generations or patience.lost:
-                checkpoints.save(done, {"carry": carry, "wall_s": jnp.float32(wall_s)}, latest)
-            if patience.lost and done < stage.generations:
-                raise Interrupted(f"stopped at generation {done} of {stage.generations}; the same command goes on")
-        metrics.close()
-        checkpoints.close()
+
+        with Metrics(folder / f"{stage.name}.jsonl", until=done) as metrics:
+            # A single generation first: the user sees a line at once, and it times the rest.
+            length, validation = 1, float("-inf")
+            while done < stage.generations:
+                boundary = checkpoint_every - done % checkpoint_every
+                count = min(length, boundary, stage.generations - done)
+                tick = time.perf_counter()
+                carry, values = advance(carry, data, count)
+                lines = _lines(values, done, count)
+                seconds = time.perf_counter() - tick
+                wall_s += seconds
+                done += count
+                length = max(1, min(BLOCK, round(count * BLOCK_SECONDS / max(seconds, 1e-6))))
+                metrics.append(lines)
+                progress.show(done, lines[-1], count, seconds)
+                if all(line["best"] is None for line in lines):
+                    raise InputError(
+                        f"every member failed (its fitness is NaN or -inf) at generation {done}; "
+                        f"the last good state is in {folder / 'checkpoints'}"
+                    )
+                validation = next((v for line in lines[::-1] if (v := line["validation"]) is not None), validation)
+                stopping = patience.lost and done < stage.generations
+                if done % checkpoint_every == 0 or done == stage.generations or stopping:
+                    checkpoints.save(done, {"carry": carry, "wall_s": jnp.float32(wall_s)}, validation)
+                if stopping:
+                    raise Interrupted(f"stopped at generation {done} of {stage.generations}; the same command goes on")
         return Finished(carry, wall_s, compile_s)
 
 

@@ -86,6 +86,7 @@ class Run:
                 **{name: len(split.y) for name, split in splits.items()},
                 "shape": list(dataset.train.x.shape[1:]),
                 "classes": list(dataset.classes),
+                "top": dataset.top,
                 "note": dataset.note,
             },
             "device": device(),
@@ -125,7 +126,10 @@ class Metrics:
         self._file.write("".join(json.dumps(line) + "\n" for line in lines))
         self._file.flush()
 
-    def close(self) -> None:
+    def __enter__(self) -> "Metrics":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
         self._file.close()
 
 

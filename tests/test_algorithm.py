@@ -1,0 +1,213 @@
+"""The algorithm against NumPy, against itself in other chunks and loops, and against random search."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jevo import bits, genetics
+from jevo import population as pop
+from jevo.genetics import State
+from jevo.networks import INITIALIZERS, masked, mlp
+from jevo.training import accuracy, evaluate, scaled_log_likelihood
+from tests.members import genes
+
+SIZES = [20, 8, 3]
+
+
+@pytest.fixture
+def problem(key):
+    """A frozen network, examples that a teacher labelled, and a scored population of masks over it."""
+    keys = jax.random.split(jax.random.clone(key), 5)
+    network = mlp(SIZES, bias=False, kernel_init=INITIALIZERS["signed_constant"])
+    weights = network.init(keys[0])
+    x = jax.random.normal(keys[1], (200, SIZES[0]))
+    y = jnp.argmax(x @ jax.random.normal(keys[2], (SIZES[0], SIZES[-1])), axis=1)
+    over = masked(network, weights)
+    population = pop.init(keys[3], over.init, 24)
+    score = lambda genome: accuracy(over.apply(genome, x), y)  # noqa: E731
+    return weights, over, x, y, population, score
+
+
+def scored(score, batch_size=64):
+    return lambda _, population: (population, evaluate(score, population, batch_size))
+
+
+def numpy_scores(weights, population, x, y):
+    """The published way: one network at a time."""
+    scores = []
+    for genome in pop.unstack(population):
+        hidden = np.asarray(x)
+        for name in ("layer_0", "layer_1"):
+            mask = np.asarray(bits.unpack(genome[name]["kernel"]))
+            hidden = hidden @ (np.asarray(weights[name]["kernel"]) * mask)
+            if name == "layer_0":
+                hidden = np.maximum(hidden, 0)
+        scores.append(np.mean(hidden.argmax(axis=1) == np.asarray(y)))
+    return np.float32(scores)
+
+
+def test_a_generation_is_what_a_naive_numpy_one_is(problem, key):
+    """Scores, elites, parents from the top, and whole layers from either parent, all checked one by one."""
+    weights, _, x, y, population, score = problem
+    fitness = evaluate(score, population, 7)
+    np.testing.assert_allclose(fitness, numpy_scores(weights, population, x, y), atol=1e-6)
+
+    algorithm = genetics.genetic(
+        genetics.truncation(6), genetics.uniform(per="layer"), genetics.flip(0.0), survivors=2
+    )
+    state = algorithm.init(population, fitness)
+    candidates = algorithm.ask(key, state)
+    assert pop.size(candidates.members) == 22
+    ranked = np.argsort(-np.asarray(fitness), kind="stable")
+    np.testing.assert_array_equal(candidates.kept, ranked[:2])
+    assert set(np.unique(candidates.parents)) <= set(ranked[:6])
+    words = {n: np.asarray(population[n]["kernel"].words) for n in population}
+    crossed = 0
+    for i, (a, b) in enumerate(np.asarray(candidates.parents)):
+        from_a, from_b = ([np.array_equal(candidates.members[n]["kernel"].words[i], words[n][p]) for n in words] for p in (a, b))
+        assert all(one or other for one, other in zip(from_a, from_b, strict=True))
+        crossed += not (all(from_a) or all(from_b))
+    assert crossed > 0  # Some child has one layer of each.
+
+    children = numpy_scores(weights, candidates.members, x, y)
+    after = algorithm.tell(state, candidates, jnp.asarray(children))
+    np.testing.assert_array_equal(after.fitness, np.concatenate([np.asarray(fitness)[ranked[:2]], children]))
+    np.testing.assert_array_equal(after.population["layer_0"]["kernel"].words[:2], words["layer_0"][ranked[:2]])
+    assert int(after.generation) == 1
+
+
+def algorithms(batch_size=64):
+    parts = (genetics.truncation(6), genetics.uniform(0.3), genetics.flip(0.01))
+    return {
+        "kept": genetics.genetic(*parts, survivors=3, batch_size=batch_size),
+        "rescored": genetics.genetic(*parts, survivors=3, rescore=True, batch_size=batch_size),
+        "lucky": genetics.genetic(*parts, survivors=5, lucky=3, batch_size=batch_size),
+        "no survivors": genetics.genetic(*parts, survivors=0, batch_size=batch_size),
+    }
+
+
+@pytest.mark.parametrize("name", algorithms())
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_chunks_change_nothing(name, batch_size, problem):
+    """Bit for bit: initialisation, breeding and a floating-point score."""
+    _, over, x, y, population, _ = problem
+    whole, chunked = (pop.init(jax.random.key(1), over.init, 24, size) for size in (24, batch_size))
+    jax.tree.map(np.testing.assert_array_equal, whole, chunked)
+
+    score = lambda genome: scaled_log_likelihood(over.apply(genome, x), y, 2.0)  # noqa: E731
+    fitness = evaluate(score, population, 24)
+    np.testing.assert_array_equal(evaluate(score, population, batch_size), fitness)
+
+    asked = []
+    for size in (64, batch_size):
+        algorithm = algorithms(size)[name]
+        asked.append(algorithm.ask(jax.random.key(2), algorithm.init(population, fitness)))
+    jax.tree.map(np.testing.assert_array_equal, *asked)
+
+
+def test_a_scan_is_a_python_loop(problem, key):
+    _, _, _, _, population, score = problem
+    algorithm, evaluate_all = algorithms()["rescored"], scored(score)
+    start = algorithm.init(population, evaluate_all(None, population)[1])
+    step = jax.jit(partial(genetics.generation, algorithm, evaluate_all))
+    looped = start
+    for _ in range(6):
+        looped = step(jax.random.clone(key), looped)
+    scanned = jax.jit(lambda key, s: jax.lax.scan(lambda s, _: (step(key, s), None), s, length=6)[0])(key, start)
+    jax.tree.map(np.testing.assert_array_equal, looped, scanned)
+
+
+@pytest.mark.parametrize("name", ["kept", "rescored", "lucky"])
+def test_the_failed_never_survive(name, key):
+    """However many fail, in whatever place, and lucky or not."""
+    population = pop.stack([{"w": genes("bits", (37,), i)} for i in range(24)])
+    algorithm = algorithms()[name]
+    ask = jax.jit(algorithm.ask)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        fitness = rng.random(24).astype(np.float32)
+        failed = rng.random(24) < rng.random() * 0.99
+        failed[rng.integers(24)] = False
+        fitness[failed] = np.nan
+        state = algorithm.init(population, jnp.asarray(fitness))
+        np.testing.assert_array_equal(np.isneginf(state.fitness), failed)
+        candidates = ask(jax.random.fold_in(key, seed), state)
+        assert not failed[np.asarray(candidates.kept)].any()
+        assert not failed[np.asarray(candidates.parents)].any()
+        told = algorithm.tell(state, candidates, jnp.full(candidates.parents.shape[0], jnp.nan))
+        assert np.isneginf(told.fitness).sum() == candidates.parents.shape[0]
+
+
+def test_lucky_losers_are_losers_and_vary(key):
+    population = pop.stack([{"w": genes("bits", (37,), i)} for i in range(24)])
+    algorithm = algorithms()["lucky"]
+    state = algorithm.init(population, jnp.arange(24.0))
+    ask = jax.jit(algorithm.ask)
+    drawn = [tuple(np.asarray(ask(jax.random.fold_in(key, i), state).kept)) for i in range(10)]
+    for kept in drawn:
+        assert kept[:2] == (23, 22)
+        assert len(set(kept)) == 5
+    assert len(set(drawn)) > 5
+
+
+def test_random_search_scores_as_many_and_keeps_the_best(problem, key):
+    _, over, _, _, population, score = problem
+    evaluate_all = scored(score)
+    counts = []
+    for algorithm in (genetics.random_search(over.init, survivors=3), algorithms()["kept"]):
+        state = algorithm.init(population, evaluate_all(None, population)[1])
+        counts.append(pop.size(algorithm.ask(jax.random.clone(key), state).members))
+    assert counts[0] == counts[1] == 21
+    algorithm = genetics.random_search(over.init, survivors=1)
+    best = -np.inf
+    state = algorithm.init(population, evaluate_all(None, population)[1])
+    step = jax.jit(partial(genetics.generation, algorithm, evaluate_all))
+    for _ in range(5):
+        state = step(jax.random.clone(key), state)
+        assert float(state.fitness.max()) >= best
+        best = float(state.fitness.max())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_evolution_beats_random_search_at_equal_evaluations(seed, problem):
+    _, over, _, _, population, score = problem
+    evaluate_all = scored(score)
+    reached = []
+    for algorithm in (algorithms()["kept"], genetics.random_search(over.init, survivors=3)):
+        key = jax.random.key(seed)
+        state = algorithm.init(population, evaluate_all(None, population)[1])
+        step = partial(genetics.generation, algorithm, evaluate_all)
+        state, _ = jax.jit(lambda key, s, step=step: jax.lax.scan(lambda s, _: (step(key, s), None), s, length=40))(key, state)
+        reached.append(float(state.fitness.max()))
+    assert reached[0] > reached[1] + 0.03
+
+
+def test_the_population_has_room_for_children(problem, key):
+    *_, population, _ = problem
+    algorithm = genetics.genetic(genetics.truncation(1), genetics.uniform(), genetics.flip(0.1), survivors=24)
+    with pytest.raises(ValueError, match="24 survivors leave no place for a child in a population of 24"):
+        algorithm.ask(key, algorithm.init(population, jnp.zeros(24)))
+    with pytest.raises(ValueError, match="lucky members are among the survivors"):
+        genetics.genetic(genetics.truncation(1), genetics.uniform(), genetics.flip(0.1), survivors=1, lucky=2)
+
+
+def test_populations_are_any_pytree():
+    members = [{"a": jnp.full((2,), i), "b": (genes("bits", (40,), i), jnp.float32(i))} for i in range(5)]
+    population = pop.stack(members)
+    assert pop.size(population) == 5
+    for made, member in zip(pop.unstack(population), members, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, made, member)
+    both = pop.concat(population, pop.take(population, jnp.array([3, 1])))
+    assert pop.size(both) == 7
+    jax.tree.map(np.testing.assert_array_equal, pop.take(both, 5), members[3])
+    with pytest.raises(ValueError, match="share one leading axis"):
+        pop.size({"a": jnp.zeros(3), "b": jnp.zeros(4)})
+
+
+def test_a_state_is_a_pytree_of_arrays(problem):
+    *_, population, _ = problem
+    state = algorithms()["kept"].init(population, jnp.zeros(24))
+    assert isinstance(jax.tree.map(lambda leaf: leaf, state), State)

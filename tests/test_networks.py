@@ -1,0 +1,214 @@
+"""Networks against NumPy and Flax."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jevo import bits
+from jevo.networks import ACTIVATIONS, INITIALIZERS, cnn, from_linen, from_nnx, masked, mlp
+from jevo.networks.masked import density, weigh
+from jevo.training import accuracy, log_likelihood, measure, predict, scaled_log_likelihood
+
+
+def test_mlp_is_what_numpy_computes(key):
+    keys = jax.random.split(key, 2)
+    network = mlp([6, 5, 4, 3], jnp.tanh)
+    params = jax.tree.map(lambda leaf: leaf + 0.1, network.init(keys[0]))
+    x = np.asarray(jax.random.normal(keys[1], (7, 2, 3)))
+    hidden = x.reshape(7, 6)
+    for i in range(3):
+        layer = params[f"layer_{i}"]
+        hidden = hidden @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
+        if i < 2:
+            hidden = np.tanh(hidden)
+    np.testing.assert_allclose(network.apply(params, x), hidden, rtol=1e-5, atol=1e-6)
+
+
+def test_cnn_is_what_flax_computes(key):
+    class Reference(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for channels in (4, 6):
+                x = nn.max_pool(nn.relu(nn.Conv(channels, (3, 3))(x)), (2, 2), (2, 2))
+            x = nn.relu(nn.Dense(5)(x.reshape(x.shape[0], -1)))
+            return nn.Dense(3)(x)
+
+    keys = jax.random.split(key, 2)
+    network = cnn((9, 8, 2), [4, 6], [5, 3])
+    params = jax.tree.map(lambda leaf: leaf + 0.01, network.init(keys[0]))
+    x = jax.random.normal(keys[1], (5, 9, 8, 2))
+    names = {"conv_0": "Conv_0", "conv_1": "Conv_1", "layer_0": "Dense_0", "layer_1": "Dense_1"}
+    flax = {"params": {names[name]: layer for name, layer in params.items()}}
+    np.testing.assert_allclose(network.apply(params, x), Reference().apply(flax, x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_cnn_needs_an_image_to_pool():
+    with pytest.raises(ValueError, match="3 poolings need an image of at least 8x8, not 7x9"):
+        cnn((7, 9, 1), [1, 1, 1], [2])
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_initializers_are_seeded_and_scaled(name):
+    init, fan_in = INITIALIZERS[name], 3 * 3 * 50
+    weights, again, other = (np.asarray(init(jax.random.key(seed), (3, 3, 50, 200), jnp.float32)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(again, weights)
+    assert not np.array_equal(other, weights)
+    he = np.sqrt(2 / fan_in)
+    levels = {
+        "signed_constant": [-he, he],
+        "binary": [-1, 1],
+        "ternary": [-he, 0, he],
+        "quaternary": [-2 * he, -he, he, 2 * he],
+    }
+    if name in levels:
+        found, counts = np.unique(weights, return_counts=True)
+        np.testing.assert_allclose(found, levels[name], rtol=1e-6)
+        np.testing.assert_allclose(counts / weights.size, 1 / len(found), rtol=0.02)
+    mean, std = {"normal": (0.1, 0.05), "uniform": (0, np.sqrt(1 / 3)), "he": (0, he), "he_uniform": (0, he)}.get(
+        name, (0, None)
+    )
+    assert weights.mean() == pytest.approx(mean, abs=0.01 * max(1, weights.std()))
+    if std:
+        assert weights.std() == pytest.approx(std, rel=0.02)
+
+
+def test_activations():
+    x = jnp.linspace(-3, 3, 7)
+    expected = {
+        "relu": np.maximum(x, 0),
+        "sigmoid": 1 / (1 + np.exp(-x)),
+        "swish": x / (1 + np.exp(-x)),
+        "elu": np.where(x > 0, x, np.exp(x) - 1),
+        "selu": 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * (np.exp(x) - 1)),
+        "tanh": np.tanh(x),
+        "linear": x,
+    }
+    assert expected.keys() == ACTIVATIONS.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(ACTIVATIONS[name](x), values, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["mask", "mask_rs", "flip", "mask_flip"])
+def test_masked_networks_are_what_numpy_computes(kind, key):
+    keys = jax.random.split(key, 3)
+    network = mlp([12, 7, 3], bias=False)
+    weights = network.init(keys[0])
+    over = masked(network, weights, kind, density=0.7)
+    genome = over.init(keys[1])
+    x = jax.random.normal(keys[2], (4, 12))
+    by_hand, kept_shares = {}, []
+    for name, layer in weights.items():
+        ones = np.asarray(bits.unpack(genome[name]["kernel"]))
+        w = np.asarray(layer["kernel"])
+        multiplier = {
+            "mask": lambda ones=ones: ones.astype(float),
+            "mask_rs": lambda ones=ones: ones * (ones.size / (1 + ones.sum())),
+            "flip": lambda ones=ones: 2.0 * ones - 1,
+            "mask_flip": lambda ones=ones: ones[0] * (2.0 * ones[1] - 1),
+        }[kind]()
+        by_hand[name] = {"kernel": jnp.asarray(w * multiplier, jnp.float32)}
+        kept_shares.append((ones[0] if kind == "mask_flip" else ones).mean())
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), weigh(weights, genome, kind), by_hand)
+    np.testing.assert_allclose(over.apply(genome, x), network.apply(by_hand, x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.tree.leaves(density(genome, kind)), kept_shares, rtol=1e-6)
+
+
+def test_an_initial_mask_has_its_density(key):
+    network = mlp([784, 100, 10], bias=False)
+    keys = jax.random.split(key, 3)
+    weights = network.init(keys[0])
+    for kind, k in zip(("mask", "mask_flip"), keys[1:], strict=True):
+        shares = density(masked(network, weights, kind, 0.9).init(k), kind)
+        assert float(shares["layer_0"]["kernel"]) == pytest.approx(0.9, abs=0.01)
+
+
+def test_a_mask_covers_any_network(key):
+    """Flax parameters and biases too; an all-ones mask is the network itself."""
+    network = from_nnx(lambda rngs: nnx.Sequential(nnx.Linear(4, 5, rngs=rngs), nnx.relu, nnx.Linear(5, 2, rngs=rngs)))
+    keys = jax.random.split(key, 3)
+    weights = network.init(keys[0])
+    over = masked(network, weights, density=1.0)
+    x = jax.random.normal(keys[2], (3, 4))
+    np.testing.assert_array_equal(over.apply(over.init(keys[1]), x), network.apply(weights, x))
+    with pytest.raises(ValueError, match="a mask is one of mask, mask_rs, flip, mask_flip, not 'maks'"):
+        masked(network, weights, "maks")
+
+
+class Module(nnx.Module):
+    def __init__(self, rngs, norm=False):
+        self.first = nnx.Linear(4, 8, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs) if norm else nnx.LayerNorm(8, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.last = nnx.Linear(8, 2, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(self.drop(nnx.relu(self.norm(self.first(x)))))
+
+
+def test_an_nnx_module_becomes_a_network(key):
+    network = from_nnx(Module)
+    params = network.init(jax.random.key(5))
+    x = jax.random.normal(key, (3, 4))
+    module = Module(nnx.Rngs(jax.random.key(5)))
+    module.eval()
+    np.testing.assert_allclose(network.apply(params, x), module(x), rtol=1e-6)
+    trained, again, other = (network.apply(params, x, jax.random.key(seed)) for seed in (6, 6, 7))
+    assert not np.allclose(trained, network.apply(params, x))  # Dropout is on with a key, and draws from it.
+    assert not np.allclose(trained, other)
+    np.testing.assert_array_equal(trained, again)
+    # A population of them, under jit.
+    population = jax.vmap(network.init)(jax.random.split(jax.random.key(1), 3))
+    assert jax.jit(jax.vmap(lambda p: network.apply(p, x)))(population).shape == (3, 3, 2)
+
+
+def test_batch_statistics_are_refused():
+    with pytest.raises(TypeError, match=r"BatchStat at norm\.mean.*use layers without running statistics"):
+        from_nnx(lambda rngs: Module(rngs, norm=True))
+    with pytest.raises(TypeError, match="also has batch_stats"):
+        from_linen(nn.BatchNorm(use_running_average=False), jnp.ones((2, 3)))
+
+
+def test_a_linen_module_becomes_a_network(key):
+    class Linen(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dropout(0.5, deterministic=not self.has_rng("dropout"))(nn.relu(nn.Dense(8)(x)))
+            return nn.Dense(2)(x)
+
+    keys = jax.random.split(key, 3)
+    x = jax.random.normal(keys[0], (3, 4))
+    network = from_linen(Linen(), x)
+    params = network.init(keys[1])
+    np.testing.assert_array_equal(network.apply(params, x), Linen().apply({"params": params}, x))
+    assert not np.allclose(network.apply(params, x, keys[2]), network.apply(params, x))
+
+
+def test_objectives_are_what_numpy_computes(key):
+    logits = np.asarray(jax.random.normal(key, (50, 4))) * 3
+    labels = np.arange(50) % 4
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert float(accuracy(jnp.asarray(logits), labels)) == pytest.approx((logits.argmax(1) == labels).mean())
+    assert float(log_likelihood(jnp.asarray(logits), jnp.asarray(labels))) == pytest.approx(
+        np.log(p[np.arange(50), labels]).mean(), rel=1e-5
+    )
+    scaled = logits / logits.std() * 2
+    expected = (scaled[np.arange(50), labels] - np.log(np.exp(scaled).sum(axis=1))).mean()
+    for factor in (1, 100):  # Whatever the scale it came with.
+        value = scaled_log_likelihood(jnp.asarray(logits * factor), jnp.asarray(labels), 2.0)
+        assert float(value) == pytest.approx(expected, rel=1e-5)
+    dead = scaled_log_likelihood(jnp.zeros((50, 4)), jnp.asarray(labels), 2.0)
+    assert float(dead) == pytest.approx(-np.log(4), rel=1e-6)
+
+
+def test_predictions_and_their_worth():
+    x = np.random.default_rng(0).normal(size=(5000, 3)).astype(np.float32)
+    probabilities = predict(lambda rows: rows * 2, x)
+    expected = np.exp(2 * x) / np.exp(2 * x).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-5)
+    y = x.argmax(axis=1)
+    assert measure(probabilities, y)["accuracy"] == 1.0
+    assert measure(probabilities, y)["loss"] == pytest.approx(-np.log(expected.max(axis=1)).mean(), rel=1e-5)
+    assert np.isfinite(measure(np.float32([[0.0, 1.0]]), np.array([0]))["loss"])

@@ -1,0 +1,363 @@
+"""The run contract, in process: settings, stages, resuming, reports."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import yaml
+
+from jevo.experiments import masks
+from jevo.runs import report
+from jevo.runs.checkpoint import Checkpoints, load_arrays, save_arrays
+from jevo.runs.config import from_command_line, from_settings, resolved
+from jevo.runs.loop import BLOCK, Interrupted, Stage, run_stage
+from jevo.runs.record import read_metrics, write_whole
+from jevo.types import InputError
+
+SMALL = {"hidden": (8,), "population": 12, "parents": 4, "generations": 6, "validate_every": 3, "checkpoint_every": 2}
+
+
+def refused(*arguments):
+    with pytest.raises(InputError) as caught:
+        from_command_line(masks.Config, arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--populaton", "3"], ["--populaton", "did you mean --population"]),
+        (["--population", "many"], ["--population", "many", "INT"]),
+        (["--mask", "maks"], ["--mask", "maks", "mask_rs"]),
+        (["--population", "0"], ["population is 0", "takes at least 1"]),
+        (["--rate", "1.5"], ["rate is 1.5", "takes a probability between 0 and 1"]),
+        (["--elites", "100"], ["elites + lucky is 100", "fewer than the population"]),
+        (["--parents", "101"], ["parents is 101", "at most the population of 100"]),
+        (["--preset", "faithfull"], ["faithfull", "did you mean faithful", "known: default, faithful"]),
+        (["--config", "/no/such.yaml"], ["/no/such.yaml", "No such file"]),
+        (["--seed", "-1"], ["seed is -1", ">= 0"]),
+        (["--reference-steps", "150"], ["reference_steps is 150", "a multiple of 100"]),
+        (["--hidden", "10", "0"], ["hidden", "widths >= 1"]),
+    ],
+)
+def test_bad_settings_get_one_plain_line(arguments, parts):
+    message = refused(*arguments)
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("populaton: 3", ["unknown setting 'populaton'", "did you mean population"]),
+        ("population: many", ["--population", "many"]),
+        ("rate: 2", ["rate is 2.0"]),
+        ("- 1\n- 2", ["'setting: value' lines, not list"]),
+        ("a: [", ["is not YAML"]),
+        ("a: !!python/object/apply:os.system ['true']", ["is not YAML", "could not determine a constructor"]),
+    ],
+)
+def test_bad_config_files_get_one_plain_line(text, parts, tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    message = refused("--config", str(path))
+    assert str(path) in message
+    for part in parts:
+        assert part in message
+
+
+def test_sources_override_each_other_in_order(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("preset: faithful\npopulation: 50\nhidden: [7, 8]\nreference: true\nseed: 3\n")
+    config = from_command_line(masks.Config, ["--config", str(path), "--seed", "4", "--no-reference"])
+    assert (config.fitness, config.parents) == ("accuracy", 17)  # The preset's.
+    assert (config.population, config.hidden) == (50, (7, 8))  # The file's.
+    assert (config.seed, config.reference) == (4, False)  # The command line's.
+    assert from_settings(masks.Config, yaml.safe_load(yaml.safe_dump(resolved(config))), "x") == config
+
+
+def test_help_explains_every_setting(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        from_command_line(masks.Config, ["--help"])
+    assert stopped.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name in resolved(masks.Config()):
+        assert f"--{name.replace('_', '-')}" in text
+
+
+def deterministic(folder):
+    """What a run leaves that must not depend on how often it was interrupted: all but seconds."""
+    result = json.loads((folder / "result.json").read_text())
+    for entry in (result, result["control"]):
+        del entry["budget"]["wall_s"], entry["budget"]["compile_s"]
+    del result["config"]["out"]
+    return result, *((folder / f"{name}.jsonl").read_text() for name in ("search", "random_search"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    masks.run(masks.Config(out=folder, **SMALL))
+    return folder
+
+
+def test_a_run_leaves_what_it_promises(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert names >= {"config.yaml", "search.jsonl", "random_search.jsonl", "result.json", "champion", "checkpoints", "report.md"}
+    result = json.loads((finished / "result.json").read_text())
+    assert result.keys() >= {
+        "experiment", "preset", "config", "seed", "data", "device", "versions", "budget", "metrics", "control"
+    }  # fmt: skip
+    assert result["budget"].keys() == {"evaluations", "gradient_steps", "wall_s", "compile_s"}
+    assert result["budget"]["evaluations"] == result["control"]["budget"]["evaluations"] == 12 * 7
+    assert result["metrics"].keys() == result["control"]["metrics"].keys() == {"train", "validation", "test"}
+    assert result["metrics"]["test"].keys() == {"accuracy", "loss"}
+    assert [line["generation"] for line in read_metrics(finished / "search.jsonl")] == list(range(1, 7))
+    validated = [line["validation"] is not None for line in read_metrics(finished / "search.jsonl")]
+    assert validated == [False, False, True] * 2
+    text = (finished / "report.md").read_text()
+    assert "random search (control)" in text
+    for picture in ("curves.png", "masks.png", "density.png", "confusion.png"):
+        assert picture in text
+        assert (finished / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_finished_run_says_so(finished, capsys):
+    before = (finished / "result.json").stat().st_mtime_ns
+    masks.run(masks.Config(out=finished, **SMALL))
+    assert "is done" in capsys.readouterr().out
+    assert (finished / "result.json").stat().st_mtime_ns == before
+
+
+def test_another_configuration_is_refused(finished):
+    with pytest.raises(InputError, match=r"other settings \(population: 12 -> 13\); give another --out, or --fresh"):
+        masks.run(masks.Config(out=finished, **{**SMALL, "population": 13}))
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="holds files that are not a run's"):
+        masks.run(masks.Config(out=tmp_path, fresh=True, **SMALL))
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_the_champion_predicts_as_it_was_judged(finished):
+    from jevo.data.datasets import load
+    from jevo.predict import champion
+
+    probabilities_of, result = champion(finished)
+    test = load("digits").test
+    accuracy = (probabilities_of(test.x).argmax(axis=1) == test.y).mean()
+    assert accuracy == pytest.approx(result["metrics"]["test"]["accuracy"])
+
+
+def test_predict_reads_a_picture(finished, tmp_path, capsys):
+    from PIL import Image
+
+    from jevo.data.datasets import load
+    from jevo.predict import main
+
+    test = load("digits").test
+    Image.fromarray((test.x[0, :, :, 0] * 15).astype(np.uint8)).resize((40, 40)).save(tmp_path / "digit.png")
+    np.save(tmp_path / "two.npy", test.x[:2])
+    main([str(finished), str(tmp_path / "digit.png"), str(tmp_path / "two.npy")])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith(str(tmp_path / "digit.png"))
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG nonsense")
+    for arguments in ([str(finished), str(tmp_path / "broken.png")], [str(finished)], [str(tmp_path), "x.png"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert stopped.value.code == 2
+        complaint = capsys.readouterr().err
+        assert complaint.startswith("error: ")
+        assert complaint.count("\n") == 1
+
+
+def test_a_damaged_champion_gets_one_plain_line(finished, tmp_path):
+    import shutil
+
+    from jevo.predict import champion
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    for path in (copy / "champion").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:10])
+    with pytest.raises(InputError, match="champion cannot be read"):
+        champion(copy)
+
+
+def counting(generations, stop_after=None):
+    """A stage whose every generation folds its number into a sum, and that may ask to stop itself."""
+
+    def step(carry, data):
+        carry = carry * 31 + data
+        value = (carry % 1000).astype(jnp.float32)
+        return carry, {"best": value, "mean": value / 2, "validation": jnp.where(carry % 2 == 0, value, jnp.nan)}
+
+    return Stage("count", lambda data: jnp.uint32(7), step, generations, (1, "steps"))
+
+
+def expected(generations):
+    carry = np.uint32(7)
+    with np.errstate(over="ignore"):
+        for _ in range(generations):
+            carry = carry * np.uint32(31) + np.uint32(3)
+    return carry
+
+
+@pytest.mark.parametrize("every", [1, 7, 1000])
+@pytest.mark.parametrize("generations", [1, BLOCK + 30])
+def test_blocks_of_any_length_are_one_loop(every, generations, tmp_path):
+    finished = run_stage(tmp_path, counting(generations), jnp.uint32(3), every)
+    assert int(finished.carry) == expected(generations)
+    lines = read_metrics(tmp_path / "count.jsonl")
+    assert [line["generation"] for line in lines] == list(range(1, generations + 1))
+    assert lines[-1]["best"] == expected(generations) % 1000
+    # Again: there is nothing left to do, and the carry is the checkpoint's.
+    assert int(run_stage(tmp_path, counting(generations), jnp.uint32(3), every).carry) == expected(generations)
+
+
+def test_a_longer_run_goes_on_and_rewrites_what_came_after_the_checkpoint(tmp_path):
+    run_stage(tmp_path, counting(20), jnp.uint32(3), 10)
+    whole = (tmp_path / "count.jsonl").read_text()
+    # As if killed while writing: half a line after the checkpoint.
+    (tmp_path / "count.jsonl").write_text(whole + '{"generation": 21, "best": 1, "mean": 1, "validation": nu')
+    assert int(run_stage(tmp_path, counting(35), jnp.uint32(3), 10).carry) == expected(35)
+    assert [line["generation"] for line in read_metrics(tmp_path / "count.jsonl")] == list(range(1, 36))
+    assert (tmp_path / "count.jsonl").read_text().startswith(whole)
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, capsys):
+    run_stage(tmp_path, counting(20), jnp.uint32(3), 10)
+    newest = tmp_path / "checkpoints" / "count" / "20"
+    for path in (newest / "default").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert int(run_stage(tmp_path, counting(30), jnp.uint32(3), 10).carry) == expected(30)
+    told = capsys.readouterr().out
+    assert "checkpoint 20 is damaged" in told
+    assert "goes on from generation 10" in told
+    for damage in ("default", "."):
+        for path in (tmp_path / "checkpoints" / "count").glob(f"*/{damage}/**/*"):
+            if path.is_file():
+                path.write_bytes(b"")
+        with pytest.raises(InputError, match="can(not)? be read.*; start over with --fresh"):
+            run_stage(tmp_path, counting(40), jnp.uint32(3), 10)
+
+
+def test_the_last_checkpoints_and_the_best_are_kept(tmp_path):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        for generation, score in enumerate([0.1, 0.9, 0.2, 0.3, 0.4]):
+            checkpoints.save(generation, {"w": jnp.full(3, generation)}, score)
+        assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [1, 3, 4]
+        generation, restored, damaged = checkpoints.restore({"w": jnp.zeros(3, jnp.int32)})
+    assert (generation, damaged) == (4, [])
+    np.testing.assert_array_equal(restored["w"], [4, 4, 4])
+
+
+def test_when_every_member_fails_the_run_ends_in_one_line(tmp_path):
+    def step(carry, data):
+        return carry + 1, {"best": jnp.where(carry < 3, 1.0, -jnp.inf), "mean": jnp.nan, "validation": jnp.nan}
+
+    failing = Stage("count", lambda data: jnp.uint32(0), step, 10, (1, "steps"))
+    with pytest.raises(InputError, match="every member failed"):
+        run_stage(tmp_path, failing, jnp.uint32(3), 1)
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints" / "count").iterdir() if p.name.isdigit())[-1] <= 3
+
+
+def test_arrays_are_saved_and_checked(tmp_path):
+    tree = {"a": jnp.arange(3), "b": {"c": jnp.float32(2)}}
+    save_arrays(tmp_path / "x", tree)
+    save_arrays(tmp_path / "x", tree)  # Replacing is fine.
+    jax.tree.map(np.testing.assert_array_equal, load_arrays(tmp_path / "x", tree), tree)
+    with pytest.raises(InputError, match="cannot be read"):
+        load_arrays(tmp_path / "y", tree)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+    write_whole(path, "old")
+
+    def full(fd):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        write_whole(path, "new and longer")
+    assert path.read_text() == "old"
+
+
+def test_a_confusion_matrix_and_other_plots_draw(tmp_path):
+    report.confusion(tmp_path / "c.png", np.array([0, 1, 1]), np.array([0, 1, 0]), ["a", "b"])
+    report.curves(tmp_path / "d.png", {"y": {"one": ([1, 2], [None, 0.5]), "none": ([], [])}}, x="x")
+    report.pictures(tmp_path / "e.png", np.zeros((3, 4, 4)), list("abc"))
+    report.bars(tmp_path / "f.png", {"g": {"a": 1.0, "b": 2.0}}, "share")
+    assert all((tmp_path / f"{name}.png").stat().st_size > 1000 for name in "cdef")
+
+
+COMMAND = [sys.executable, "-m", "jevo.experiments.masks"]
+
+
+def arguments(folder, **settings):
+    flags = []
+    for name, value in {**SMALL, "out": folder, **settings}.items():
+        flags += [f"--{name.replace('_', '-')}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    return flags
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_name", ["SIGKILL", "SIGTERM", "SIGINT"])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(signal_name, tmp_path):
+    """Real processes, really killed, at generations that no checkpoint foresees; bit for bit the same result."""
+    import signal
+    import time
+
+    settings = {"generations": 400, "checkpoint_every": 20, "hidden": (64,), "population": 40}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(COMMAND + arguments(whole, **settings), check=True, capture_output=True)
+    kills = 0
+    for attempt in range(30):
+        process = subprocess.Popen(
+            COMMAND + arguments(broken, **settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        # Once it computes, let it go on a little longer each time.
+        target = broken / ("search.jsonl" if attempt < 2 else "random_search.jsonl")
+        size = target.stat().st_size if target.exists() else 0
+        while process.poll() is None and (not target.exists() or target.stat().st_size <= size):
+            time.sleep(0.005)
+        time.sleep(0.1 + 0.15 * attempt)
+        if process.poll() is None and attempt < 4:
+            process.send_signal(getattr(signal, signal_name))
+            kills += 1
+        out, error = process.communicate(timeout=120)
+        assert "Traceback" not in error
+        if process.returncode == 0:
+            break
+        if signal_name != "SIGKILL":
+            assert process.returncode == 130
+            assert "the same command goes on" in error
+    assert process.returncode == 0
+    assert kills >= 2
+    assert deterministic(broken) == deterministic(whole)
+    assert not list(Path(broken).glob(".*"))
+
+
+def test_bad_input_ends_a_command_with_code_2_and_one_line():
+    done = subprocess.run([*COMMAND, "--population", "none"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_interrupted_is_not_an_error_of_the_user():
+    assert not issubclass(Interrupted, InputError)
