@@ -88,7 +88,7 @@ def bernoulli(key: Key, p: Rate, shape: tuple[int, ...]) -> Bits:
         shape: shape of the genes.
     """
     words = words_for(shape)
-    if isinstance(p, jax.core.Tracer) or isinstance(p, jax.Array):
+    if isinstance(p, jax.Array):  # A tracer is one too.
         digits = TRACED_DIGITS
         scaled = jnp.clip(jnp.round(p * 2.0**digits), 0, 2**digits).astype(jnp.uint32)
     else:

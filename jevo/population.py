@@ -45,10 +45,10 @@ def size(population: Population) -> int:
     Raises:
         ValueError: if the leaves disagree, or there are none.
     """
-    sizes = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(population)}
-    if len(sizes) != 1 or None in sizes:
-        raise ValueError(f"a population's leaves share one leading axis, these have {sorted(map(str, sizes))}")
-    return sizes.pop()
+    sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(population)}
+    if len(sizes) != 1 or () in sizes:
+        raise ValueError(f"a population's leaves share one leading axis, these have {sorted(sizes)}")
+    return int(sizes.pop()[0])
 
 
 def take(population: Population, indices: int | jax.Array) -> Member | Population:

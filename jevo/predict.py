@@ -1,6 +1,6 @@
 """Use the champion of a finished run.
 
-    python -m jevo.predict RUN IMAGE...
+python -m jevo.predict RUN IMAGE...
 """
 
 import importlib

@@ -33,8 +33,8 @@ Rate = float | jax.Array
 Select = Callable[[Key, Fitness, int], jax.Array]
 """`(key, fitness [P], n) -> int32 [n]`: indices of the members that breed, never the members."""
 
-Cross = Callable[[Key, Member, Member], Member]
-"""`(key, first, second) -> child`, written for one pair; the engine vmaps it."""
+Cross = Callable[..., Member]
+"""`(key, first, second) -> child`, written for one pair (some operators take more parents); the engine vmaps it."""
 
 Mutate = Callable[[Key, Member], Member]
 """`(key, member) -> member`, written for one member; the engine vmaps it."""

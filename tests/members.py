@@ -1,10 +1,9 @@
 """Members of every kind, for hypothesis."""
 
-import numpy as np
-from hypothesis import strategies as st
-
 import jax
 import jax.numpy as jnp
+import numpy as np
+from hypothesis import strategies as st
 
 from jevo import bits
 

@@ -55,9 +55,7 @@ def test_a_generation_is_what_a_naive_numpy_one_is(problem, key):
     fitness = evaluate(score, population, 7)
     np.testing.assert_allclose(fitness, numpy_scores(weights, population, x, y), atol=1e-6)
 
-    algorithm = genetics.genetic(
-        genetics.truncation(6), genetics.uniform(per="layer"), genetics.flip(0.0), survivors=2
-    )
+    algorithm = genetics.genetic(genetics.truncation(6), genetics.uniform(per="layer"), genetics.flip(0.0), survivors=2)
     state = algorithm.init(population, fitness)
     candidates = algorithm.ask(key, state)
     assert pop.size(candidates.members) == 22
@@ -67,7 +65,9 @@ def test_a_generation_is_what_a_naive_numpy_one_is(problem, key):
     words = {n: np.asarray(population[n]["kernel"].words) for n in population}
     crossed = 0
     for i, (a, b) in enumerate(np.asarray(candidates.parents)):
-        from_a, from_b = ([np.array_equal(candidates.members[n]["kernel"].words[i], words[n][p]) for n in words] for p in (a, b))
+        from_a, from_b = (
+            [np.array_equal(candidates.members[n]["kernel"].words[i], words[n][p]) for n in words] for p in (a, b)
+        )
         assert all(one or other for one, other in zip(from_a, from_b, strict=True))
         crossed += not (all(from_a) or all(from_b))
     assert crossed > 0  # Some child has one layer of each.
@@ -180,7 +180,9 @@ def test_evolution_beats_random_search_at_equal_evaluations(seed, problem):
         key = jax.random.key(seed)
         state = algorithm.init(population, evaluate_all(None, population)[1])
         step = partial(genetics.generation, algorithm, evaluate_all)
-        state, _ = jax.jit(lambda key, s, step=step: jax.lax.scan(lambda s, _: (step(key, s), None), s, length=40))(key, state)
+        state, _ = jax.jit(lambda key, s, step=step: jax.lax.scan(lambda s, _: (step(key, s), None), s, length=40))(
+            key, state
+        )
         reached.append(float(state.fitness.max()))
     assert reached[0] > reached[1] + 0.03
 

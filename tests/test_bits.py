@@ -54,7 +54,9 @@ def test_prefix(shape, data):
 def test_bernoulli(p, traced, key):
     """The share of ones, in all and at each of the 32 positions, and of pairs of neighbours."""
     size = 32 * 60_000
-    program = jax.jit(lambda p: bits.bernoulli(key, p, (size,))) if traced else lambda p: bits.bernoulli(key, p, (size,))
+    program = (
+        jax.jit(lambda p: bits.bernoulli(key, p, (size,))) if traced else lambda p: bits.bernoulli(key, p, (size,))
+    )
     genes = np.asarray(bits.unpack(program(p)))
     rarer = min(p, 1 - p)
 

@@ -21,7 +21,9 @@ SWITCHES = ("bool", "bits")
 def fresh(member):
     """A member of the same structure with other genes: what `reset` draws from."""
     return lambda key: jax.tree.map(
-        lambda leaf: bits.prefix(leaf.shape, leaf.size) if bits.is_bits(leaf) else jnp.full_like(leaf, 7), member, is_leaf=bits.is_bits
+        lambda leaf: bits.prefix(leaf.shape, leaf.size) if bits.is_bits(leaf) else jnp.full_like(leaf, 7),
+        member,
+        is_leaf=bits.is_bits,
     )
 
 
@@ -120,7 +122,8 @@ def test_layers_are_inherited_whole(pair, seed):
     child = genetics.uniform(0.5, per="layer")(jax.random.key(seed), *pair)
     for name in child:
         origins = [
-            all(np.array_equal(c, p) for c, p in zip(plain(child[name]), plain(parent[name]), strict=True)) for parent in pair
+            all(np.array_equal(c, p) for c, p in zip(plain(child[name]), plain(parent[name]), strict=True))
+            for parent in pair
         ]
         assert any(origins)
 
@@ -133,10 +136,33 @@ def test_one_point_has_one_point(pair, seed):
     well_packed(child)
     flat = [np.concatenate([leaf.ravel().astype(float) for leaf in plain(member)]) for member in (child, *pair)]
     matches = [
-        point for point in range(flat[0].size + 1)
+        point
+        for point in range(flat[0].size + 1)
         if np.array_equal(flat[0], np.concatenate([flat[1][:point], flat[2][point:]]))
     ]
     assert matches
+
+
+@pytest.mark.parametrize("per", ["gene", "neuron", "layer"])
+@relaxed
+@given(parents=members(count=4), seed=seeds)
+def test_four_parents_are_one_pool(per, parents, seed):
+    child = genetics.uniform(per=per)(jax.random.key(seed), *parents)
+    same_form(child, parents[0])
+    well_packed(child)
+    for c, *sources in zip(*map(plain, (child, *parents)), strict=True):
+        assert np.all(np.any([c == source for source in sources], axis=0))
+
+
+@pytest.mark.parametrize("kind", ["float", "bits"])
+def test_every_parent_gives_an_equal_share(kind, key):
+    """Eight parents, each alone in having a one in its eighth of the genes."""
+    size = 8 * 4000
+    owner = np.arange(size) // 4000
+    parents = [jnp.asarray(owner == i) for i in range(8)]
+    cast = bits.pack if kind == "bits" else lambda ones: ones.astype(jnp.float32)
+    (child,) = plain(genetics.uniform()(key, *map(cast, parents)))
+    np.testing.assert_allclose(child.reshape(8, 4000).mean(axis=1), np.full(8, 1 / 8), atol=0.03)
 
 
 @pytest.mark.parametrize("cross", [genetics.uniform(per="neuron"), genetics.uniform(per="layer"), genetics.one_point()])
@@ -166,12 +192,23 @@ def test_rates_are_met(kind, rate, key):
     """The share of genes touched is within five standard deviations of the rate."""
     size = 100_000
     low, high = jnp.zeros(size), jnp.ones(size)
-    cast = {"float": lambda x: x, "int": lambda x: x.astype(jnp.int32), "bool": lambda x: x > 0, "bits": lambda x: bits.pack(x > 0)}[kind]
+    cast = {
+        "float": lambda x: x,
+        "int": lambda x: x.astype(jnp.int32),
+        "bool": lambda x: x > 0,
+        "bits": lambda x: bits.pack(x > 0),
+    }[kind]
     tolerance = 5 * np.sqrt(rate * (1 - rate) / size) + 0.01 * min(rate, 1 - rate)
     keys = jax.random.split(key, 3)
-    assert np.mean(plain(genetics.uniform(rate)(keys[0], cast(low), cast(high)))[0]) == pytest.approx(rate, abs=tolerance)
-    assert np.mean(1 - plain(genetics.zero(rate)(keys[1], cast(high)))[0].astype(float)) == pytest.approx(rate, abs=tolerance)
-    assert np.mean(plain(genetics.average(rate)(keys[2], cast(low), cast(high)))[0]) == pytest.approx(rate, abs=tolerance)
+    assert np.mean(plain(genetics.uniform(rate)(keys[0], cast(low), cast(high)))[0]) == pytest.approx(
+        rate, abs=tolerance
+    )
+    assert np.mean(1 - plain(genetics.zero(rate)(keys[1], cast(high)))[0].astype(float)) == pytest.approx(
+        rate, abs=tolerance
+    )
+    assert np.mean(plain(genetics.average(rate)(keys[2], cast(low), cast(high)))[0]) == pytest.approx(
+        rate, abs=tolerance
+    )
 
 
 def test_redraw_has_its_own_probability_of_one(key):
@@ -207,7 +244,9 @@ def test_route_gives_each_part_its_operator(key):
     assert int(bits.count_ones(mutated["mask"])) == 64
     assert np.all(mutated["lr"] != 0)
     np.testing.assert_array_equal(mutated["rest"], member["rest"])
-    crossed = genetics.route(lr=genetics.uniform(1.0))(keys[1], member, {**member, "lr": jnp.ones(4), "rest": jnp.zeros(3)})
+    crossed = genetics.route(lr=genetics.uniform(1.0))(
+        keys[1], member, {**member, "lr": jnp.ones(4), "rest": jnp.zeros(3)}
+    )
     np.testing.assert_array_equal(crossed["lr"], np.ones(4))
     np.testing.assert_array_equal(crossed["rest"], np.ones(3))
 
@@ -219,5 +258,7 @@ def test_what_makes_no_sense_is_said_in_plain_words(key):
         genetics.route(lr=genetics.gaussian(1.0))(jax.random.key(1), {"mask": jnp.ones(3)})
     with pytest.raises(ValueError, match="per gene, neuron or layer, not per 'row'"):
         genetics.uniform(per="row")
-    with pytest.raises(ValueError, match="between 0 and 1, not 1.5"):
+    with pytest.raises(ValueError, match=r"takes 2, 4, 8, \.\.\. parents, not 3"):
+        genetics.uniform()(jax.random.key(2), *[jnp.ones(3)] * 3)
+    with pytest.raises(ValueError, match=r"between 0 and 1, not 1\.5"):
         genetics.flip(1.5)(jax.random.key(1), bits.pack(jnp.ones(3, bool)))

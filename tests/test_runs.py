@@ -110,7 +110,15 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_what_it_promises(finished):
     names = {path.name for path in finished.iterdir()}
-    assert names >= {"config.yaml", "search.jsonl", "random_search.jsonl", "result.json", "champion", "checkpoints", "report.md"}
+    assert names >= {
+        "config.yaml",
+        "search.jsonl",
+        "random_search.jsonl",
+        "result.json",
+        "champion",
+        "checkpoints",
+        "report.md",
+    }
     result = json.loads((finished / "result.json").read_text())
     assert result.keys() >= {
         "experiment", "preset", "config", "seed", "data", "device", "versions", "budget", "metrics", "control"
@@ -250,7 +258,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, capsys):
         for path in (tmp_path / "checkpoints" / "count").glob(f"*/{damage}/**/*"):
             if path.is_file():
                 path.write_bytes(b"")
-        with pytest.raises(InputError, match="can(not)? be read.*; start over with --fresh"):
+        with pytest.raises(InputError, match=r"can(not)? be read.*; start over with --fresh"):
             run_stage(tmp_path, counting(40), jnp.uint32(3), 10)
 
 
@@ -338,7 +346,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(signal_name, tmp_path):
         if process.poll() is None and attempt < 4:
             process.send_signal(getattr(signal, signal_name))
             kills += 1
-        out, error = process.communicate(timeout=120)
+        _, error = process.communicate(timeout=120)
         assert "Traceback" not in error
         if process.returncode == 0:
             break

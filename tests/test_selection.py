@@ -67,7 +67,9 @@ def test_tournament_has_its_theoretical_frequencies(key):
 def test_roulette_is_proportional_above_the_worst(key):
     shares = frequencies(genetics.roulette(), np.float32([-1, 2, 0, -np.inf]), key)
     np.testing.assert_allclose(shares, [0, 3 / 4, 1 / 4, 0], atol=0.02)
-    np.testing.assert_allclose(frequencies(genetics.roulette(), np.ones(4, np.float32), jax.random.key(1)), [0.25] * 4, atol=0.02)
+    np.testing.assert_allclose(
+        frequencies(genetics.roulette(), np.ones(4, np.float32), jax.random.key(1)), [0.25] * 4, atol=0.02
+    )
 
 
 def test_rank_gives_the_best_its_pressure(key):

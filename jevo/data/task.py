@@ -6,21 +6,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jevo.data.datasets import Dataset, Split
+from jevo.data.datasets import Dataset
+
+
+class Examples(NamedTuple):
+    """One split on the device: `x [n, ...]` as it came (uint8 images stay uint8), `y int32 [n]`."""
+
+    x: jax.Array
+    y: jax.Array
 
 
 class Task(NamedTuple):
-    """What a run's programs see of a data set: arrays, as they came (uint8 images stay uint8), and how to read them.
+    """What a run's programs see of a data set: the examples, and how to read them.
 
     Attributes:
-        train, validation: `x [n, ...]`, `y int32 [n]`.
+        train, validation: the examples.
         mean: float32 `[1, ...]`, of each feature over the train examples.
         scale: float32 `[]` for images, the standard deviation of what is left; `[1, features]` for vectors, whose
             features may have units of their own.
     """
 
-    train: Split
-    validation: Split
+    train: Examples
+    validation: Examples
     mean: jax.Array
     scale: jax.Array
 
@@ -49,7 +56,5 @@ def to_device(dataset: Dataset) -> Task:
         scale = np.where(variance > 0, np.sqrt(variance), 1.0)[None]
     else:
         scale = np.sqrt(variance.mean()) or np.float64(1.0)
-    train, validation = (
-        Split(jnp.asarray(s.x), jnp.asarray(s.y)) for s in (dataset.train, dataset.validation)
-    )
+    train, validation = (Examples(jnp.asarray(s.x), jnp.asarray(s.y)) for s in (dataset.train, dataset.validation))
     return Task(train, validation, jnp.asarray(mean[None], jnp.float32), jnp.asarray(scale, jnp.float32))

@@ -70,9 +70,7 @@ def adam(
         better = validation > training.validation
         champion = jax.tree.map(lambda new, old: jnp.where(better, new, old), params, training.champion)
         fitness = -loss / STEPS
-        after = Training(
-            params, state, training.generation + 1, champion, jnp.maximum(validation, training.validation)
-        )
+        after = Training(params, state, training.generation + 1, champion, jnp.maximum(validation, training.validation))
         return after, {"best": fitness, "mean": fitness, "validation": validation}
 
     return start, step

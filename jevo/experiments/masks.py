@@ -80,8 +80,10 @@ class Config(RunConfig):
     """How parents are selected."""
     parents: int = 20
     """For truncation the number of best members that breed; for a tournament its entrants."""
+    mates: int = 2
+    """Parents of each child: 2, or a larger power of two for a crossover other than one_point."""
     crossover: Literal["gene", "neuron", "layer", "one_point"] = "gene"
-    """What a child takes whole from either parent, at even odds; one_point cuts the string of all bits once."""
+    """What a child takes whole from any parent, at even odds; one_point cuts the string of all bits once."""
     mutation: Literal["flip", "redraw"] = "flip"
     """What mutation does to a bit: invert it, or draw it anew."""
     rate: float = 2e-3
@@ -117,12 +119,16 @@ class Config(RunConfig):
         require(all(n >= 1 for n in self.hidden + self.channels), "hidden or channels", self.hidden, "widths >= 1")
         survivors = self.elites + self.lucky
         require(
-            0 <= self.lucky and 0 <= self.elites and survivors < self.population,
+            min(self.lucky, self.elites) >= 0 and survivors < self.population,
             "elites + lucky", survivors, f"0 to {self.population - 1}, fewer than the population",
         )  # fmt: skip
         require(
             self.parents <= self.population, "parents", self.parents, f"at most the population of {self.population}"
         )
+        require(
+            self.mates == 2 or (self.crossover != "one_point" and self.mates > 2 and self.mates.bit_count() == 1),
+            "mates", self.mates, "2, or for a crossover other than one_point 4, 8, 16, ...",
+        )  # fmt: skip
         require(
             self.reference_steps >= controls.STEPS and self.reference_steps % controls.STEPS == 0,
             "reference_steps", self.reference_steps, f"a multiple of {controls.STEPS}",
@@ -173,7 +179,7 @@ def algorithm(config: Config, generation: jax.Array) -> GeneticAlgorithm:
     cross = genetics.one_point() if config.crossover == "one_point" else genetics.uniform(per=config.crossover)
     rate = config.rate if config.rate == config.final_rate else _rate(config, generation)
     mutate = genetics.flip(rate) if config.mutation == "flip" else genetics.redraw(rate, config.redraw_ones)
-    return genetics.genetic(select, cross, mutate, lucky=config.lucky, **_survival(config))
+    return genetics.genetic(select, cross, mutate, parents=config.mates, lucky=config.lucky, **_survival(config))
 
 
 def search(
@@ -347,9 +353,7 @@ def _validate(config: Config, net: Network, search: Search, task: Task) -> tuple
     x, y = task.inputs(task.validation.x), task.validation.y
     scores = evaluate(lambda genome: accuracy(net.apply(genome, x), y), candidates, config.chunk)
     best, better = jnp.argmax(scores), jnp.max(scores) > search.validation
-    champion = jax.tree.map(
-        lambda new, old: jnp.where(better, new, old), pop.take(candidates, best), search.champion
-    )
+    champion = jax.tree.map(lambda new, old: jnp.where(better, new, old), pop.take(candidates, best), search.champion)
     found = jnp.where(better, search.state.generation, search.found)
     return Search(search.state, champion, jnp.maximum(search.validation, scores[best]), found), scores[best]
 

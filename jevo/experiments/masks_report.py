@@ -27,9 +27,7 @@ def density_by_layer(genome: Member, kind: Kind) -> dict[str, float]:
     return {**layers, "all": float(np.average(list(layers.values()), weights=sizes))}
 
 
-def write(
-    run: Run, result: dict[str, Any], dataset: Dataset, outcomes: Mapping[str, Outcome], kind: Kind
-) -> None:
+def write(run: Run, result: dict[str, Any], dataset: Dataset, outcomes: Mapping[str, Outcome], kind: Kind) -> None:
     """Draw the figures and finish the run."""
     folder = run.folder
     lines = {name: read_metrics(folder / f"{name}.jsonl") for name in ("search", "random_search")}
@@ -50,14 +48,19 @@ def write(
                 "validation": series("search", "validation"),
                 "random search, validation": series("random_search", "validation"),
                 **{
-                    f"{name}, test": ([0, lines["search"][-1]["generation"]], [entry["metrics"]["test"]["accuracy"]] * 2)
+                    f"{name}, test": (
+                        [0, lines["search"][-1]["generation"]],
+                        [entry["metrics"]["test"]["accuracy"]] * 2,
+                    )
                     for name, entry in result["references"].items()
                 },
             },
         },
         x="generation",
     )
-    figures = {"curves.png": "Fitness and accuracy by generation. Fitness is that of the train batch of its generation."}
+    figures = {
+        "curves.png": "Fitness and accuracy by generation. Fitness is that of the train batch of its generation."
+    }
     champion = outcomes["search"].champion
     masks = first_layer(champion, dataset.train.x.shape[1:], kind)
     if masks is not None:

@@ -41,8 +41,8 @@ class Candidates(NamedTuple):
 
     Attributes:
         members: population of `n` candidates.
-        parents: int32 `[n, 2]`, indices into the State that bred them; -1 for a member made from nothing. A
-            survivor that is scored again has itself as both parents.
+        parents: int32 `[n, parents]`, indices into the State that bred them; -1 for a member made from nothing. A
+            survivor that is scored again is its own parent.
         kept: int32 `[P - n]`, indices into the State of the members that survive with the fitness they have.
     """
 
@@ -71,6 +71,7 @@ def genetic(
     survivors: int,
     lucky: int = 0,
     rescore: bool = False,
+    parents: int = 2,
     batch_size: int = 64,
 ) -> GeneticAlgorithm:
     """A generational algorithm with elites.
@@ -79,13 +80,14 @@ def genetic(
     other places with children of selected parents.
 
     Args:
-        select: which members breed. Both parents of a child are drawn by it, independently.
-        cross: makes a child of two parents.
+        select: which members breed. All parents of a child are drawn by it, independently.
+        cross: makes a child of its parents.
         mutate: changes the child.
         survivors: members that stay, the lucky ones included, 0 <= survivors < P.
         lucky: how many of the survivors are drawn from the losers.
         rescore: score survivors again each generation, for a fitness that is noisy (a new batch of data each
             generation) or a scoring that changes members. All P are then candidates, survivors first.
+        parents: of each child; `uniform` takes 2, 4, 8, ..., the other crossovers 2.
         batch_size: children bred at a time. It bounds the memory of temporaries and never changes a result.
 
     Operators may close over traced values, so `genetic` can be called inside `jit` with a rate that follows
@@ -97,17 +99,17 @@ def genetic(
 
     def breed(key: Key, state: State, n: int) -> tuple[Population, jax.Array]:
         select_key, child_key = jax.random.split(key)
-        parents = select(select_key, state.fitness, 2 * n).reshape(n, 2).astype(jnp.int32)
+        chosen = select(select_key, state.fitness, n * parents).reshape(n, parents).astype(jnp.int32)
 
-        def child(key_and_pair: tuple[Key, jax.Array]) -> Member:
-            key, pair = key_and_pair
+        def child(key_and_parents: tuple[Key, jax.Array]) -> Member:
+            key, indices = key_and_parents
             cross_key, mutate_key = jax.random.split(key)
             # Parents are gathered here, a chunk at a time, never as a whole population.
-            first, second = pop.take(state.population, pair[0]), pop.take(state.population, pair[1])
-            return mutate(mutate_key, cross(cross_key, first, second))
+            members = (pop.take(state.population, indices[i]) for i in range(parents))
+            return mutate(mutate_key, cross(cross_key, *members))
 
         keys = jax.random.split(child_key, n)
-        return pop.in_chunks(child, (keys, parents), batch_size), parents
+        return pop.in_chunks(child, (keys, chosen), batch_size), chosen
 
     return _generational(breed, survivors, lucky, rescore)
 
@@ -162,7 +164,7 @@ def _generational(
             return Candidates(children, parents, kept)
         return Candidates(
             members=pop.concat(pop.take(state.population, kept), children),
-            parents=jnp.concatenate([jnp.stack([kept, kept], axis=1), parents]),
+            parents=jnp.concatenate([jnp.repeat(kept[:, None], parents.shape[1], axis=1), parents]),
             kept=kept[:0],
         )
 

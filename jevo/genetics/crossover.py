@@ -1,11 +1,11 @@
-"""How two parents make a child: `(key, first, second) -> child`, written for one pair.
+"""How parents make a child: `(key, first, second) -> child`, written for one pair.
 
 All work on float, integer, bool and packed genes. A *layer* is the arrays that share a parent in the tree
 (`{"layer_0": {"kernel", "bias"}}` is one layer); an array at the top of the tree is a layer of its own. A
 *neuron* is one index of the last axis: a column of a kernel and its bias travel together.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,32 +21,24 @@ Grain = Literal["gene", "neuron", "layer"]
 def uniform(rate: Rate = 0.5, per: Grain = "gene") -> Cross:
     """Each gene (or neuron, or layer) is the second parent's with probability `rate`, else the first's.
 
-    Source: Syswerda, "Uniform crossover in genetic algorithms", 1989.
+    With more than two parents, a power of two, pairs are crossed until one child is left, all pairs of a round with
+    the same draws. At rate 0.5 a gene then comes from any of the parents at equal odds, and n parents cost no more
+    than log2(n) draws: the members' genes become one pool.
+
+    Source: Syswerda, "Uniform crossover in genetic algorithms", 1989; Muehlenbein and Voigt, "Gene pool recombination
+    in genetic algorithms", 1995.
     """
-    if per == "gene":
-        return lambda key, first, second: map_genes(
-            lambda key, a, b: pick(gate(key, rate, a), b, a), key, first, second
-        )
-    if per not in ("neuron", "layer"):
+    if per not in get_args(Grain):
         raise ValueError(f"uniform crossover is per gene, neuron or layer, not per {per!r}")
 
-    def cross(key: Key, first: Member, second: Member) -> Member:
-        paths, treedef = jax.tree.flatten_with_path(first, is_leaf=is_bits)
-        layers = [path[:-1] if len(path) > 1 else path for path, _ in paths]
-        # One draw a layer and width, so that all arrays of a layer agree about a neuron.
-        units = [(layer, _width(a) if per == "neuron" else ()) for layer, (_, a) in zip(layers, paths, strict=True)]
-        distinct = list(dict.fromkeys(units))
-        keys = jax.random.split(key, max(len(distinct), 1))
-        draws = {
-            unit: jax.random.bernoulli(keys[i], rate, unit[1]) for i, unit in enumerate(distinct)
-        }
-        seconds = treedef.flatten_up_to(second)
-        return treedef.unflatten(
-            [
-                pick(_spread(draws[unit], a), b, a)
-                for unit, (_, a), b in zip(units, paths, seconds, strict=True)
-            ]
-        )
+    def cross(key: Key, *parents: Member) -> Member:
+        rounds = len(parents).bit_length() - 1
+        if len(parents) != 2**rounds or not rounds:
+            raise ValueError(f"uniform crossover takes 2, 4, 8, ... parents, not {len(parents)}")
+        for round_key in jax.random.split(key, rounds):
+            gates = _draw(round_key, rate, per, parents[0])
+            parents = tuple(_merge(gates, a, b) for a, b in zip(parents[::2], parents[1::2], strict=True))
+        return parents[0]
 
     return cross
 
@@ -95,15 +87,34 @@ def average(weight: Rate = 0.5) -> Cross:
     return lambda key, first, second: map_genes(blend, key, first, second)
 
 
-def _width(genes: Gene) -> tuple[int, ...]:
-    return genes.shape[-1:]
+def _draw(key: Key, rate: Rate, per: Grain, member: Member) -> list[Gate]:
+    """For each gene array of the member, a gate that opens with probability `rate` per gene, neuron or layer."""
+    paths = jax.tree.flatten_with_path(member, is_leaf=is_bits)[0]
+    if per == "gene":
+        keys = jax.random.split(key, max(len(paths), 1))
+        return [gate(keys[i], rate, genes) for i, (_, genes) in enumerate(paths)]
+    # One draw a layer and width, so that all arrays of a layer agree about a neuron.
+    layers = [path[:-1] if len(path) > 1 else path for path, _ in paths]
+    widths = [genes.shape[-1:] if per == "neuron" else () for _, genes in paths]
+    units = list(zip(layers, widths, strict=True))
+    distinct = list(dict.fromkeys(units))
+    keys = jax.random.split(key, max(len(distinct), 1))
+    draws = {unit: jax.random.bernoulli(keys[i], rate, unit[1]) for i, unit in enumerate(distinct)}
+    return [_spread(draws[unit], genes) for unit, (_, genes) in zip(units, paths, strict=True)]
 
 
 def _spread(draw: jax.Array, genes: Gene) -> Gate:
     """A draw per layer `[]` or per neuron `[width]` as a gate for these genes."""
     if is_bits(genes) and draw.ndim:
         return bits.pack(jnp.broadcast_to(draw, genes.shape))
-    return draw
+    return draw.reshape((1,) * (len(genes.shape) - 1) + draw.shape) if draw.ndim else draw
+
+
+def _merge(gates: list[Gate], first: Member, second: Member) -> Member:
+    """The second's genes where gates are open, else the first's."""
+    firsts, treedef = jax.tree.flatten(first, is_leaf=is_bits)
+    pairs = zip(gates, firsts, treedef.flatten_up_to(second), strict=True)
+    return treedef.unflatten([pick(where, b, a) for where, a, b in pairs])
 
 
 def _before(count: jax.Array, genes: Gene) -> Gate:

@@ -11,11 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from jevo import bits
-from jevo.bits import Bits, is_bits
+from jevo.bits import is_bits
 from jevo.types import Key, Member, Rate
 
-Gene = jax.Array | Bits
-Gate = jax.Array | Bits
+Gene = Any
+"""One gene array: `jax.Array` or `Bits`."""
+Gate = Any
+"""A bool array that broadcasts to the genes, or a `Bits` of their shape."""
 
 
 def map_genes(function: Callable[..., Gene], key: Key, member: Member, *others: Member) -> Member:
@@ -36,7 +38,7 @@ def gate(key: Key, rate: Rate, genes: Gene) -> Gate:
 def pick(where: Gate, opened: Gene, closed: Gene) -> Gene:
     """`opened` where the gate is open, else `closed`. A bool gate `[]` decides for all genes at once."""
     if is_bits(where):
-        return bits.select(where, opened, closed)  # type: ignore[arg-type]
+        return bits.select(where, opened, closed)
     return jax.tree.map(lambda yes, no: jnp.where(where, yes, no), opened, closed)
 
 

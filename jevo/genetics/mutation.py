@@ -21,7 +21,7 @@ def flip(rate: Rate) -> Mutate:
     def change(key: Key, genes: Gene) -> Gene:
         require_kind("flip", genes, ("bits", "bool"))
         where = gate(key, rate, genes)
-        return bits.flip(genes, where) if is_bits(genes) else genes ^ where  # type: ignore[operator]
+        return bits.flip(genes, where) if is_bits(genes) else genes ^ where
 
     return _each(change)
 
@@ -66,8 +66,8 @@ def gaussian(std: Rate, rate: Rate = 1.0) -> Mutate:
     def change(key: Key, genes: Gene) -> Gene:
         require_kind("gaussian", genes, ("float",))
         where, noise = jax.random.split(key)
-        moved = genes + std * jax.random.normal(noise, genes.shape, genes.dtype)  # type: ignore[union-attr]
-        return pick(gate(where, rate, genes), moved.astype(genes.dtype), genes)  # type: ignore[union-attr]
+        moved = genes + std * jax.random.normal(noise, genes.shape, genes.dtype)
+        return pick(gate(where, rate, genes), moved.astype(genes.dtype), genes)
 
     return _each(change)
 
@@ -79,7 +79,7 @@ def step(rate: Rate, size: Rate = 1) -> Mutate:
         require_kind("step", genes, ("int", "float"))
         where, up = jax.random.split(key)
         sign = jnp.where(jax.random.bernoulli(up, 0.5, genes.shape), 1, -1)
-        moved = (genes + sign * size).astype(genes.dtype)  # type: ignore[union-attr]
+        moved = (genes + sign * size).astype(genes.dtype)
         return pick(gate(where, rate, genes), moved, genes)
 
     return _each(change)

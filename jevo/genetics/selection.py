@@ -28,7 +28,7 @@ def truncation(top: int | float) -> Select:
 
     Source: Muehlenbein and Schlierkamp-Voosen, "Predictive models for the breeder genetic algorithm", 1993.
     """
-    if isinstance(top, float) and not 0 < top <= 1 or top <= 0:
+    if top <= 0 or (isinstance(top, float) and top > 1):
         raise ValueError(f"truncation takes a count >= 1 or a share in (0, 1], not {top}")
 
     def select(key: Key, fitness: Fitness, n: int) -> jax.Array:

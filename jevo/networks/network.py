@@ -51,7 +51,7 @@ def from_nnx(make: Callable[[Any], Any]) -> Network:
     """
     from flax import nnx
 
-    def parts(key: Key) -> tuple[Any, Any, Any, Any]:
+    def parts(key: Key) -> Any:
         return nnx.split(make(nnx.Rngs(key)), nnx.Param, nnx.RngState, ...)
 
     # Traced, not run: the structure is known without making an array.

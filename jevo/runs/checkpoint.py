@@ -59,7 +59,9 @@ class Checkpoints:
             try:
                 carry = self._manager.restore(generation, args=self._ocp.args.StandardRestore(abstract))
             except Exception as error:  # Orbax raises whatever the damaged file provokes in its parsers.
-                damaged.append(f"checkpoint {generation} is damaged ({type(error).__name__}); going back to an older one")
+                damaged.append(
+                    f"checkpoint {generation} is damaged ({type(error).__name__}); going back to an older one"
+                )
                 continue
             for line_generation in [g for g in self._manager.all_steps() if g > generation]:
                 self._manager.delete(line_generation)
@@ -95,4 +97,6 @@ def load_arrays(folder: Path, like: Any) -> Any:
         with ocp.StandardCheckpointer() as checkpointer:
             return checkpointer.restore(folder.absolute(), jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
     except Exception as error:  # As above: any error means that the folder cannot be used.
-        raise InputError(f"{folder} cannot be read ({type(error).__name__}); run the experiment again with --fresh") from None
+        raise InputError(
+            f"{folder} cannot be read ({type(error).__name__}); run the experiment again with --fresh"
+        ) from None

@@ -150,7 +150,9 @@ def suggestion(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     return (f"did you mean {near[0]}? " if near else "") + f"known: {', '.join(known)}"
 
 
-def parse(kind: type[Settings], arguments: Sequence[str], default: Settings | None = None, source: str = "") -> Settings:
+def parse(
+    kind: type[Settings], arguments: Sequence[str], default: Settings | None = None, source: str = ""
+) -> Settings:
     """A dataclass from command-line arguments.
 
     Args:
@@ -163,11 +165,12 @@ def parse(kind: type[Settings], arguments: Sequence[str], default: Settings | No
         InputError: in one line, if they do not fit.
         SystemExit: after --help.
     """
-    given = {} if default is None else {"default": default}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, args=list(arguments), **given)
+            if default is None:
+                return tyro.cli(kind, args=list(arguments))
+            return tyro.cli(kind, args=list(arguments), default=default)
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -148,9 +148,7 @@ def _block(step: Step) -> Callable[[Any, Any, jax.Array], tuple[Any, dict[str, j
 def _lines(values: dict[str, jax.Array], done: int, count: int) -> list[dict[str, Any]]:
     """One dict a generation; what is not finite (a validation not made, a failed population) is None."""
     host = jax.device_get(values)
-    return [
-        {"generation": done + i + 1, **{name: _number(host[name][i]) for name in host}} for i in range(count)
-    ]
+    return [{"generation": done + i + 1, **{name: _number(host[name][i]) for name in host}} for i in range(count)]
 
 
 def _number(value: Any) -> float | None:

@@ -46,11 +46,16 @@ class Progress:
         if line.get("validation") is not None:
             self._validation = line["validation"]
         rate = count / max(seconds, 1e-9)
-        text = (
-            f"{self._name}  generation {done}/{self._total}  best {_number(line['best'])}  mean {_number(line['mean'])}  "
-            f"validation {_number(self._validation)}  {rate * self._work[0]:,.0f} {self._work[1]}/s  "
-            f"{_duration((self._total - done) / rate)} left"
-        )
+        work, unit = self._work
+        parts = [
+            f"{self._name}  generation {done}/{self._total}",
+            f"best {_number(line['best'])}",
+            f"mean {_number(line['mean'])}",
+            f"validation {_number(self._validation)}",
+            f"{rate * work:,.0f} {unit}/s",
+            f"{_duration((self._total - done) / rate)} left",
+        ]
+        text = "  ".join(parts)
         if self._live:
             self._live.update(Text(text, overflow="ellipsis", no_wrap=True))
         elif done == self._total or self._printed == 0 or time.monotonic() - self._printed > PLAIN_SECONDS:

@@ -66,10 +66,10 @@ class Run:
 
     def announce(self, dataset: Dataset) -> None:
         """Say what begins, on what device."""
-        where = device()
+        where, note = device(), f" ({dataset.note})" if dataset.note else ""
         print(
-            f"{self._experiment} on {dataset.name}{f' ({dataset.note})' if dataset.note else ''}, on {where['count']} x "
-            f"{where['kind']} with {precision(self._config)} products, into {self.folder}",
+            f"{self._experiment} on {dataset.name}{note}, on {where['count']} x {where['kind']} "
+            f"with {precision(self._config)} products, into {self.folder}",
             flush=True,
         )
 
@@ -154,7 +154,9 @@ def read_result(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise InputError(f"{folder} holds no finished run (no result.json there); run the experiment to its end") from None
+        raise InputError(
+            f"{folder} holds no finished run (no result.json there); run the experiment to its end"
+        ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); run the experiment again with --fresh") from None
 
@@ -178,7 +180,12 @@ def precision(config: RunConfig) -> str:
 def device() -> dict[str, Any]:
     """Where the run computes: `platform`, `kind`, `count`."""
     devices = jax.devices()
-    return {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices), "cores": os.cpu_count()}
+    return {
+        "platform": devices[0].platform,
+        "kind": devices[0].device_kind,
+        "count": len(devices),
+        "cores": os.cpu_count(),
+    }
 
 
 def versions() -> dict[str, str]:

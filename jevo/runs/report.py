@@ -24,7 +24,14 @@ def curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence, Sequenc
             points = [(a, b) for a, b in zip(xs, ys, strict=True) if b is not None]
             # Few points are marked: a line alone would not show where they are.
             marker = "o" if len(points) < 30 else None
-            axes.plot(*zip(*points, strict=True) if points else ([], []), label=name, color=f"C{i}", lw=1.3, marker=marker, ms=3)
+            axes.plot(
+                *zip(*points, strict=True) if points else ([], []),
+                label=name,
+                color=f"C{i}",
+                lw=1.3,
+                marker=marker,
+                ms=3,
+            )
         axes.set(xlabel=x, ylabel=label)
         axes.grid(alpha=0.3)
         axes.legend()
