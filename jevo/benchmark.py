@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,15 @@ def measure(settings: Settings) -> dict[str, Any]:
         state = compiled(keys[3], state, x, y)
         return state
 
-    generation_s, first = _median(step, settings.repeats, lambda: matmul(matrix, matrix))
+    def timed(call: Callable[[], Any]) -> tuple[float, float]:
+        return _median(call, settings.repeats, lambda: matmul(matrix, matrix))
+
+    generation_s, first = timed(step)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     scoring, breeding = jax.jit(score), jax.jit(algorithm.ask)
-    scoring_s, second = _median(
-        lambda: scoring(state.population, x, y), settings.repeats, lambda: matmul(matrix, matrix)
-    )
-    breeding_s, _ = _median(lambda: breeding(keys[4], state), settings.repeats, lambda: matmul(matrix, matrix))
-    flops = settings.population * settings.images * sum(2 * a * b for a, b in zip(settings.sizes, settings.sizes[1:]))
+    scoring_s, second = timed(lambda: scoring(state.population, x, y))
+    breeding_s, _ = timed(lambda: breeding(keys[4], state))
+    flops = settings.population * settings.images * 2 * sum(map(mul, settings.sizes, settings.sizes[1:]))
     return {
         "settings": {**asdict(settings), "out": None},
         "seconds": {"generation": generation_s, "scoring": scoring_s, "breeding": breeding_s, "compile": compile_s},
@@ -133,13 +135,12 @@ def main() -> None:
         settings = parse(Settings, sys.argv[1:])
         result = measure(settings)
         seconds, share = result["seconds"], result["share_of_plain_matmul"]
+        peak_gb = result["peak_bytes_of_generations"] / 1e9
         print(f"plain {MATMUL}^3 product  {result['plain_matmul_flops_per_s'] / 1e9:8.1f} GFLOP/s")
         print(f"scoring     {seconds['scoring']:8.4f} s  {share['scoring']:.2f} of the plain rate")
         print(f"breeding    {seconds['breeding']:8.4f} s  {result['breeding_share_of_generation']:.2f} of a generation")
         print(f"generation  {seconds['generation']:8.4f} s  {share['generation']:.2f} of the plain rate")
-        print(
-            f"population  {result['population_bytes'] / 1e6:8.1f} MB, peak {result['peak_bytes_of_generations'] / 1e9:.2f} GB"
-        )
+        print(f"population  {result['population_bytes'] / 1e6:8.1f} MB, peak {peak_gb:.2f} GB")
         if settings.out:
             write_whole(settings.out, json.dumps(result, indent=2) + "\n")
 

@@ -123,6 +123,16 @@ def flip(bits: Bits, where: Bits) -> Bits:
     return Bits(bits.words ^ where.words, bits.shape)
 
 
+def majority(population: Bits) -> Bits:
+    """The member whose every gene is that of most members; a tie is a one.
+
+    Args:
+        population: words `[P, W]`. It is unpacked whole, so this is for a few members.
+    """
+    votes = jnp.mean(jax.vmap(unpack)(population), axis=0, dtype=jnp.float32)
+    return pack(votes >= 0.5)
+
+
 def count_ones(bits: Bits) -> jax.Array:
     """How many genes are one: int32 `[]`, or `[...]` over any leading axes of the words."""
     return jnp.sum(jax.lax.population_count(bits.words).astype(jnp.int32), axis=-1)

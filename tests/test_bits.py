@@ -81,6 +81,14 @@ def test_half_costs_one_word():
     assert bits._digits(0.5) == (1, 1)
 
 
+@relaxed
+@given(shape=shapes, seed=seeds, voters=st.integers(1, 6))
+def test_majority_is_numpys(shape, seed, voters):
+    votes = np.stack([draw(shape, [seed, i]) for i in range(voters)])
+    packed = jax.tree.map(lambda *words: jnp.stack(words), *(bits.pack(jnp.asarray(vote)) for vote in votes))
+    np.testing.assert_array_equal(bits.unpack(bits.majority(packed)), votes.sum(axis=0) * 2 >= voters)
+
+
 def test_a_population_keeps_the_shape_of_its_members(key):
     population = jax.vmap(lambda key: bits.bernoulli(key, 0.5, (7, 9)))(jax.random.split(key, 4))
     assert population.words.shape == (4, 2)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jevo import genetics, networks
+from jevo import bits, genetics, networks
 from jevo import population as pop
 from jevo.data.datasets import load
 from jevo.data.task import Task, normalize, to_device
@@ -44,6 +44,7 @@ class Config(RunConfig):
             "generations": 999, "fitness": "accuracy", "batches": "fixed", "first_image": 5000, "density": 0.9,
             "parents": 17, "crossover": "layer", "mutation": "redraw", "rate": 0.05, "final_rate": 0.05,
             "redraw_ones": 0.7,
+            "consensus": 0,
         },
     }  # fmt: skip
 
@@ -100,6 +101,8 @@ class Config(RunConfig):
     """Generations from one look at the validation set to the next [generations]."""
     validate_top: int = 5
     """Members that are candidates for champion then: the best by fitness."""
+    consensus: int = 20
+    """Best members whose majority, bit by bit, is another candidate; 0 for none."""
     reference: bool = False
     """Also train masks by straight-through gradient, and the weights themselves, as reference lines."""
     reference_steps: int = 3000
@@ -113,6 +116,7 @@ class Config(RunConfig):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("density", "rate", "final_rate", "redraw_ones"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability between 0 and 1")
+        require(self.consensus >= 0, "consensus", self.consensus, "a number of members, or 0")
         require(self.generations >= 1, "generations", self.generations, "at least 1")
         require(self.first_image >= 0, "first_image", self.first_image, "an index >= 0")
         require(self.spread > 0, "spread", self.spread, "a number > 0")
@@ -347,9 +351,13 @@ def _batch(config: Config, task: Task, generation: jax.Array) -> tuple[jax.Array
 
 
 def _validate(config: Config, net: Network, search: Search, task: Task) -> tuple[Search, jax.Array]:
-    """Let the best members by fitness stand for champion, on the validation set."""
+    """Let the best members by fitness, and what they agree on, stand for champion on the validation set."""
     top = descending(search.state.fitness)[: config.validate_top]
     candidates = pop.take(search.state.population, top)
+    if config.consensus:
+        voters = pop.take(search.state.population, descending(search.state.fitness)[: config.consensus])
+        agreed = jax.tree.map(bits.majority, voters, is_leaf=bits.is_bits)
+        candidates = pop.concat(candidates, pop.stack([agreed]))
     x, y = task.inputs(task.validation.x), task.validation.y
     scores = evaluate(lambda genome: accuracy(net.apply(genome, x), y), candidates, config.chunk)
     best, better = jnp.argmax(scores), jnp.max(scores) > search.validation
