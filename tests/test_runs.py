@@ -369,3 +369,26 @@ def test_bad_input_ends_a_command_with_code_2_and_one_line():
 
 def test_interrupted_is_not_an_error_of_the_user():
     assert not issubclass(Interrupted, InputError)
+
+
+def test_a_summary_gives_median_and_range(finished, tmp_path, capsys):
+    import copy
+
+    from jevo.runs.summary import main
+
+    result = json.loads((finished / "result.json").read_text())
+    for seed, accuracy in enumerate([0.5, 0.7, 0.6]):
+        other = copy.deepcopy(result)
+        other["seed"] = other["config"]["seed"] = seed
+        other["metrics"]["test"]["accuracy"] = accuracy
+        (tmp_path / str(seed)).mkdir()
+        (tmp_path / str(seed) / "result.json").write_text(json.dumps(other))
+    main([str(tmp_path / name) for name in "012"])
+    out = capsys.readouterr().out
+    assert "0.6000 (0.5000-0.7000)" in out
+    assert "Median (range) of 3 runs, seeds 0, 1, 2." in out
+    other["config"]["population"] = 99
+    (tmp_path / "2" / "result.json").write_text(json.dumps(other))
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / name) for name in "012"])
+    assert "differ in more than their seed: population" in capsys.readouterr().err

@@ -57,7 +57,7 @@ class Progress:
         ]
         text = "  ".join(parts)
         if self._live:
-            self._live.update(Text(text, overflow="ellipsis", no_wrap=True))
+            self._live.update(Text(text))
         elif done == self._total or self._printed == 0 or time.monotonic() - self._printed > PLAIN_SECONDS:
             self._printed = time.monotonic()
             print(text, flush=True)

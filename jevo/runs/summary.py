@@ -1,0 +1,78 @@
+"""Several runs of one experiment as one line: the median over their seeds, and the range.
+
+python -m jevo.runs.summary RUN RUN RUN
+"""
+
+import statistics
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from jevo.runs.command import plain_errors
+from jevo.runs.config import parse
+from jevo.runs.contest import SPLITS
+from jevo.runs.record import read_result
+from jevo.types import InputError
+
+
+@dataclass(frozen=True)
+class Request:
+    """Print a Markdown table of runs that differ in their seed: the median of each metric, and its range."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of finished runs."""
+
+
+def summarize(results: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table: a row for the experiment, for its control and for each reference.
+
+    Args:
+        results: what the `result.json` of each run holds.
+
+    Raises:
+        InputError: if they differ in more than their seed.
+    """
+    first = results[0]
+    for other in results[1:]:
+        free = ("seed", "out", "data_dir", "fresh", "config")
+        changed = [n for n in first["config"] if n not in free and first["config"][n] != other["config"].get(n)]
+        if changed:
+            raise InputError(f"these runs differ in more than their seed: {', '.join(changed)}; summarise them apart")
+    names = list(first["metrics"]["test"])
+    head = ["", *(f"{split} {name}" for name in names for split in SPLITS), "evaluations", "gradient steps"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for title, rows in _contestants(results):
+        cells = [_spread([row["metrics"][split][name] for row in rows]) for name in names for split in SPLITS]
+        budget = rows[0]["budget"]
+        cells += [f"{budget['evaluations']:,}", f"{budget['gradient_steps']:,}"]
+        lines.append("| " + " | ".join([title, *cells]) + " |")
+    seeds = ", ".join(str(result["seed"]) for result in results)
+    return "\n".join([*lines, "", f"Median (range) of {len(results)} runs, seeds {seeds}."])
+
+
+def _contestants(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    first = results[0]
+    yield first["experiment"], list(results)
+    yield f"{first['control']['name']} (control)", [result["control"] for result in results]
+    for name in first["references"]:
+        yield f"{name} (reference)", [result["references"][name] for result in results]
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.4f} ({min(values):.4f}-{max(values):.4f})"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    with plain_errors():
+        request = parse(Request, sys.argv[1:] if arguments is None else arguments)
+        if not request.runs:
+            raise InputError("summary takes the folders of finished runs: python -m jevo.runs.summary RUN RUN ...")
+        print(summarize([read_result(run) for run in request.runs]))
+
+
+if __name__ == "__main__":
+    main()
