@@ -39,7 +39,7 @@ def refused(*arguments):
         (["--population", "0"], ["population is 0", "takes at least 1"]),
         (["--rate", "1.5"], ["rate is 1.5", "takes a probability between 0 and 1"]),
         (["--elites", "100"], ["elites + lucky is 100", "fewer than the population"]),
-        (["--parents", "101"], ["parents is 101", "at most the population of 100"]),
+        (["--parents", "101"], ["parents is 101.0", "a whole number up to the population of 100"]),
         (["--preset", "faithfull"], ["faithfull", "did you mean faithful", "known: default, faithful"]),
         (["--config", "/no/such.yaml"], ["/no/such.yaml", "No such file"]),
         (["--seed", "-1"], ["seed is -1", ">= 0"]),

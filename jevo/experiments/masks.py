@@ -42,7 +42,7 @@ class Config(RunConfig):
         "default": {},
         "faithful": {
             "generations": 999, "fitness": "accuracy", "batches": "fixed", "first_image": 5000, "density": 0.9,
-            "parents": 17, "crossover": "layer", "mutation": "redraw", "rate": 0.05, "final_rate": 0.05,
+            "parents": 17, "mates": 2, "crossover": "layer", "mutation": "redraw", "rate": 0.05, "final_rate": 0.05,
             "redraw_ones": 0.7,
             "consensus": 0,
         },
@@ -79,15 +79,17 @@ class Config(RunConfig):
     """Probability that a bit of the first population is one."""
     selection: Literal["truncation", "tournament", "rank", "roulette"] = "truncation"
     """How parents are selected."""
-    parents: int = 20
-    """For truncation the number of best members that breed; for a tournament its entrants."""
-    mates: int = 2
+    parents: float = 0.25
+    """The best members that breed under truncation: a share of the population below 1, or a number of them."""
+    entrants: int = 3
+    """Members of which a tournament's best one breeds."""
+    mates: int = 16
     """Parents of each child: 2, or a larger power of two for a crossover other than one_point."""
     crossover: Literal["gene", "neuron", "layer", "one_point"] = "gene"
     """What a child takes whole from any parent, at even odds; one_point cuts the string of all bits once."""
     mutation: Literal["flip", "redraw"] = "flip"
     """What mutation does to a bit: invert it, or draw it anew."""
-    rate: float = 2e-3
+    rate: float = 3e-3
     """Probability that a bit mutates, at the first generation."""
     final_rate: float = 2e-4
     """The same at the last generation; the rate falls geometrically between."""
@@ -112,7 +114,7 @@ class Config(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("population", "images", "validate_every", "validate_top", "chunk", "parents"):
+        for name in ("population", "images", "validate_every", "validate_top", "chunk", "entrants"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("density", "rate", "final_rate", "redraw_ones"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability between 0 and 1")
@@ -127,7 +129,10 @@ class Config(RunConfig):
             "elites + lucky", survivors, f"0 to {self.population - 1}, fewer than the population",
         )  # fmt: skip
         require(
-            self.parents <= self.population, "parents", self.parents, f"at most the population of {self.population}"
+            0 < self.parents <= self.population and (self.parents < 1 or self.parents % 1 == 0),
+            "parents",
+            self.parents,
+            f"a share below 1, or a whole number up to the population of {self.population}",
         )
         require(
             self.mates == 2 or (self.crossover != "one_point" and self.mates > 2 and self.mates.bit_count() == 1),
@@ -175,8 +180,8 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
 def algorithm(config: Config, generation: jax.Array) -> GeneticAlgorithm:
     """The genetic algorithm of this generation, whose mutation rate follows the schedule."""
     select = {
-        "truncation": lambda: genetics.truncation(config.parents),
-        "tournament": lambda: genetics.tournament(config.parents),
+        "truncation": lambda: genetics.truncation(config.parents if config.parents < 1 else int(config.parents)),
+        "tournament": lambda: genetics.tournament(config.entrants),
         "rank": genetics.rank,
         "roulette": genetics.roulette,
     }[config.selection]()
@@ -259,7 +264,7 @@ def contestants(config: Config, network: Network, data: Data) -> dict[str, Conte
     breeders = {"search": lambda data, generation: algorithm(config, generation), "random_search": random_masks}
     for i, (name, breed) in enumerate(breeders.items(), start=1):
         programs = search(config, network, jax.random.fold_in(root, i), breed)
-        stage = Stage(name, *programs, config.generations, (candidates, "evaluations"))
+        stage = Stage(name, *programs, config.generations, (candidates, "eval"))
         found[name] = Contestant(stage, over, evaluations, 0)
     if config.reference:
         generations = config.reference_steps // controls.STEPS
