@@ -16,7 +16,7 @@ from jevo.runs import report
 from jevo.runs.checkpoint import Checkpoints, load_arrays, save_arrays
 from jevo.runs.config import from_command_line, from_settings, resolved
 from jevo.runs.loop import BLOCK, Interrupted, Stage, run_stage
-from jevo.runs.record import read_metrics, write_whole
+from jevo.runs.record import open_run, read_metrics, write_whole
 from jevo.types import InputError
 
 SMALL = {"hidden": (8,), "population": 12, "parents": 4, "generations": 6, "validate_every": 3, "checkpoint_every": 2}
@@ -144,6 +144,14 @@ def test_a_finished_run_says_so(finished, capsys):
     assert (finished / "result.json").stat().st_mtime_ns == before
 
 
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    config = masks.Config(out=tmp_path / "run", **SMALL)
+    with open_run("masks", config), pytest.raises(InputError, match="another process is running in"):
+        masks.run(config)
+    with open_run("masks", config):
+        pass
+
+
 def test_another_configuration_is_refused(finished):
     with pytest.raises(InputError, match=r"other settings \(population: 12 -> 13\); give another --out, or --fresh"):
         masks.run(masks.Config(out=finished, **{**SMALL, "population": 13}))
@@ -153,6 +161,7 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(InputError, match="holds files that are not a run's"):
         masks.run(masks.Config(out=tmp_path, fresh=True, **SMALL))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 
 
@@ -356,7 +365,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(signal_name, tmp_path):
     assert process.returncode == 0
     assert kills >= 2
     assert deterministic(broken) == deterministic(whole)
-    assert not list(Path(broken).glob(".*"))
+    assert [path.name for path in Path(broken).glob(".*")] == [".lock"]
 
 
 def test_bad_input_ends_a_command_with_code_2_and_one_line():

@@ -17,7 +17,9 @@ SELECTIONS = {
     "roulette": genetics.roulette(),
     "rank": genetics.rank(1.7),
 }
-fitnesses = st.lists(st.floats(-1e3, 1e3, width=32, allow_subnormal=False), min_size=2, max_size=20, unique=True)
+# Few sizes: XLA compiles every operation anew for each.
+floats = st.floats(-1e3, 1e3, width=32, allow_subnormal=False)
+fitnesses = st.sampled_from([2, 7, 20]).flatmap(lambda n: st.lists(floats, min_size=n, max_size=n, unique=True))
 relaxed = settings(max_examples=30, deadline=None)
 
 

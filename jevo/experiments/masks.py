@@ -29,7 +29,7 @@ from jevo.runs.command import main
 from jevo.runs.config import RunConfig, from_settings, require
 from jevo.runs.contest import Contestant, compete, verdict
 from jevo.runs.loop import Stage
-from jevo.runs.record import Run, precision
+from jevo.runs.record import Run, open_run, precision
 from jevo.training import accuracy, evaluate, predict, scaled_log_likelihood
 from jevo.types import Fitness, Key, Member, Population
 
@@ -286,15 +286,18 @@ def run(config: Config) -> dict[str, Any]:
         InputError: for settings or data that cannot be used.
         Interrupted: after Ctrl-C or SIGTERM; call it again to go on.
     """
-    record = Run("masks", config)
-    if done := record.result():
-        print(f"{record.folder} is done: see {record.folder / 'report.md'}, or start over with --fresh")
-        return done
+    with open_run("masks", config) as record:
+        if done := record.result():
+            print(f"{record.folder} is done: see {record.folder / 'report.md'}, or start over with --fresh")
+            return done
+        return _run(config, record)
+
+
+def _run(config: Config, record: Run) -> dict[str, Any]:
     dataset = load(config.data, config.data_dir)
     record.announce(dataset)
     net = network(config, dataset.train.x.shape[1:], len(dataset.classes))
     weights_key = jax.random.fold_in(jax.random.key(config.seed), 0)
-
     with jax.default_matmul_precision(precision(config)):
         data = Data(to_device(dataset), jax.jit(net.init)(weights_key))
         outcomes = {

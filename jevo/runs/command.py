@@ -10,7 +10,8 @@ from jevo.types import InputError
 
 
 def main(kind: type[Config], run: Callable[[Config], Any]) -> None:
-    """Run an experiment as a command. Exits with 0 when done, 2 for bad input, 130 when interrupted."""
+    """Run an experiment as a command. Exits with 0 when done, 2 for bad input, 1 when the system refuses (a full
+    disk), 130 when interrupted."""
     with plain_errors():
         run(from_command_line(kind))
 
@@ -25,6 +26,10 @@ class plain_errors:
         if isinstance(error, InputError):
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
+        if isinstance(error, OSError):
+            # Nothing of what is on disk is lost by it: files are written whole, and the run can go on.
+            print(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+            sys.exit(1)
         if isinstance(error, (Interrupted, KeyboardInterrupt)):
             print(str(error) or "interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
             sys.exit(130)

@@ -10,7 +10,7 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import tyro
 import yaml
@@ -52,6 +52,17 @@ class RunConfig:
         require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
         require(self.checkpoint_every >= 1, "checkpoint_every", self.checkpoint_every, "at least 1 generation")
 
+    @classmethod
+    def from_preset(cls, preset: str, **settings: Any) -> Self:
+        """The settings of a preset, with some of them changed.
+
+        Raises:
+            InputError: for an unknown preset, or an impossible value.
+        """
+        if preset not in cls.presets:
+            raise InputError(f"unknown preset {preset!r}; {suggestion(preset, cls.presets)}")
+        return cls(**{**cls.presets[preset], **settings, "preset": preset})
+
 
 Config = TypeVar("Config", bound=RunConfig)
 Settings = TypeVar("Settings")
@@ -78,17 +89,10 @@ def from_command_line(kind: type[Config], arguments: Sequence[str] | None = None
     file = _option(arguments, "--config")
     chosen = read_yaml(Path(file)) if file else {}
     preset = _option(arguments, "--preset") or chosen.get("preset", "default")
-    default = from_preset(kind, preset)
+    default = kind.from_preset(preset)
     if file:
         default = parse(kind, _as_flags(kind, chosen, file), default, f"{file}: ")
     return parse(kind, arguments, default)
-
-
-def from_preset(kind: type[Config], preset: str) -> Config:
-    """The settings of a preset."""
-    if preset not in kind.presets:
-        raise InputError(f"unknown preset {preset!r}; {suggestion(preset, kind.presets)}")
-    return kind(**{**kind.presets[preset], "preset": preset})
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -125,7 +129,7 @@ def from_settings(kind: type[Config], settings: Mapping[str, Any], source: str) 
 
 def as_arguments(config: RunConfig) -> list[str]:
     """The command line that gives these settings."""
-    given = resolved(from_preset(type(config), config.preset))
+    given = resolved(type(config).from_preset(config.preset))
     changed = {name: value for name, value in resolved(config).items() if value != given[name] and name != "fresh"}
     if config.preset != "default":
         changed = {"preset": config.preset, **changed}

@@ -4,7 +4,9 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,52 +15,66 @@ import jax
 import yaml
 
 from jevo.data.datasets import Dataset
-from jevo.runs.config import RunConfig, as_arguments, differences, resolved
+from jevo.runs.config import RunConfig, as_arguments, differences, read_yaml, resolved
 from jevo.runs.report import report
 from jevo.types import InputError
 
+LOCK = ".lock"
 OURS = ("config.yaml", "result.json", "report.md", "champion", "checkpoints", "*.jsonl", "*.png")
 """What a run may write into its folder, and what starting over deletes: nothing else in it is touched."""
 
 
-class Run:
-    """The folder of one run.
+@contextmanager
+def open_run(experiment: str, config: RunConfig) -> Iterator["Run"]:
+    """The folder of one run, which no other process can have at the same time.
 
-    Opening it writes `config.yaml`, or checks that a run already there has the same settings.
+    It writes `config.yaml`, or checks that a run already there has the same settings.
 
     Args:
         experiment: its name.
         config: the settings of the run; with `fresh` what an earlier run left is deleted first.
 
     Raises:
-        InputError: if the folder holds a run with other settings, or something that is not a run.
+        InputError: if the folder holds a run with other settings, or something that is not a run, or another
+            process is at work in it.
     """
-
-    def __init__(self, experiment: str, config: RunConfig):
-        default = f"runs/{experiment}-{Path(config.data).stem}-{config.preset}-seed{config.seed}"
-        self.folder = folder = Path(config.out or default)
-        self._experiment, self._config = experiment, config
-        stored = folder / "config.yaml"
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"the run folder {folder} is a file; give another --out")
-        if config.fresh and stored.exists():
+    default = f"runs/{experiment}-{Path(config.data).stem}-{config.preset}-seed{config.seed}"
+    folder = Path(config.out or default)
+    stored = folder / "config.yaml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the run folder {folder} ({error.strerror}); give another --out") from None
+    if not stored.exists() and any(path.name != LOCK for path in folder.iterdir()):
+        raise InputError(f"the run folder {folder} holds files that are not a run's; give another --out")
+    with _locked(folder / LOCK):
+        if config.fresh:
             for pattern in OURS:
                 for path in folder.glob(pattern):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
-        if stored.exists():
-            changed = differences(yaml.safe_load(stored.read_text()) or {}, config)
-            if changed:
-                raise InputError(
-                    f"{folder} holds a run with other settings ({'; '.join(changed)}); "
-                    "give another --out, or --fresh to start over"
-                )
-        elif folder.exists() and any(folder.iterdir()):
-            raise InputError(f"the run folder {folder} holds files that are not a run's; give another --out")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot make the run folder {folder}: {error.strerror}") from None
+        changed = differences(read_yaml(stored), config) if stored.exists() else []
+        if changed:
+            raise InputError(
+                f"{folder} holds a run with other settings ({'; '.join(changed)}); "
+                "give another --out, or --fresh to start over"
+            )
         write_whole(stored, yaml.safe_dump(resolved(config), sort_keys=False))
+        yield Run(folder, experiment, config)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one run, as `open_run` gives it.
+
+    Attributes:
+        folder: where it is.
+        experiment: its name.
+        config: its settings.
+    """
+
+    folder: Path
+    experiment: str
+    config: RunConfig
 
     def result(self) -> dict[str, Any] | None:
         """The result of a finished run, or None."""
@@ -68,8 +84,8 @@ class Run:
         """Say what begins, on what device."""
         where, note = device(), f" ({dataset.note})" if dataset.note else ""
         print(
-            f"{self._experiment} on {dataset.name}{note}, on {where['count']} x {where['kind']} "
-            f"with {precision(self._config)} products, into {self.folder}",
+            f"{self.experiment} on {dataset.name}{note}, on {where['count']} x {where['kind']} "
+            f"with {precision(self.config)} products, into {self.folder}",
             flush=True,
         )
 
@@ -77,10 +93,10 @@ class Run:
         """The part of `result.json` that says what was run, on what."""
         splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
         return {
-            "experiment": self._experiment,
-            "preset": self._config.preset,
-            "config": resolved(self._config),
-            "seed": self._config.seed,
+            "experiment": self.experiment,
+            "preset": self.config.preset,
+            "config": resolved(self.config),
+            "seed": self.config.seed,
             "data": {
                 "name": dataset.name,
                 **{name: len(split.y) for name, split in splits.items()},
@@ -90,7 +106,7 @@ class Run:
                 "note": dataset.note,
             },
             "device": device(),
-            "precision": precision(self._config),
+            "precision": precision(self.config),
             "versions": versions(),
         }
 
@@ -102,7 +118,7 @@ class Run:
             figures: for each PNG in the folder, what it shows.
             notes: paragraphs for the report.
         """
-        command = f"python -m jevo.experiments.{self._experiment} {' '.join(as_arguments(self._config))}".strip()
+        command = f"python -m jevo.experiments.{self.experiment} {' '.join(as_arguments(self.config))}".strip()
         write_whole(self.folder / "report.md", report(result, command, figures, notes))
         write_whole(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
 
@@ -159,6 +175,23 @@ def read_result(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); run the experiment again with --fresh") from None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds a file as a lock among processes; one that dies, however it may, lets it go."""
+    with path.open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Not POSIX: two runs in one folder are then the user's to avoid.
+            pass
+        except BlockingIOError:
+            raise InputError(
+                f"another process is running in {path.parent}; wait for it, or give another --out"
+            ) from None
+        yield
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -69,7 +69,8 @@ def bars(path: Path, groups: Mapping[str, Mapping[str, float]], label: str) -> N
         axes.bar_label(drawn, fmt="%.3f", fontsize=7)
     axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, names)
     axes.set_ylabel(label)
-    axes.legend()
+    if len(groups) > 1:
+        axes.legend()
     _save(figure, path)
 
 

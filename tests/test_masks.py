@@ -1,0 +1,181 @@
+"""The mask experiment itself: its recipes, what it scores, its references."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jevo import bits
+from jevo import population as pop
+from jevo.data.datasets import load
+from jevo.data.task import Examples, Task, to_device
+from jevo.experiments import controls, masks
+from jevo.networks import mlp
+from jevo.networks.masked import weigh
+from jevo.types import InputError
+
+SMALL = {"hidden": (8,), "population": 10, "parents": 4, "generations": 3, "validate_every": 2}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+def searched(config, dataset):
+    """The first population and that after every generation, with the metrics."""
+    net = masks.network(config, dataset.train.x.shape[1:], len(dataset.classes))
+    data = masks.Data(to_device(dataset), net.init(jax.random.key(9)))
+    stage = masks.contestants(config, net, data)["search"].stage
+    carries, metrics = [jax.jit(stage.start)(data)], []
+    step = jax.jit(stage.step)
+    for _ in range(config.generations):
+        carry, values = step(carries[-1], data)
+        carries.append(carry)
+        metrics.append(values)
+    return net, data, carries, metrics
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mask": "mask_rs", "selection": "tournament"},
+        {"mask": "flip", "selection": "rank", "crossover": "neuron"},
+        {"mask": "mask_flip", "selection": "roulette", "crossover": "one_point", "mates": 2},
+        {"channels": (2,), "crossover": "layer", "mutation": "redraw", "lucky": 2},
+        {"batches": "fixed", "fitness": "accuracy", "consensus": 0, "rate": 0.01, "final_rate": 0.0},
+    ],
+)
+def test_every_setting_runs(settings, digits):
+    config = masks.Config(**{**SMALL, **settings})
+    _, _, carries, metrics = searched(config, digits)
+    assert int(carries[-1].state.generation) == 3
+    assert np.isfinite(carries[-1].state.fitness).all()
+    assert [bool(np.isfinite(m["validation"])) for m in metrics] == [False, True, True]
+    assert float(carries[-1].validation) == max(float(m["validation"]) for m in metrics[1:])
+
+
+def test_the_faithful_preset_is_the_published_recipe():
+    config = masks.Config.from_preset("faithful", data="mnist")
+    assert (config.population, config.elites, config.parents, config.mates) == (100, 2, 17, 2)
+    assert (config.density, config.rate, config.final_rate, config.redraw_ones) == (0.9, 0.05, 0.05, 0.7)
+    assert (config.fitness, config.batches, config.first_image, config.images) == ("accuracy", "fixed", 5000, 2000)
+    assert (config.weights, config.mask, config.hidden, config.activation) == (
+        "signed_constant",
+        "mask",
+        (100,),
+        "relu",
+    )
+    assert (config.crossover, config.mutation, config.generations) == ("layer", "redraw", 999)
+
+
+def test_the_faithful_preset_scores_accuracy_on_its_images(digits):
+    config = masks.Config.from_preset("faithful", **SMALL, first_image=100, images=300)
+    _, data, carries, _ = searched(config, digits)
+    x = np.asarray(data.task.inputs(data.task.train.x[100:400])).reshape(300, -1)
+    for carry in carries:
+        for genome, fitness in zip(pop.unstack(carry.state.population), carry.state.fitness, strict=True):
+            w = [np.asarray(layer["kernel"]) for layer in weigh(data.weights, genome, "mask").values()]
+            predicted = (np.maximum(x @ w[0], 0) @ w[1]).argmax(axis=1)
+            assert float(fitness) == pytest.approx(np.mean(predicted == digits.train.y[100:400]), abs=2 / 300)
+    # Two elites survive with the score they have.
+    for before, after in itertools.pairwise(carries):
+        np.testing.assert_array_equal(after.state.fitness[:2], np.sort(before.state.fitness)[::-1][:2])
+
+
+def test_batches_rotate_as_a_ring():
+    task = Task(Examples(jnp.arange(10.0)[:, None], jnp.arange(10)), *(None,) * 3)._replace(mean=0.0, scale=1.0)
+
+    def batch(generation, **settings):
+        return masks._batch(masks.Config(images=4, **settings), task, generation)[1].tolist()
+
+    assert [batch(g) for g in (0, 1, 2)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1]]
+    assert batch(1_000_000) == [0, 1, 2, 3]  # 4 million is a multiple of ten.
+    assert batch(5, batches="fixed", first_image=8) == [8, 9, 0, 1]
+    assert len(masks._batch(masks.Config(images=99), task, 3)[1]) == 10
+
+
+def test_the_rate_falls_geometrically():
+    config = masks.Config(rate=1e-2, final_rate=1e-4, generations=100)
+    rates = [float(masks._rate(config, jnp.int32(g))) for g in (0, 50, 100)]
+    assert rates == pytest.approx([1e-2, 1e-3, 1e-4], rel=1e-4)
+    assert float(masks._rate(masks.Config(rate=1e-2, final_rate=0.0), jnp.int32(500))) < 1e-30
+
+
+def test_convolutions_want_images():
+    with pytest.raises(InputError, match="these examples are not images"):
+        masks.network(masks.Config(channels=(2,)), (64,), 10)
+
+
+def test_normalisation_is_numpys(digits):
+    task, x = to_device(digits), digits.train.x.astype(np.float64)
+    centred = x - x.mean(axis=0)
+    np.testing.assert_allclose(task.inputs(digits.train.x), centred / centred.std(), rtol=1e-4, atol=1e-5)
+
+
+def test_straight_through_trains_the_scores_of_a_hard_mask(key):
+    network = mlp([3, 2], bias=False)
+    weights = {"layer_0": {"kernel": jnp.arange(1.0, 7.0).reshape(3, 2)}}
+    over = controls.straight_through(network, weights)
+    scores = {"layer_0": {"kernel": jnp.array([[0.5, -0.5], [0.0, 2.0], [-1.0, 0.1]])}}
+    x = jnp.array([[1.0, 10.0, 100.0]])
+    hard = weights["layer_0"]["kernel"] * (scores["layer_0"]["kernel"] > 0)
+    np.testing.assert_allclose(over.apply(scores, x), x @ hard)
+    gradient = jax.grad(lambda s: over.apply(s, x).sum())(scores)["layer_0"]["kernel"]
+    np.testing.assert_allclose(gradient, weights["layer_0"]["kernel"] * x.T)
+    first = over.init(key)["layer_0"]["kernel"]
+    assert np.all((first >= 0.01) & (first <= 0.1))
+
+
+def test_the_references_learn(digits):
+    config = masks.Config(**SMALL, reference=True, reference_steps=300)
+    net = masks.network(config, (8, 8, 1), 10)
+    data = masks.Data(to_device(digits), net.init(jax.random.key(9)))
+    contestants = masks.contestants(config, net, data)
+    assert list(contestants) == ["search", "random_search", "straight_through", "trained_weights"]
+    for name in ("straight_through", "trained_weights"):
+        stage = contestants[name].stage
+        carry = jax.jit(stage.start)(data)
+        for _ in range(stage.generations):
+            carry, _ = jax.jit(stage.step)(carry, data)
+        assert float(carry.validation) > 0.5
+
+
+def test_a_consensus_stands_for_champion(digits):
+    """With no member of its own on the ballot better, the majority's accuracy is what is reported."""
+    config = masks.Config(**{**SMALL, "validate_top": 1, "consensus": 10, "generations": 2})
+    net, data, carries, metrics = searched(config, digits)
+    state = carries[-1].state
+    agreed = jax.tree.map(bits.majority, state.population, is_leaf=bits.is_bits)
+    best = pop.take(state.population, int(jnp.argmax(state.fitness)))
+    x, y = data.task.inputs(data.task.validation.x), np.asarray(data.task.validation.y)
+    scores = [
+        np.mean(np.asarray(net.apply(weigh(data.weights, genome, "mask"), x)).argmax(axis=1) == y)
+        for genome in (best, agreed)
+    ]
+    assert float(metrics[-1]["validation"]) == pytest.approx(max(scores), abs=1e-6)
+
+
+def test_a_users_own_table_runs_to_its_report(tmp_path):
+    """Vectors, not images: features with units of their own, classes with names, no pictures of masks."""
+    from jevo.predict import champion
+
+    rng = np.random.default_rng(0)
+    sick = rng.random(300) < 0.5
+    rows = [
+        f"{170 + 10 * rng.normal():.1f},{s * 0.002 + 0.001 * rng.normal():.5f},{'yes' if s else 'no'}" for s in sick
+    ]
+
+    table = tmp_path / "patients.csv"
+    table.write_text("height,marker,label\n" + "\n".join(rows) + "\n")
+    config = masks.Config(**{**SMALL, "generations": 30}, data=str(table), out=tmp_path / "run")
+    result = masks.run(config)
+    assert result["data"]["classes"] == ["no", "yes"]
+    assert result["metrics"]["test"]["accuracy"] > 0.7
+    assert not (tmp_path / "run" / "masks.png").exists()
+    probabilities_of, _ = champion(tmp_path / "run")
+    dataset = load(str(table))
+    accuracy = (probabilities_of(dataset.test.x).argmax(axis=1) == dataset.test.y).mean()
+    assert accuracy == pytest.approx(result["metrics"]["test"]["accuracy"])
