@@ -11,7 +11,7 @@
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -41,6 +41,21 @@ Mutate = Callable[[Key, Member], Member]
 
 Score = Callable[[Member], jax.Array]
 """`member -> float32 []`: the fitness of one member."""
+
+
+class Axis(NamedTuple):
+    """Where hidden units run along an array: `path` to it from the root of the params, and its axis.
+
+    If the axis is longer than there are units, it is `[blocks, units]` flattened, as after a convolution.
+    """
+
+    path: tuple[str, ...]
+    axis: int
+
+
+Symmetry = tuple[Axis, ...]
+"""One layer's hidden units, which may be renumbered along all these axes at once without changing what the network
+computes. The first is the output axis of the layer's own kernel: its length is the number of units."""
 
 
 class InputError(ValueError):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jevo.networks.initializers import INITIALIZERS, Initializer
-from jevo.networks.mlp import mlp
+from jevo.networks.mlp import chain_symmetries, mlp
 from jevo.networks.network import Network
 from jevo.types import Key, Member
 
@@ -65,4 +65,5 @@ def cnn(
             x = jax.lax.reduce_window(activation(x), -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
         return head.apply(params, x, key)
 
-    return Network(init, apply)
+    layers = [*names, *(f"layer_{i}" for i in range(len(dense)))]
+    return Network(init, apply, chain_symmetries(layers, bias))

@@ -1,13 +1,14 @@
 """Multi-layer perceptrons of any depth, as plain functions."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
 
 from jevo.networks.initializers import INITIALIZERS, Initializer
 from jevo.networks.network import Network
-from jevo.types import Key, Member
+from jevo.types import Axis, Key, Member, Symmetry
 
 
 def mlp(
@@ -51,4 +52,13 @@ def mlp(
                 x = activation(x)
         return x
 
-    return Network(init, apply)
+    return Network(init, apply, chain_symmetries(names, bias))
+
+
+def chain_symmetries(names: Sequence[str], bias: bool) -> tuple[Symmetry, ...]:
+    """Those of layers that feed one another, each `{"kernel" [..., in, out], "bias" [out]}`."""
+    symmetries = []
+    for name, following in pairwise(names):
+        own = [Axis((name, "kernel"), -1), *([Axis((name, "bias"), -1)] if bias else [])]
+        symmetries.append((*own, Axis((following, "kernel"), -2)))
+    return tuple(symmetries)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jevo.types import Key, Member
+from jevo.types import Key, Member, Symmetry
 
 
 class Network(NamedTuple):
@@ -16,10 +16,12 @@ class Network(NamedTuple):
         init: `(key) -> params`, one member's weights: nested dicts of arrays.
         apply: `(params, x [batch, ...], key=None) -> y [batch, ...]`. With a key the network is training (dropout
             draws from it); without one it is not.
+        symmetries: of each hidden layer, first to last, for aligned crossover; empty if unknown.
     """
 
     init: Callable[[Key], Member]
     apply: Callable[..., jax.Array]
+    symmetries: tuple[Symmetry, ...] = ()
 
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {

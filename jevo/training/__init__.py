@@ -1,4 +1,4 @@
-"""Scoring, and objectives to score by."""
+"""Scoring, objectives to score by, and training by gradient."""
 
 from jevo.training.evaluate import evaluate as evaluate
 from jevo.training.evaluate import measure as measure
@@ -6,3 +6,6 @@ from jevo.training.evaluate import predict as predict
 from jevo.training.objectives import accuracy as accuracy
 from jevo.training.objectives import log_likelihood as log_likelihood
 from jevo.training.objectives import scaled_log_likelihood as scaled_log_likelihood
+from jevo.training.sgd import Learner as Learner
+from jevo.training.sgd import learner as learner
+from jevo.training.sgd import train as train

@@ -1,0 +1,124 @@
+"""Alignment recovers a known renumbering, changes no function, and takes the moments along."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jevo import genetics
+from jevo.genetics.alignment import match, renumber
+from jevo.networks import cnn, mlp
+from jevo.training.sgd import Learner, learner
+
+NETWORKS = {
+    "one hidden layer": (mlp([6, 9, 3]), (6,)),
+    "two, no biases": (mlp([6, 9, 7, 3], bias=False), (6,)),
+    "three": (mlp([6, 12, 9, 7, 3]), (6,)),
+    "convolutions": (cnn((8, 8, 2), [5, 6], [7, 3]), (8, 8, 2)),
+}
+
+
+def shuffled(network, params, seed):
+    rng = np.random.default_rng(seed)
+    widths = []
+    for symmetry in network.symmetries:
+        leaf = params
+        for name in symmetry[0].path:
+            leaf = leaf[name]
+        widths.append(leaf.shape[-1])
+    orders = [jnp.asarray(rng.permutation(width), jnp.int32) for width in widths]
+    return renumber(params, network.symmetries, orders, params), orders
+
+
+def close(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), a, b)
+
+
+@pytest.fixture(params=NETWORKS)
+def case(request):
+    network, shape = NETWORKS[request.param]
+    # Biases are not zero, or they would not tell units apart.
+    params = jax.tree.map(
+        lambda leaf: leaf if leaf.ndim > 1 else jnp.sin(jnp.arange(1.0, leaf.size + 1)), network.init(jax.random.key(0))
+    )
+    return network, params, jax.random.normal(jax.random.key(1), (5, *shape))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_renumbered_network_computes_the_same(case, seed):
+    network, params, x = case
+    other, _ = shuffled(network, params, seed)
+    assert any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(other), strict=True))
+    np.testing.assert_allclose(network.apply(other, x), network.apply(params, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_known_renumbering_is_undone_exactly(case, seed):
+    network, params, _ = case
+    other, orders = shuffled(network, params, seed)
+    found = jax.jit(lambda a, b: match(a, b, network.symmetries))(params, other)
+    for order, inverse in zip(orders, found, strict=True):
+        np.testing.assert_array_equal(np.asarray(order)[np.asarray(inverse)], np.arange(order.size))
+    aligned = genetics.aligned(genetics.uniform(), network.symmetries)
+    jax.tree.map(np.testing.assert_array_equal, aligned(jax.random.key(2), params, other), params)
+
+
+def test_the_assignment_is_solved_for_a_population(case):
+    network, params, _ = case
+    others = [shuffled(network, params, seed)[0] for seed in range(4)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *others)
+    cross = genetics.aligned(genetics.average(), network.symmetries)
+    children = jax.jit(jax.vmap(lambda key, other: cross(key, params, other)))(
+        jax.random.split(jax.random.key(0), 4), stacked
+    )
+    close(children, jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (4, *leaf.shape)), params))
+
+
+def test_moments_follow_their_params(case):
+    """Adam's moments are renumbered with the weights, and crossed with the same draws."""
+    network, params, x = case
+    optimizer = optax.adam(1e-2)
+    y = jnp.arange(5) % 3
+
+    def trained(params):
+        state = optimizer.init(params)
+        gradient = jax.grad(lambda p: optax.softmax_cross_entropy_with_integer_labels(network.apply(p, x), y).mean())(
+            params
+        )
+        updates, state = optimizer.update(gradient, state, params)
+        return Learner(optax.apply_updates(params, updates), state)
+
+    member, other = trained(params), trained(shuffled(network, params, 0)[0])
+    of = operator.attrgetter("params")
+    follow = genetics.follow(genetics.uniform(), of)
+    child = genetics.aligned(follow, network.symmetries, of)(jax.random.key(0), member, other)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), child, member)
+    # The same gates: where the child has the second's weight it has the second's moments.
+    stranger = jax.tree.map(lambda leaf: leaf + 1, member)
+    child = follow(jax.random.key(0), member, stranger)
+    moments = child.optimizer[0]
+    for weight, first, mu, mu_first in zip(
+        *map(jax.tree.leaves, (child.params, member.params, moments.mu, member.optimizer[0].mu)), strict=True
+    ):
+        np.testing.assert_array_equal(weight == first, mu == mu_first)
+    assert int(moments.count) == 1
+
+
+def test_alignment_needs_symmetries():
+    with pytest.raises(ValueError, match="needs the network's symmetries"):
+        genetics.aligned(genetics.uniform(), ())
+
+
+def test_a_diverged_parent_does_not_stop_the_others(case):
+    network, params, _ = case
+    broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params)
+    orders = match(params, broken, network.symmetries)
+    assert all(sorted(order.tolist()) == list(range(order.size)) for order in orders)
+
+
+def test_fresh_learners_are_a_population(key):
+    network = mlp([4, 3, 2])
+    population = jax.vmap(learner(network.init, optax.adam(1e-3)))(jax.random.split(key, 5))
+    assert population.params["layer_0"]["kernel"].shape == (5, 4, 3)
+    assert population.optimizer[0].count.shape == (5,)
