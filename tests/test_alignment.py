@@ -1,5 +1,7 @@
 """Alignment recovers a known renumbering, changes no function, and takes the moments along."""
 
+import operator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
