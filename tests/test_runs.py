@@ -157,6 +157,13 @@ def test_another_configuration_is_refused(finished):
         masks.run(masks.Config(out=finished, **{**SMALL, "population": 13}))
 
 
+def test_a_run_that_never_began_binds_nobody(tmp_path):
+    with pytest.raises(InputError, match="did you mean digits"):
+        masks.run(masks.Config(out=tmp_path / "run", data="digit", **SMALL))
+    with open_run("masks", masks.Config(out=tmp_path / "run", **SMALL)) as run:
+        assert run.result() is None
+
+
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(InputError, match="holds files that are not a run's"):

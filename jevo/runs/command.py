@@ -1,5 +1,6 @@
 """The command line of an experiment: settings in, a line on the way out, and nothing but plain lines for errors."""
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,10 @@ from jevo.types import InputError
 def main(kind: type[Config], run: Callable[[Config], Any]) -> None:
     """Run an experiment as a command. Exits with 0 when done, 2 for bad input, 1 when the system refuses (a full
     disk), 130 when interrupted."""
+    # What takes long before the run begins, such as preparing a data set, is said here.
+    log = logging.getLogger("jevo")
+    log.addHandler(logging.StreamHandler(sys.stdout))
+    log.setLevel(logging.INFO)
     with plain_errors():
         run(from_command_line(kind))
 

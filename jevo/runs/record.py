@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,7 +53,9 @@ def open_run(experiment: str, config: RunConfig) -> Iterator["Run"]:
             for pattern in OURS:
                 for path in folder.glob(pattern):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
-        changed = differences(read_yaml(stored), config) if stored.exists() else []
+        # Settings of a run that never got as far as computing (its data were not found, say) bind nobody.
+        begun = stored.exists() and (folder / "checkpoints").exists()
+        changed = differences(read_yaml(stored), config) if begun else []
         if changed:
             raise InputError(
                 f"{folder} holds a run with other settings ({'; '.join(changed)}); "
@@ -118,7 +121,7 @@ class Run:
             figures: for each PNG in the folder, what it shows.
             notes: paragraphs for the report.
         """
-        command = f"python -m jevo.experiments.{self.experiment} {' '.join(as_arguments(self.config))}".strip()
+        command = shlex.join(["python", "-m", f"jevo.experiments.{self.experiment}", *as_arguments(self.config)])
         write_whole(self.folder / "report.md", report(result, command, figures, notes))
         write_whole(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
 

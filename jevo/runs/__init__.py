@@ -1,0 +1,1 @@
+"""What a run is: settings, the loop, checkpoints, records, reports."""
