@@ -13,6 +13,7 @@ import numpy as np
 from jevo.data import builders, originals, tables
 from jevo.types import InputError
 
+SPLITS = ("train", "validation", "test")
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
 
 _TEST = 0.2

@@ -7,14 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jevo.data.datasets import Dataset
+from jevo.data.datasets import SPLITS, Dataset
 from jevo.data.task import Task
 from jevo.networks import Network
 from jevo.runs.loop import Stage, run_stage
 from jevo.training import measure, predict
 from jevo.types import Member
-
-SPLITS = ("train", "validation", "test")
 
 
 class Contestant(NamedTuple):

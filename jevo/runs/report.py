@@ -1,5 +1,6 @@
 """Plots and the report of a run. Only this file knows matplotlib."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-SPLITS = ("train", "validation", "test")
+from jevo.data.datasets import SPLITS
 
 
 def curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence, Sequence]]], x: str) -> None:
@@ -94,18 +95,29 @@ def confusion(path: Path, truth: np.ndarray, predicted: np.ndarray, classes: Seq
     _save(figure, path)
 
 
-def table(result: Mapping[str, Any]) -> str:
-    """The metrics of a run and of its control, as a Markdown table."""
-    rows = {result["experiment"]: result, f"{result['control']['name']} (control)": result["control"]}
-    rows |= {f"{name} (reference)": row for name, row in result.get("references", {}).items()}
-    names = list(result["metrics"]["test"])
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """The metrics of a run, of its control and of its references, as a Markdown table.
+
+    Args:
+        results: of one run, or of several that differ in their seed: then the median of each metric, and its range.
+    """
+    first = results[0]
+    rows = {first["experiment"]: results, f"{first['control']['name']} (control)": [r["control"] for r in results]}
+    rows |= {f"{name} (reference)": [r["references"][name] for r in results] for name in first["references"]}
+    names = list(first["metrics"]["test"])
     head = ["", *(f"{split} {name}" for name in names for split in SPLITS), "evaluations", "gradient steps"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for title, row in rows.items():
-        cells = [f"{row['metrics'][split][name]:.4f}" for name in names for split in SPLITS]
-        cells += [f"{row['budget']['evaluations']:,}", f"{row['budget']['gradient_steps']:,}"]
+    for title, entries in rows.items():
+        cells = [_spread([entry["metrics"][split][name] for entry in entries]) for name in names for split in SPLITS]
+        budget = entries[0]["budget"]
+        cells += [f"{budget['evaluations']:,}", f"{budget['gradient_steps']:,}"]
         lines.append("| " + " | ".join([title, *cells]) + " |")
     return "\n".join(lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    middle = f"{statistics.median(values):.4f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):.4f}-{max(values):.4f})"
 
 
 def report(result: Mapping[str, Any], command: str, figures: Mapping[str, str], notes: Sequence[str] = ()) -> str:
@@ -122,7 +134,7 @@ def report(result: Mapping[str, Any], command: str, figures: Mapping[str, str], 
     parts = [
         f"# {result['experiment']}: {data['name']}, {result['preset']} preset, seed {result['seed']}",
         f"```\n{command}\n```",
-        table(result),
+        table([result]),
         f"Data: {sizes} examples{'; ' + data['note'] if data['note'] else ''}. The champion was chosen on validation "
         "data; the test set was used once, for the numbers above.",
         f"Device: {result['device']['kind']} x {result['device']['count']} ({result['device']['platform']}), precision "

@@ -3,9 +3,8 @@
 python -m jevo.runs.summary RUN RUN RUN
 """
 
-import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +13,8 @@ import tyro
 
 from jevo.runs.command import plain_errors
 from jevo.runs.config import parse
-from jevo.runs.contest import SPLITS
 from jevo.runs.record import read_result
+from jevo.runs.report import table
 from jevo.types import InputError
 
 
@@ -42,28 +41,8 @@ def summarize(results: Sequence[Mapping[str, Any]]) -> str:
         changed = [n for n in first["config"] if n not in free and first["config"][n] != other["config"].get(n)]
         if changed:
             raise InputError(f"these runs differ in more than their seed: {', '.join(changed)}; summarise them apart")
-    names = list(first["metrics"]["test"])
-    head = ["", *(f"{split} {name}" for name in names for split in SPLITS), "evaluations", "gradient steps"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for title, rows in _contestants(results):
-        cells = [_spread([row["metrics"][split][name] for row in rows]) for name in names for split in SPLITS]
-        budget = rows[0]["budget"]
-        cells += [f"{budget['evaluations']:,}", f"{budget['gradient_steps']:,}"]
-        lines.append("| " + " | ".join([title, *cells]) + " |")
     seeds = ", ".join(str(result["seed"]) for result in results)
-    return "\n".join([*lines, "", f"Median (range) of {len(results)} runs, seeds {seeds}."])
-
-
-def _contestants(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
-    first = results[0]
-    yield first["experiment"], list(results)
-    yield f"{first['control']['name']} (control)", [result["control"] for result in results]
-    for name in first["references"]:
-        yield f"{name} (reference)", [result["references"][name] for result in results]
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.4f} ({min(values):.4f}-{max(values):.4f})"
+    return f"{table(results)}\n\nMedian (range) of {len(results)} runs, seeds {seeds}."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
