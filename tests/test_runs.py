@@ -98,7 +98,7 @@ def deterministic(folder):
     for entry in (result, result["control"]):
         del entry["budget"]["wall_s"], entry["budget"]["compile_s"]
     del result["config"]["out"]
-    return result, *((folder / f"{name}.jsonl").read_text() for name in ("search", "random_search"))
+    return result, *((folder / f"{name}.jsonl").read_text() for name in ("metrics", "random_search"))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_a_run_leaves_what_it_promises(finished):
     names = {path.name for path in finished.iterdir()}
     assert names >= {
         "config.yaml",
-        "search.jsonl",
+        "metrics.jsonl",
         "random_search.jsonl",
         "result.json",
         "champion",
@@ -127,8 +127,8 @@ def test_a_run_leaves_what_it_promises(finished):
     assert result["budget"]["evaluations"] == result["control"]["budget"]["evaluations"] == 12 * 7
     assert result["metrics"].keys() == result["control"]["metrics"].keys() == {"train", "validation", "test"}
     assert result["metrics"]["test"].keys() == {"accuracy", "loss"}
-    assert [line["generation"] for line in read_metrics(finished / "search.jsonl")] == list(range(1, 7))
-    validated = [line["validation"] is not None for line in read_metrics(finished / "search.jsonl")]
+    assert [line["generation"] for line in read_metrics(finished / "metrics.jsonl")] == list(range(1, 7))
+    validated = [line["validation"] is not None for line in read_metrics(finished / "metrics.jsonl")]
     assert validated == [False, False, True] * 2
     text = (finished / "report.md").read_text()
     assert "random search (control)" in text
@@ -243,7 +243,7 @@ def expected(generations):
 def test_blocks_of_any_length_are_one_loop(every, generations, tmp_path):
     finished = run_stage(tmp_path, counting(generations), jnp.uint32(3), every)
     assert int(finished.carry) == expected(generations)
-    lines = read_metrics(tmp_path / "count.jsonl")
+    lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [line["generation"] for line in lines] == list(range(1, generations + 1))
     assert lines[-1]["best"] == expected(generations) % 1000
     # Again: there is nothing left to do, and the carry is the checkpoint's.
@@ -252,12 +252,12 @@ def test_blocks_of_any_length_are_one_loop(every, generations, tmp_path):
 
 def test_a_longer_run_goes_on_and_rewrites_what_came_after_the_checkpoint(tmp_path):
     run_stage(tmp_path, counting(20), jnp.uint32(3), 10)
-    whole = (tmp_path / "count.jsonl").read_text()
+    whole = (tmp_path / "metrics.jsonl").read_text()
     # As if killed while writing: half a line after the checkpoint.
-    (tmp_path / "count.jsonl").write_text(whole + '{"generation": 21, "best": 1, "mean": 1, "validation": nu')
+    (tmp_path / "metrics.jsonl").write_text(whole + '{"generation": 21, "best": 1, "mean": 1, "validation": nu')
     assert int(run_stage(tmp_path, counting(35), jnp.uint32(3), 10).carry) == expected(35)
-    assert [line["generation"] for line in read_metrics(tmp_path / "count.jsonl")] == list(range(1, 36))
-    assert (tmp_path / "count.jsonl").read_text().startswith(whole)
+    assert [line["generation"] for line in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, 36))
+    assert (tmp_path / "metrics.jsonl").read_text().startswith(whole)
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, capsys):
@@ -354,7 +354,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(signal_name, tmp_path):
             COMMAND + arguments(broken, **settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         # Once it computes, let it go on a little longer each time.
-        target = broken / ("search.jsonl" if attempt < 2 else "random_search.jsonl")
+        target = broken / ("metrics.jsonl" if attempt < 2 else "random_search.jsonl")
         size = target.stat().st_size if target.exists() else 0
         while process.poll() is None and (not target.exists() or target.stat().st_size <= size):
             time.sleep(0.005)

@@ -264,7 +264,7 @@ def contestants(config: Config, network: Network, data: Data) -> dict[str, Conte
     breeders = {"search": lambda data, generation: algorithm(config, generation), "random_search": random_masks}
     for i, (name, breed) in enumerate(breeders.items(), start=1):
         programs = search(config, network, jax.random.fold_in(root, i), breed)
-        stage = Stage(name, *programs, config.generations, (candidates, "eval"))
+        stage = Stage(name, *programs, config.generations, (candidates, "eval"), masks_report.METRICS[name])
         found[name] = Contestant(stage, over, evaluations, 0)
     if config.reference:
         generations = config.reference_steps // controls.STEPS
@@ -274,7 +274,7 @@ def contestants(config: Config, network: Network, data: Data) -> dict[str, Conte
         }
         for i, (name, make) in enumerate(trained.items(), start=1 + len(breeders)):
             programs = controls.adam(make, lambda data: data.task, jax.random.fold_in(root, i), 1e-3, 128)
-            stage = Stage(name, *programs, generations, (controls.STEPS, "steps"))
+            stage = Stage(name, *programs, generations, (controls.STEPS, "steps"), f"{name}.jsonl")
             found[name] = Contestant(stage, make(data), 0, config.reference_steps)
     return found
 

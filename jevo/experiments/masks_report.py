@@ -15,6 +15,8 @@ from jevo.runs.contest import Outcome
 from jevo.runs.record import Run, read_metrics
 from jevo.types import Member
 
+METRICS = {"search": "metrics.jsonl", "random_search": "random_search.jsonl"}
+"""The file of each search's metrics."""
 MOST_PICTURES = 40
 """Hidden units whose masks are shown."""
 
@@ -30,7 +32,7 @@ def density_by_layer(genome: Member, kind: Kind) -> dict[str, float]:
 def write(run: Run, result: dict[str, Any], dataset: Dataset, outcomes: Mapping[str, Outcome], kind: Kind) -> None:
     """Draw the figures and finish the run."""
     folder = run.folder
-    lines = {name: read_metrics(folder / f"{name}.jsonl") for name in ("search", "random_search")}
+    lines = {name: read_metrics(folder / file) for name, file in METRICS.items()}
 
     def series(name: str, key: str) -> tuple[list[int], list[float | None]]:
         return [line["generation"] for line in lines[name]], [line[key] for line in lines[name]]

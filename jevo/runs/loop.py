@@ -48,12 +48,13 @@ class Stage:
     """A part of a run that has checkpoints of its own.
 
     Attributes:
-        name: of its metrics file and of its checkpoints' folder.
+        name: of its checkpoints' folder, and on the live line.
         start: `data -> carry`, the first one.
         step: one generation. Its metrics have `best` and `mean`, the fitness, and `validation`, which may be NaN
             where the validation set was not looked at.
         generations: how many to run.
         work: for the live line, how much one generation does, and of what, such as (100, "evaluations").
+        metrics: name of its metrics file.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Stage:
     step: Step
     generations: int
     work: tuple[int, str]
+    metrics: str = "metrics.jsonl"
 
 
 def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> Finished:
@@ -99,7 +101,7 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> F
         advance = jax.jit(_block(stage.step), donate_argnums=0).lower(carry, data, 0).compile()
         compile_s = time.perf_counter() - began
 
-        with Metrics(folder / f"{stage.name}.jsonl", until=done) as metrics:
+        with Metrics(folder / stage.metrics, until=done) as metrics:
             # A single generation first: the user sees a line at once, and it times the rest.
             length, validation = 1, float("-inf")
             while done < stage.generations:
