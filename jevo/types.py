@@ -49,7 +49,7 @@ class Axis(NamedTuple):
     If the axis is longer than there are units, it is `[blocks, units]` flattened, as after a convolution.
     """
 
-    path: tuple[str, ...]
+    path: tuple[str | int, ...]
     axis: int
 
 

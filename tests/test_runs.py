@@ -322,7 +322,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_a_confusion_matrix_and_other_plots_draw(tmp_path):
     report.confusion(tmp_path / "c.png", np.array([0, 1, 1]), np.array([0, 1, 0]), ["a", "b"])
-    report.curves(tmp_path / "d.png", {"y": {"one": ([1, 2], [None, 0.5]), "none": ([], [])}}, x="x")
+    lines = {"one": ([1, 2], [None, 0.5]), "seeds": ([1, 2], [[1.0, None], [2.0, 3.0]]), "none": ([], [])}
+    report.curves(tmp_path / "d.png", [report.Panel("x", "y", lines, log=True)])
     report.pictures(tmp_path / "e.png", np.zeros((3, 4, 4)), list("abc"))
     report.bars(tmp_path / "f.png", {"g": {"a": 1.0, "b": 2.0}}, "share")
     assert all((tmp_path / f"{name}.png").stat().st_size > 1000 for name in "cdef")
@@ -402,7 +403,7 @@ def test_a_summary_gives_median_and_range(finished, tmp_path, capsys):
     main([str(tmp_path / name) for name in "012"])
     out = capsys.readouterr().out
     assert "0.6000 (0.5000-0.7000)" in out
-    assert "Median (range) of 3 runs, seeds 0, 1, 2." in out
+    assert "Median (range) of seeds 0, 1, 2." in out
     other["config"]["population"] = 99
     (tmp_path / "2" / "result.json").write_text(json.dumps(other))
     with pytest.raises(SystemExit):

@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,6 +81,21 @@ def load(name: str, data_dir: str | Path | None = None, validation: int | float 
     given = data_dir or os.environ.get("JEVO_DATA_DIR") or None
     bounds = int(parsed[2] or 0), int(parsed[3]) if parsed[3] else None
     return _images(name, parsed[1], bounds, Path(given).expanduser() if given else None, validation)
+
+
+def against_rest(dataset: Dataset, name: str) -> Dataset:
+    """The same examples with two classes: `rest`, and the class `name`.
+
+    Raises:
+      InputError: if the data set has no such class.
+    """
+    if name not in dataset.classes:
+        raise InputError(f"{dataset.name} has no class {name!r}; its classes are {', '.join(dataset.classes)}")
+    index = dataset.classes.index(name)
+    splits = {part: getattr(dataset, part) for part in SPLITS}
+    binary = {part: Split(split.x, (split.y == index).astype(np.int32)) for part, split in splits.items()}
+    note = "; ".join(filter(None, [dataset.note, f"class {name} against the rest"]))
+    return replace(dataset, **binary, classes=("rest", name), note=note)
 
 
 def _unknown(name: str) -> str:

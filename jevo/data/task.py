@@ -41,8 +41,14 @@ def normalize(x: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
     return (jnp.asarray(x).astype(jnp.float32) - mean) / scale
 
 
-def to_device(dataset: Dataset) -> Task:
-    """The train and validation sets as device arrays. The test set stays behind."""
+def to_device(dataset: Dataset, center: float | None = None, scale: float | None = None) -> Task:
+    """The train and validation sets as device arrays. The test set stays behind.
+
+    Args:
+        dataset: all three sets.
+        center: what to subtract from every feature, in place of its mean.
+        scale: what to divide by, in place of the standard deviation.
+    """
     x = dataset.train.x
     # Sums in float64, a slice at a time: a float copy of all images at once would be large.
     total, squares = np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
@@ -53,8 +59,12 @@ def to_device(dataset: Dataset) -> Task:
     mean = total / len(x)
     variance = np.maximum(squares / len(x) - mean**2, 0.0)
     if mean.ndim == 1:
-        scale = np.where(variance > 0, np.sqrt(variance), 1.0)[None]
+        deviation = np.where(variance > 0, np.sqrt(variance), 1.0)[None]
     else:
-        scale = np.sqrt(variance.mean()) or np.float64(1.0)
+        deviation = np.sqrt(variance.mean()) or np.float64(1.0)
+    if center is not None:
+        mean = np.full_like(mean, center)
+    if scale is not None:
+        deviation = np.full_like(deviation, scale)
     train, validation = (Examples(jnp.asarray(s.x), jnp.asarray(s.y)) for s in (dataset.train, dataset.validation))
-    return Task(train, validation, jnp.asarray(mean[None], jnp.float32), jnp.asarray(scale, jnp.float32))
+    return Task(train, validation, jnp.asarray(mean[None], jnp.float32), jnp.asarray(deviation, jnp.float32))

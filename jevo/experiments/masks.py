@@ -22,7 +22,7 @@ from jevo.data.task import Task, normalize, to_device
 from jevo.experiments import controls, masks_report
 from jevo.genetics import GeneticAlgorithm, State
 from jevo.genetics.selection import descending
-from jevo.networks import ACTIVATIONS, INITIALIZERS, Network, masked
+from jevo.networks import Activation, Network, Weights, masked
 from jevo.networks.masked import Kind
 from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.runs.command import main
@@ -66,12 +66,9 @@ class Config(RunConfig):
     """Channels of 3x3 convolutions before the dense layers, each with a 2x2 max-pooling; none for an MLP."""
     hidden: tuple[int, ...] = (100,)
     """Units of each hidden dense layer."""
-    activation: Literal["relu", "sigmoid", "swish", "elu", "selu", "tanh", "linear"] = "relu"
+    activation: Activation = "relu"
     """After each hidden layer."""
-    weights: Literal[
-        "signed_constant", "he", "he_uniform", "glorot", "glorot_uniform", "normal", "uniform",
-        "binary", "ternary", "quaternary",
-    ] = "signed_constant"  # fmt: skip
+    weights: Weights = "signed_constant"
     """How the frozen weights are drawn."""
     mask: Kind = "mask"
     """What a bit does to its weight: mask (keep or drop), mask_rs (and rescale), flip (sign), mask_flip (both)."""
@@ -169,12 +166,15 @@ class Search(NamedTuple):
 
 def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
     """The network that `config` describes, without biases, for examples of `shape`."""
-    kind: Any = {"bias": False, "kernel_init": INITIALIZERS[config.weights]}
-    activation, sizes = ACTIVATIONS[config.activation], (*config.hidden, classes)
-    if not config.channels:
-        return networks.mlp([int(np.prod(shape)), *sizes], activation, **kind)
-    require(len(shape) == 3, "channels", config.channels, "no convolutions, as these examples are not images")
-    return networks.cnn(shape, config.channels, sizes, activation, **kind)  # type: ignore[arg-type]
+    return networks.build(
+        shape,
+        classes,
+        channels=config.channels,
+        hidden=config.hidden,
+        activation=config.activation,
+        weights=config.weights,
+        bias=False,
+    )
 
 
 def algorithm(config: Config, generation: jax.Array) -> GeneticAlgorithm:
@@ -311,7 +311,7 @@ def _run(config: Config, record: Run) -> dict[str, Any]:
     )
     result = {
         **record.describe(dataset),
-        **verdict("search", "random_search", outcomes),
+        **verdict("search", "random_search", outcomes, config.seed),
         "champion": {"generation": int(found.found), "validation": float(found.validation)},
         "density": masks_report.density_by_layer(found.champion, config.mask),
     }

@@ -13,6 +13,7 @@ from jevo.networks.masked import Kind, density
 from jevo.runs import report
 from jevo.runs.contest import Outcome
 from jevo.runs.record import Run, read_metrics
+from jevo.runs.report import Panel
 from jevo.types import Member
 
 METRICS = {"search": "metrics.jsonl", "random_search": "random_search.jsonl"}
@@ -37,41 +38,33 @@ def write(run: Run, result: dict[str, Any], dataset: Dataset, outcomes: Mapping[
     def series(name: str, key: str) -> tuple[list[int], list[float | None]]:
         return [line["generation"] for line in lines[name]], [line[key] for line in lines[name]]
 
-    report.curves(
-        folder / "curves.png",
-        {
-            "fitness": {
-                "best": series("search", "best"),
-                "mean": series("search", "mean"),
-                "random search, best": series("random_search", "best"),
-            },
-            "accuracy": {
-                "train batch, best member": series("search", "train"),
-                "validation": series("search", "validation"),
-                "random search, validation": series("random_search", "validation"),
-                **{
-                    f"{name}, test": (
-                        [0, lines["search"][-1]["generation"]],
-                        [entry["metrics"]["test"]["accuracy"]] * 2,
-                    )
-                    for name, entry in result["references"].items()
-                },
-            },
+    fitness = {
+        "best": series("search", "best"),
+        "mean": series("search", "mean"),
+        "random search, best": series("random_search", "best"),
+    }
+    accuracy = {
+        "train batch, best member": series("search", "train"),
+        "validation": series("search", "validation"),
+        "random search, validation": series("random_search", "validation"),
+        **{
+            f"{name}, test": ([0, lines["search"][-1]["generation"]], [entry["metrics"]["test"]["accuracy"]] * 2)
+            for name, entry in result["references"].items()
         },
-        x="generation",
-    )
+    }
+    panels = [Panel("generation", "fitness", fitness), Panel("generation", "accuracy", accuracy)]
+    report.curves(folder / "curves.png", panels)
     figures = {
         "curves.png": "Fitness and accuracy by generation. Fitness is that of the train batch of its generation."
     }
-    champion = outcomes["search"].champion
+    champion, _, probabilities = outcomes["search"].judged[0]
     masks = first_layer(champion, dataset.train.x.shape[1:], kind)
     if masks is not None:
         report.pictures(folder / "masks.png", masks, [f"unit {i}" for i in range(len(masks))])
         figures["masks.png"] = "The champion's mask over the input of each hidden unit: white is kept, black dropped."
     report.bars(folder / "density.png", {"champion": result["density"]}, "share of weights kept")
     figures["density.png"] = "Density of the champion's mask by layer."
-    predicted = outcomes["search"].probabilities.argmax(axis=1)
-    report.confusion(folder / "confusion.png", dataset.test.y, predicted, dataset.classes)
+    report.confusion(folder / "confusion.png", dataset.test.y, probabilities.argmax(axis=1), dataset.classes)
     figures["confusion.png"] = "The champion's confusion matrix on the test set."
     note = (
         f"The champion is from generation {result['champion']['generation']:,} and keeps "

@@ -23,10 +23,10 @@ SWEEPS = 3
 def aligned(
     cross: Cross, symmetries: Sequence[Symmetry], params: Callable[[Member], Any] = lambda member: member
 ) -> Cross:
-    """`cross`, after the second parent's hidden units are renumbered to match the first's.
+    """`cross`, after the hidden units of every other parent are renumbered to match the first's.
 
     Args:
-        cross: any crossover of two parents.
+        cross: any crossover.
         symmetries: of the network, as `Network.symmetries` has them.
         params: finds the network's params in a member. What else in the member has their structure (an
             optimizer's moments) is renumbered with them.
@@ -34,11 +34,10 @@ def aligned(
     if not symmetries:
         raise ValueError("aligned crossover needs the network's symmetries; this network has none")
 
-    def align_and_cross(key: Key, first: Member, second: Member) -> Member:
-        orders = match(params(first), params(second), symmetries)
-        return cross(key, first, renumber(second, symmetries, orders, params(second)))
+    def align(first: Member, other: Member) -> Member:
+        return renumber(other, symmetries, match(params(first), params(other), symmetries), params(other))
 
-    return align_and_cross
+    return lambda key, first, *others: cross(key, first, *(align(first, other) for other in others))
 
 
 def follow(cross: Cross, params: Callable[[Member], Any]) -> Cross:
@@ -48,10 +47,9 @@ def follow(cross: Cross, params: Callable[[Member], Any]) -> Cross:
     rest is the first parent's.
     """
 
-    def operate(key: Key, first: Member, second: Member) -> Member:
-        like = params(first)
+    def operate(key: Key, *parents: Member) -> Member:
         # The draws are to be the same, so the key is used again on purpose.
-        return _map_like(lambda a, b: cross(jax.random.clone(key), a, b), like, first, second)
+        return _map_like(lambda *alike: cross(jax.random.clone(key), *alike), params(parents[0]), *parents)
 
     return operate
 

@@ -5,6 +5,7 @@ All work on float, integer, bool and packed genes. A *layer* is the arrays that 
 *neuron* is one index of the last axis: a column of a kernel and its bias travel together.
 """
 
+from functools import partial
 from typing import Literal, get_args
 
 import jax
@@ -66,14 +67,21 @@ def one_point() -> Cross:
     return cross
 
 
-def average(weight: Rate = 0.5) -> Cross:
-    """The weighted mean, `(1 - weight) * first + weight * second`.
+def clone() -> Cross:
+    """The first parent as it is: for truncation with mutated copies, as in population-based training."""
+    return lambda key, first, *others: first
+
+
+def average(weight: Rate | None = None) -> Cross:
+    """The mean of all parents; or of two, weighted, `(1 - weight) * first + weight * second`.
 
     Discrete genes are rounded at random so that they have that mean: two integers to either neighbour, two
     bits that differ to the second parent's with probability `weight`.
+
+    Source: Wortsman et al., "Model soups", 2022.
     """
 
-    def blend(key: Key, a: Gene, b: Gene) -> Gene:
+    def blend(weight: Rate, key: Key, a: Gene, b: Gene) -> Gene:
         if is_bits(a) or a.dtype == jnp.bool_:
             return pick(gate(key, weight, a), b, a)
         if jnp.issubdtype(a.dtype, jnp.floating):
@@ -84,7 +92,17 @@ def average(weight: Rate = 0.5) -> Cross:
         up = jax.random.bernoulli(key, shift - whole)
         return a + whole.astype(a.dtype) + up.astype(a.dtype)
 
-    return lambda key, first, second: map_genes(blend, key, first, second)
+    def cross(key: Key, *parents: Member) -> Member:
+        if weight is not None and len(parents) != 2:
+            raise ValueError(f"a weighted average is of two parents, not {len(parents)}")
+        child = parents[0]
+        # A running mean: parent number n moves it by one n-th of the way.
+        for n, parent in enumerate(parents[1:], start=2):
+            share = 1 / n if weight is None else weight
+            child = map_genes(partial(blend, share), jax.random.fold_in(key, n), child, parent)
+        return child
+
+    return cross
 
 
 def _draw(key: Key, rate: Rate, per: Grain, member: Member) -> list[Gate]:

@@ -72,6 +72,20 @@ def gaussian(std: Rate, rate: Rate = 1.0) -> Mutate:
     return _each(change)
 
 
+def perturb(factor: float = 1.25) -> Mutate:
+    """Multiply or divide each float by `factor`, at even odds: for what is positive, such as a learning rate.
+
+    Source: Jaderberg et al., "Population based training of neural networks", 2017.
+    """
+
+    def change(key: Key, genes: Gene) -> Gene:
+        require_kind("perturb", genes, ("float",))
+        up = jax.random.bernoulli(key, 0.5, genes.shape)
+        return (genes * jnp.where(up, factor, 1 / factor)).astype(genes.dtype)
+
+    return _each(change)
+
+
 def step(rate: Rate, size: Rate = 1) -> Mutate:
     """Move each number up or down by `size` with probability `rate`."""
 

@@ -39,6 +39,20 @@ def truncation(top: int | float) -> Select:
     return select
 
 
+def leaders(top: int) -> Select:
+    """The best `top` in turn, without a draw: ranks 0, 1, .., top - 1, 0, 1, and so on.
+
+    With as many parents to a child, all of them are every child's parents.
+    """
+    if top < 1:
+        raise ValueError(f"there is at least one leader, not {top}")
+
+    def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
+        return descending(fitness)[jnp.arange(n) % top % alive(fitness)]
+
+    return select
+
+
 def tournament(k: int) -> Select:
     """The best of `k` members drawn with replacement.
 

@@ -1,8 +1,13 @@
 """Networks as pairs of pure functions: built in, masked, or from Flax."""
 
+from jevo.networks.build import Activation as Activation
+from jevo.networks.build import Weights as Weights
+from jevo.networks.build import build as build
 from jevo.networks.cnn import cnn as cnn
 from jevo.networks.initializers import INITIALIZERS as INITIALIZERS
 from jevo.networks.masked import masked as masked
+from jevo.networks.mlp import chain_symmetries as chain_symmetries
+from jevo.networks.mlp import logistic as logistic
 from jevo.networks.mlp import mlp as mlp
 from jevo.networks.network import ACTIVATIONS as ACTIVATIONS
 from jevo.networks.network import Network as Network

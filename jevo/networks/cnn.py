@@ -56,14 +56,37 @@ def cnn(
         return params | head.init(head_key)
 
     def apply(params: Member, x: jax.Array, key: Key | None = None) -> jax.Array:
+        x = x.transpose(3, 1, 2, 0)  # Examples last: shifting and pooling then move whole runs of memory.
         for name in names:
-            x = jax.lax.conv_general_dilated(
-                x, params[name]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-            )
+            x = convolve(x, params[name]["kernel"])
             if bias:
-                x = x + params[name]["bias"][None, None, None, :]
-            x = jax.lax.reduce_window(activation(x), -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-        return head.apply(params, x, key)
+                x = x + params[name]["bias"][:, None, None, None]
+            x = max_pool(activation(x))
+        return head.apply(params, x.transpose(3, 1, 2, 0), key)
 
     layers = [*names, *(f"layer_{i}" for i in range(len(dense)))]
     return Network(init, apply, chain_symmetries(layers, bias))
+
+
+def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`x [in, height, width, batch]` with `kernel [k, k, in, out]`, zeros around: `[out, height, width, batch]`."""
+    if jax.default_backend() != "cpu":
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("CHWN", "HWIO", "CHWN"))
+    # XLA's own convolution is slow on the CPU inside loops and with a kernel per member: a training step takes X times
+    # as long as with this product of kernel and patches. Shifting along one axis at a time copies less.
+    size, outputs = kernel.shape[0], kernel.shape[-1]
+    _, height, width, batch = x.shape
+    edge = ((size - 1) // 2, size // 2)
+    x = jnp.pad(x, ((0, 0), edge, edge, (0, 0)))
+    x = jnp.concatenate([x[:, :, i : i + width] for i in range(size)])
+    x = jnp.concatenate([x[:, i : i + height] for i in range(size)])
+    return (kernel.reshape(-1, outputs).T @ x.reshape(len(x), -1)).reshape(outputs, height, width, batch)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """The largest of every 2x2 square of `[channels, height, width, batch]`; an odd row or column is left out."""
+    # The gradient of `reduce_window` is slow on the CPU, and so is a reduction over two axes.
+    channels, height, width, batch = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2].reshape(channels, height // 2, 2, width // 2, 2, batch)
+    x = jnp.maximum(x[:, :, 0], x[:, :, 1])
+    return jnp.maximum(x[:, :, :, 0], x[:, :, :, 1])

@@ -55,10 +55,34 @@ def mlp(
     return Network(init, apply, chain_symmetries(names, bias))
 
 
-def chain_symmetries(names: Sequence[str], bias: bool) -> tuple[Symmetry, ...]:
-    """Those of layers that feed one another, each `{"kernel" [..., in, out], "bias" [out]}`."""
+def logistic(
+    features: int, classes: int, *, bias: bool = True, kernel_init: Initializer = INITIALIZERS["he"]
+) -> Network:
+    """Logistic regression; for two classes with one output, so that the first class has logit zero."""
+    if classes > 2:
+        return mlp([features, classes], bias=bias, kernel_init=kernel_init)
+    one = mlp([features, 1], bias=bias, kernel_init=kernel_init)
+
+    def apply(params: Member, x: jax.Array, key: Key | None = None) -> jax.Array:
+        return jnp.pad(one.apply(params, x), ((0, 0), (1, 0)))
+
+    return Network(one.init, apply)
+
+
+def chain_symmetries(layers: Sequence[str | tuple], bias: bool = True) -> tuple[Symmetry, ...]:
+    """Those of layers that feed one another, each `{"kernel" [..., in, out], "bias" [out]}`.
+
+    Args:
+        layers: where each is in the params, first to last: its name, or the path of names to it.
+        bias: whether the layers have biases.
+
+    >>> for symmetry in chain_symmetries([("layers", 0), ("layers", 2)], bias=False):
+    ...     print(symmetry)
+    (Axis(path=('layers', 0, 'kernel'), axis=-1), Axis(path=('layers', 2, 'kernel'), axis=-2))
+    """
+    paths = [layer if isinstance(layer, tuple) else (layer,) for layer in layers]
     symmetries = []
-    for name, following in pairwise(names):
-        own = [Axis((name, "kernel"), -1), *([Axis((name, "bias"), -1)] if bias else [])]
-        symmetries.append((*own, Axis((following, "kernel"), -2)))
+    for path, following in pairwise(paths):
+        own = [Axis((*path, "kernel"), -1), *([Axis((*path, "bias"), -1)] if bias else [])]
+        symmetries.append((*own, Axis((*following, "kernel"), -2)))
     return tuple(symmetries)

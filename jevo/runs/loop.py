@@ -22,7 +22,7 @@ BLOCK_SECONDS = 1.0
 """How long a call should take: what Ctrl-C waits for, and how often the live line moves [s]."""
 
 Step = Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]]
-"""`(carry, data) -> (carry, metrics)`: one generation; each metric is a scalar."""
+"""`(carry, data) -> (carry, metrics)`: one generation; each metric is a scalar, or a vector with one entry a seed."""
 
 
 class Interrupted(Exception):
@@ -55,6 +55,7 @@ class Stage:
         generations: how many to run.
         work: for the live line, how much one generation does, and of what, such as (100, "evaluations").
         metrics: name of its metrics file.
+        advice: what to try when every member has failed.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Stage:
     generations: int
     work: tuple[int, str]
     metrics: str = "metrics.jsonl"
+    advice: str = "use other settings"
 
 
 def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> Finished:
@@ -92,8 +94,9 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> F
         for warning in warnings:
             progress.say(warning)
         if done < 0:
-            done, saved = 0, {"carry": jax.jit(stage.start)(data), "wall_s": 0.0}
-        elif done < stage.generations:
+            done, saved = 0, {"carry": jax.jit(stage.start)(data), "wall_s": jnp.float32(0)}
+            checkpoints.save(done, saved, float("-inf"))
+        elif 0 < done < stage.generations:
             progress.say(f"{stage.name} goes on from generation {done}")
         carry, wall_s = saved["carry"], float(saved["wall_s"])
         if done >= stage.generations:
@@ -116,10 +119,11 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> F
                 length = max(1, min(BLOCK, round(count * BLOCK_SECONDS / max(seconds, 1e-6))))
                 metrics.append(lines)
                 progress.show(done, lines[-1], count, seconds)
-                if all(line["best"] is None for line in lines):
+                failed = next((line["generation"] for line in lines if line["best"] is None), None)
+                if failed:
                     raise InputError(
-                        f"every member failed (its fitness is NaN or -inf) at generation {done}; "
-                        f"the last good state is in {folder / 'checkpoints'}"
+                        f"{stage.name}: every member failed (its fitness is NaN or -inf) at generation {failed}; "
+                        f"{stage.advice}; the last good state is kept in {folder / 'checkpoints' / stage.name}"
                     )
                 validation = next((v for line in lines[::-1] if (v := line["validation"]) is not None), validation)
                 stopping = patience.lost and done < stage.generations
@@ -153,7 +157,9 @@ def _lines(values: dict[str, jax.Array], done: int, count: int) -> list[dict[str
     return [{"generation": done + i + 1, **{name: _number(host[name][i]) for name in host}} for i in range(count)]
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Any) -> Any:
+    if value.ndim:
+        return [_number(entry) for entry in value]
     return float(value) if math.isfinite(value) else None
 
 

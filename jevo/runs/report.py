@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,30 +11,41 @@ from matplotlib.figure import Figure
 from jevo.data.datasets import SPLITS
 
 
-def curves(path: Path, panels: Mapping[str, Mapping[str, tuple[Sequence, Sequence]]], x: str) -> None:
-    """One panel beside another, each with named curves.
+class Panel(NamedTuple):
+    """Named curves over one pair of axes.
 
-    Args:
-        path: the PNG to write.
-        panels: for each panel's y label, the curves by name: x values and y values (None where there is none).
-        x: label of the x axis.
+    Attributes:
+        x, y: labels of the axes.
+        curves: by name, x values and y values. A y value is a number, or a list with one number a seed, of which the
+            median is drawn in a band from the least to the greatest; None where there is none.
+        log: whether the y axis is logarithmic.
     """
+
+    x: str
+    y: str
+    curves: Mapping[str, tuple[Sequence, Sequence]]
+    log: bool = False
+
+
+def curves(path: Path, panels: Sequence[Panel]) -> None:
+    """Panels of curves, one beside another, as the PNG `path`."""
     figure = Figure(figsize=(5.5 * len(panels), 4), layout="constrained")
-    for axes, (label, lines) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True):
-        for i, (name, (xs, ys)) in enumerate(lines.items()):
-            points = [(a, b) for a, b in zip(xs, ys, strict=True) if b is not None]
+    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+        for i, (name, (xs, ys)) in enumerate(panel.curves.items()):
+            rows = [(x, np.ravel(y).astype(float)) for x, y in zip(xs, ys, strict=True)]  # None becomes NaN.
+            rows = [(x, row) for x, row in rows if np.isfinite(row).any()]
+            if not rows:
+                axes.plot([], label=name, color=f"C{i}")
+                continue
+            x, seeds = [x for x, _ in rows], np.stack([row for _, row in rows])
             # Few points are marked: a line alone would not show where they are.
-            marker = "o" if len(points) < 30 else None
-            axes.plot(
-                *zip(*points, strict=True) if points else ([], []),
-                label=name,
-                color=f"C{i}",
-                lw=1.3,
-                marker=marker,
-                ms=3,
-            )
-        axes.set(xlabel=x, ylabel=label)
-        axes.grid(alpha=0.3)
+            marker = "o" if len(x) < 30 else None
+            axes.plot(x, np.nanmedian(seeds, axis=1), label=name, color=f"C{i}", lw=1.3, marker=marker, ms=3)
+            if seeds.shape[1] > 1:
+                low, high = np.nanmin(seeds, axis=1), np.nanmax(seeds, axis=1)
+                axes.fill_between(x, low, high, color=f"C{i}", alpha=0.2, lw=0)
+        axes.set(xlabel=panel.x, ylabel=panel.y, yscale="log" if panel.log else "linear")
+        axes.grid(alpha=0.3, which="both")
         axes.legend()
     _save(figure, path)
 
@@ -99,8 +110,10 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     """The metrics of a run, of its control and of its references, as a Markdown table.
 
     Args:
-        results: of one run, or of several that differ in their seed: then the median of each metric, and its range.
+        results: of one run, or of several that differ in their seed. Of several seeds, in whichever way, it gives
+            the median of each metric, and its range.
     """
+    results = [seed for result in results for seed in by_seed(result)]
     first = results[0]
     rows = {first["experiment"]: results, f"{first['control']['name']} (control)": [r["control"] for r in results]}
     rows |= {f"{name} (reference)": [r["references"][name] for r in results] for name in first["references"]}
@@ -113,6 +126,20 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
         cells += [f"{budget['evaluations']:,}", f"{budget['gradient_steps']:,}"]
         lines.append("| " + " | ".join([title, *cells]) + " |")
     return "\n".join(lines)
+
+
+def by_seed(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A result for each seed of a run, with the metrics of that seed."""
+    return [
+        {
+            **result,
+            "seed": one["seed"],
+            "metrics": one["metrics"],
+            "control": {**result["control"], **one["control"]},
+            "references": {name: {**entry, **one["references"][name]} for name, entry in result["references"].items()},
+        }
+        for one in result.get("repeats", [result])
+    ]
 
 
 def _spread(values: Sequence[float]) -> str:

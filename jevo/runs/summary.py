@@ -14,7 +14,7 @@ import tyro
 from jevo.runs.command import plain_errors
 from jevo.runs.config import parse
 from jevo.runs.record import read_result
-from jevo.runs.report import table
+from jevo.runs.report import by_seed, table
 from jevo.types import InputError
 
 
@@ -41,8 +41,8 @@ def summarize(results: Sequence[Mapping[str, Any]]) -> str:
         changed = [n for n in first["config"] if n not in free and first["config"][n] != other["config"].get(n)]
         if changed:
             raise InputError(f"these runs differ in more than their seed: {', '.join(changed)}; summarise them apart")
-    seeds = ", ".join(str(result["seed"]) for result in results)
-    return f"{table(results)}\n\nMedian (range) of {len(results)} runs, seeds {seeds}."
+    seeds = [str(one["seed"]) for result in results for one in by_seed(result)]
+    return f"{table(results)}\n\nMedian (range) of seeds {', '.join(seeds)}."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """Scoring a population a chunk at a time."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,24 @@ def evaluate(score: Score, population: Population, batch_size: int) -> Fitness:
     if jax.default_backend() == "cpu":
         return jax.lax.map(score, population)
     return pop.in_chunks(score, population, batch_size)
+
+
+def mean_over_rows(score: Callable[[Any], Any], data: Any, rows: int = ROWS) -> Any:
+    """The mean of `score` over all examples, computed `rows` at a time: activations exist for so many only.
+
+    Args:
+        score: `batch -> float32 []`, a mean over its rows, or a pytree of them.
+        data: a pytree of arrays `[n, ...]`; a batch is `data` with fewer rows.
+        rows: in a batch; the last one may be smaller.
+    """
+    n = jax.tree.leaves(data)[0].shape[0]
+    whole, rest = divmod(n, rows)
+    parts = jax.tree.map(lambda leaf: leaf[: whole * rows].reshape(whole, rows, *leaf.shape[1:]), data)
+    total = jax.tree.map(lambda means: means.sum(axis=0) * (rows / n), jax.lax.map(score, parts))
+    if rest:
+        last = score(jax.tree.map(lambda leaf: leaf[n - rest :], data))
+        total = jax.tree.map(lambda so_far, mean: so_far + mean * (rest / n), total, last)
+    return total
 
 
 def predict(logits: Callable[[jax.Array], jax.Array], x: np.ndarray) -> np.ndarray:

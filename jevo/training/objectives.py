@@ -18,6 +18,20 @@ def log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.mean(jnp.take_along_axis(shifted, labels[:, None], axis=-1))
 
 
+def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Minus half the squared error of the class probabilities, summed over the classes and over the rows.
+
+    Of two classes this is the squared error of one probability: (y - p)^2.
+    """
+    wrong = jax.nn.softmax(logits) - jax.nn.one_hot(labels, logits.shape[-1])
+    return -0.5 * jnp.sum(wrong**2)
+
+
+def absolute_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Minus the mean of |1 - p|, `p` being the probability of the label."""
+    return jnp.mean(jnp.take_along_axis(jax.nn.softmax(logits), labels[:, None], axis=-1)) - 1
+
+
 def scaled_log_likelihood(logits: jax.Array, labels: jax.Array, scale: float) -> jax.Array:
     """`log_likelihood` of logits whose standard deviation over the batch is set to `scale`.
 
