@@ -9,6 +9,7 @@ from flax import nnx
 
 from jevo import bits
 from jevo.networks import ACTIVATIONS, INITIALIZERS, cnn, from_linen, from_nnx, masked, mlp
+from jevo.networks.cnn import convolve, max_pool
 from jevo.networks.masked import density, weigh
 from jevo.training import accuracy, log_likelihood, measure, predict, scaled_log_likelihood
 
@@ -43,6 +44,38 @@ def test_cnn_is_what_flax_computes(key):
     names = {"conv_0": "Conv_0", "conv_1": "Conv_1", "layer_0": "Dense_0", "layer_1": "Dense_1"}
     flax = {"params": {names[name]: layer for name, layer in params.items()}}
     np.testing.assert_allclose(network.apply(params, x), Reference().apply(flax, x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("inputs", [1, 3])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("image", [(8, 8), (7, 10), (5, 3)])
+def test_convolution_and_pooling_are_what_xla_computes(image, size, inputs, key, monkeypatch):
+    """Values and gradients, on both paths, whatever the device of this test."""
+    keys = jax.random.split(key, 3)
+    x = jax.random.normal(keys[0], (3, *image, inputs))
+    kernel = jax.random.normal(keys[1], (size, size, inputs, 4))
+    weights = jax.random.normal(keys[2], (3, image[0] // 2, image[1] // 2, 4))
+
+    def ours(x, kernel):
+        return max_pool(convolve(x.transpose(3, 1, 2, 0), kernel)).transpose(3, 1, 2, 0)
+
+    def reference(x, kernel):
+        x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+    def value_and_gradients(function):
+        def both(x, kernel):
+            value, back = jax.vjp(function, x, kernel)
+            return value, back(weights)
+
+        return jax.jit(both)(x, kernel)
+
+    expected = value_and_gradients(reference)
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4), value_and_gradients(ours), expected
+        )
 
 
 def test_a_cnn_needs_an_image_to_pool():

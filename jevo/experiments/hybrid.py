@@ -36,7 +36,7 @@ from jevo.types import Cross, Key, Member, Mutate
 
 OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "adam": optax.adam,
-    "adamw": optax.adamw,
+    "adamw": partial(optax.adamw, weight_decay=0.0),
     "nadam": optax.nadam,
     "rmsprop": optax.rmsprop,
     "adagrad": optax.adagrad,
@@ -101,6 +101,8 @@ class Config(RunConfig):
     """Learning rate."""
     lr_spread: float = 1.0
     """Members' learning rates are drawn between lr / lr_spread and lr * lr_spread."""
+    weight_decay: float = 0.0
+    """Decoupled decay of adamw: a step takes lr * weight_decay of every weight."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """How the learning rate goes over the whole run: to zero by a half cosine, or not at all."""
     batch_size: int = 64
@@ -132,6 +134,10 @@ class Config(RunConfig):
         )  # fmt: skip
         require(self.lr > 0, "lr", self.lr, "a number > 0")
         require(self.lr_spread >= 1, "lr_spread", self.lr_spread, "a factor >= 1")
+        require(
+            self.weight_decay == 0 or (self.optimizer == "adamw" and self.weight_decay > 0),
+            "weight_decay", self.weight_decay, "0, or with the optimizer adamw a number > 0",
+        )  # fmt: skip
         require(self.scale is None or self.scale > 0, "scale", self.scale, "a number > 0")
         require(self.batch_size >= 0, "batch_size", self.batch_size, "a number of examples, or 0 for all")
         require(0 <= self.keep <= self.members, "keep", self.keep, f"0 for all, or up to the {self.members} members")
@@ -176,6 +182,8 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
 def optimizer(config: Config, steps: int) -> optax.GradientTransformation:
     """The optimizer over a run of `steps`. The learning rate is part of its state, so each member has its own."""
     make = OPTIMIZERS[config.optimizer]
+    if config.weight_decay:
+        make = partial(make, weight_decay=config.weight_decay)
     descent = optax.inject_hyperparams(lambda learning_rate: make(learning_rate))(learning_rate=config.lr)
     if config.schedule == "constant":
         return descent
