@@ -7,17 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from jevo import genetics
 from jevo.genetics.alignment import match, renumber
-from jevo.networks import cnn, mlp
+from jevo.networks import chain_symmetries, cnn, from_nnx, mlp
 from jevo.training.sgd import Learner, learner
 
+FLAX = from_nnx(lambda rngs: nnx.Sequential(nnx.Linear(6, 9, rngs=rngs), nnx.relu, nnx.Linear(9, 3, rngs=rngs)))
 NETWORKS = {
     "one hidden layer": (mlp([6, 9, 3]), (6,)),
     "two, no biases": (mlp([6, 9, 7, 3], bias=False), (6,)),
     "three": (mlp([6, 12, 9, 7, 3]), (6,)),
     "convolutions": (cnn((8, 8, 2), [5, 6], [7, 3]), (8, 8, 2)),
+    "from Flax": (FLAX._replace(symmetries=chain_symmetries([("layers", 0), ("layers", 2)])), (6,)),
 }
 
 
@@ -75,6 +78,28 @@ def test_the_assignment_is_solved_for_a_population(case):
         jax.random.split(jax.random.key(0), 4), stacked
     )
     close(children, jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (4, *leaf.shape)), params))
+
+
+def test_the_mean_of_renumbered_copies_is_the_network_itself(case):
+    network, params, _ = case
+    # What else a member holds: something in the params' structure, as moments are, and a count of steps.
+    member = Learner(params, (jax.tree.map(jnp.cos, params), jnp.int32(3)))
+    orders = [shuffled(network, params, seed)[1] for seed in range(3)]
+    copies = [renumber(member, network.symmetries, order, params) for order in orders]
+    of = operator.attrgetter("params")
+    follow = genetics.follow(genetics.average(), of)
+    close(jax.jit(genetics.aligned(follow, network.symmetries, of))(jax.random.key(0), member, *copies), member)
+    with pytest.raises(AssertionError):  # Without alignment it is not.
+        close(follow(jax.random.key(0), member, *copies), member)
+
+
+@pytest.mark.parametrize("cross", [genetics.uniform(), genetics.average()])
+def test_what_follows_is_crossed_with_the_same_draws(cross, key):
+    parents = [Learner(jnp.full((5, 7), i), (jnp.full((5, 7), 10 * i), jnp.int32(i))) for i in (1.0, 2.0, 3.0, 4.0)]
+    child = genetics.follow(cross, operator.attrgetter("params"))(key, *parents)
+    assert not np.array_equal(child.params, parents[0].params)
+    np.testing.assert_allclose(child.optimizer[0], 10 * child.params, rtol=1e-6)
+    assert int(child.optimizer[1]) == 1  # The rest is the first parent's.
 
 
 def test_moments_follow_their_params(case):

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from jevo.data import builders, cache, originals
-from jevo.data.datasets import load
+from jevo.data.datasets import SPLITS, Dataset, Split, against_rest, load
+from jevo.data.task import to_device
 from jevo.types import InputError
 
 REAL = Path(os.environ.get("JEVO_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -143,6 +144,42 @@ def test_digits_is_the_same_each_time_and_takes_a_validation_size():
     assert len(two.validation.y) == round(0.25 * 1438)
     assert np.array_equal(one.test.x, two.test.x)
     assert np.array_equal(one.train.x, load("digits", validation=100).train.x)
+
+
+def toy(*shape, note=""):
+    """A small set of three classes, made up here."""
+    rng = np.random.default_rng(0)
+    splits = [Split(rng.integers(0, 9, (n, *shape), np.uint8), np.int32(np.arange(n) % 3)) for n in (12, 4, 5)]
+    return Dataset("toy", *splits, classes=("cat", "dog", "owl"), note=note)
+
+
+def test_one_class_against_the_rest():
+    data = toy(2, note="small")
+    binary = against_rest(data, "dog")
+    assert binary.classes == ("rest", "dog")
+    assert binary.note == "small; class dog against the rest"
+    assert against_rest(toy(2), "owl").note == "class owl against the rest"
+    for part in SPLITS:
+        before, after = getattr(data, part), getattr(binary, part)
+        assert np.array_equal(after.x, before.x)
+        assert after.y.dtype == np.int32
+        assert [binary.classes[i] for i in after.y] == ["dog" if data.classes[i] == "dog" else "rest" for i in before.y]
+    with pytest.raises(InputError, match=r"^toy has no class 'dgo'; its classes are cat, dog, owl$"):
+        against_rest(data, "dgo")
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 4, 1)])
+def test_a_given_center_and_scale_take_the_place_of_the_measured_ones(shape):
+    data = toy(*shape)
+    x, measured = data.train.x.astype(float), to_device(data)
+    for given, center, scale in (
+        ({"center": 4.0, "scale": 2.5}, 4.0, 2.5),
+        ({"center": 0.0}, 0.0, np.asarray(measured.scale)),  # Zero is a center, too.
+        ({"scale": 2.5}, x.mean(axis=0), 2.5),
+    ):
+        task = to_device(data, **given)
+        np.testing.assert_allclose(task.inputs(data.train.x), (x - center) / scale, rtol=1e-5, atol=1e-5)
+        assert (task.mean.shape, task.scale.shape) == (measured.mean.shape, measured.scale.shape)
 
 
 def test_mnist_through_tfds_without_tensorflow(mnist):

@@ -8,10 +8,24 @@ import pytest
 from flax import nnx
 
 from jevo import bits
-from jevo.networks import ACTIVATIONS, INITIALIZERS, cnn, from_linen, from_nnx, masked, mlp
+from jevo.networks import ACTIVATIONS, INITIALIZERS, build, cnn, from_linen, from_nnx, logistic, masked, mlp
 from jevo.networks.cnn import convolve, max_pool
 from jevo.networks.masked import density, weigh
-from jevo.training import accuracy, log_likelihood, measure, predict, scaled_log_likelihood
+from jevo.training import (
+    absolute_error,
+    accuracy,
+    log_likelihood,
+    mean_over_rows,
+    measure,
+    predict,
+    scaled_log_likelihood,
+    squared_error,
+)
+from jevo.types import InputError
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 def test_mlp_is_what_numpy_computes(key):
@@ -81,6 +95,47 @@ def test_convolution_and_pooling_are_what_xla_computes(image, size, inputs, key,
 def test_a_cnn_needs_an_image_to_pool():
     with pytest.raises(ValueError, match="3 poolings need an image of at least 8x8, not 7x9"):
         cnn((7, 9, 1), [1, 1, 1], [2])
+
+
+def test_logistic_regression_is_a_sigmoid_of_one_output(key):
+    keys = jax.random.split(key, 2)
+    network = logistic(5, 2)
+    params = jax.tree.map(lambda leaf: leaf + 0.1, network.init(keys[0]))
+    layer = params["layer_0"]
+    assert (layer["kernel"].shape, layer["bias"].shape) == ((5, 1), (1,))
+    x = np.asarray(jax.random.normal(keys[1], (7, 5)))
+    p = 1 / (1 + np.exp(-(x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"]))))
+    np.testing.assert_allclose(jax.nn.softmax(network.apply(params, x)), np.hstack([1 - p, p]), rtol=1e-5)
+    three = logistic(5, 3).init(jax.random.key(1))
+    same(three, mlp([5, 3]).init(jax.random.key(1)))
+    same(logistic(5, 3).apply(three, x), mlp([5, 3]).apply(three, x))
+
+
+def test_settings_by_name_build_the_same_networks():
+    image, common = (4, 6, 2), {"bias": False}
+    named = {"hidden": (5,), "activation": "tanh", "weights": "glorot", **common}
+    direct = {"activation": jnp.tanh, "kernel_init": INITIALIZERS["glorot"], **common}
+    for built, expected in (
+        (build(image, 3, **named), mlp([48, 5, 3], **direct)),
+        (build(image, 3, channels=(4,), **named), cnn(image, [4], [5, 3], **direct)),
+    ):
+        params = built.init(jax.random.key(0))
+        same(params, expected.init(jax.random.key(0)))
+        x = jnp.linspace(-1, 1, 96).reshape(2, *image)
+        same(built.apply(params, x), expected.apply(params, x))
+        assert built.symmetries == expected.symmetries
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "message"),
+    [
+        ((64,), (4,), r"^setting channels is \(4,\).*not images$"),
+        ((7, 9, 1), (1, 1, 1), r"^setting channels is \(1, 1, 1\): 3 poolings need .* 8x8, not 7x9$"),
+    ],
+)
+def test_convolutions_that_do_not_fit_are_named_by_their_setting(shape, channels, message):
+    with pytest.raises(InputError, match=message):
+        build(shape, 10, channels=channels)
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
@@ -227,6 +282,12 @@ def test_objectives_are_what_numpy_computes(key):
     assert float(log_likelihood(jnp.asarray(logits), jnp.asarray(labels))) == pytest.approx(
         np.log(p[np.arange(50), labels]).mean(), rel=1e-5
     )
+    assert float(squared_error(jnp.asarray(logits), labels)) == pytest.approx(
+        -((p - np.eye(4)[labels]) ** 2).sum() / 4, rel=1e-5
+    )
+    assert float(absolute_error(jnp.asarray(logits), jnp.asarray(labels))) == pytest.approx(
+        -np.abs(1 - p[np.arange(50), labels]).mean(), rel=1e-5
+    )
     scaled = logits / logits.std() * 2
     expected = (scaled[np.arange(50), labels] - np.log(np.exp(scaled).sum(axis=1))).mean()
     for factor in (1, 100):  # Whatever the scale it came with.
@@ -234,6 +295,30 @@ def test_objectives_are_what_numpy_computes(key):
         assert float(value) == pytest.approx(expected, rel=1e-5)
     dead = scaled_log_likelihood(jnp.zeros((50, 4)), jnp.asarray(labels), 2.0)
     assert float(dead) == pytest.approx(-np.log(4), rel=1e-6)
+
+
+def test_squared_error_of_two_classes_has_the_delta_rule_as_its_gradient(key):
+    x = np.asarray(jax.random.normal(key, (20, 4)))
+    y = np.arange(20) % 2
+    network = logistic(4, 2)
+    params = network.init(jax.random.key(1))
+    gradient = jax.grad(lambda params: -squared_error(network.apply(params, x), y))(params)["layer_0"]
+    p = 1 / (1 + np.exp(-x @ np.asarray(params["layer_0"]["kernel"])[:, 0]))
+    delta = (p - y) * p * (1 - p)
+    np.testing.assert_allclose(gradient["kernel"][:, 0], x.T @ delta, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradient["bias"], [delta.sum()], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [7, 10, 30, 64])
+def test_a_mean_over_rows_is_that_of_one_batch(rows, key):
+    """Thirty examples: a part left over, none, one batch, and less than a batch."""
+    data = {"logits": jax.random.normal(key, (30, 4)), "y": jnp.arange(30) % 4}
+
+    def score(batch):
+        return {"accuracy": accuracy(*batch.values()), "losses": (-log_likelihood(*batch.values()),)}
+
+    means = mean_over_rows(score, data, rows)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), means, score(data))
 
 
 def test_predictions_and_their_worth():

@@ -154,14 +154,38 @@ def test_four_parents_are_one_pool(per, parents, seed):
         assert np.all(np.any([c == source for source in sources], axis=0))
 
 
-@pytest.mark.parametrize("kind", ["float", "bits"])
-def test_every_parent_gives_an_equal_share(kind, key):
+@relaxed
+@given(parents=members(count=3), seed=seeds)
+def test_the_average_of_three_is_their_mean(parents, seed):
+    key = jax.random.key(seed)
+    child = genetics.average()(key, *parents)
+    same_form(child, parents[0])
+    well_packed(child)
+    same(genetics.average()(jax.random.clone(key), *[parents[0]] * 3), parents[0])
+    for c, *sources in zip(*map(plain, (child, *parents)), strict=True):
+        if c.dtype == np.float32:
+            np.testing.assert_allclose(c, np.mean(sources, axis=0), rtol=1e-5, atol=1e-5)
+        else:
+            assert np.all((np.min(sources, axis=0) <= c) & (c <= np.max(sources, axis=0)))
+            # Two roundings, and two thirds of the first are left after the second.
+            assert np.all(np.abs(c - np.mean(sources, axis=0)) < 1 + 2 / 3)
+
+
+@relaxed
+@given(parents=members(count=3), seed=seeds)
+def test_a_clone_is_the_first_parent(parents, seed):
+    same(genetics.clone()(jax.random.key(seed), *parents), parents[0])
+
+
+@pytest.mark.parametrize("cross", [genetics.uniform(), genetics.average()])
+@pytest.mark.parametrize("kind", ["float32", "int32", "bits"])
+def test_every_parent_gives_an_equal_share(kind, cross, key):
     """Eight parents, each alone in having a one in its eighth of the genes."""
     size = 8 * 4000
     owner = np.arange(size) // 4000
     parents = [jnp.asarray(owner == i) for i in range(8)]
-    cast = bits.pack if kind == "bits" else lambda ones: ones.astype(jnp.float32)
-    (child,) = plain(genetics.uniform()(key, *map(cast, parents)))
+    cast = bits.pack if kind == "bits" else lambda ones: ones.astype(kind)
+    (child,) = plain(cross(key, *map(cast, parents)))
     np.testing.assert_allclose(child.reshape(8, 4000).mean(axis=1), np.full(8, 1 / 8), atol=0.03)
 
 
@@ -223,6 +247,15 @@ def test_gaussian_has_its_standard_deviation(key):
     assert float(moved.std()) == pytest.approx(0.25, rel=0.02)
 
 
+def test_perturb_multiplies_or_divides_at_even_odds(key):
+    moved = genetics.perturb(1.6)(key, {"rate": jnp.full(10_000, 0.5), "decay": jnp.full(10_000, 0.5)})
+    ups = [np.isclose(leaf, 0.5 * 1.6) for leaf in plain(moved)]
+    for leaf, up in zip(plain(moved), ups, strict=True):
+        np.testing.assert_allclose(leaf, np.where(up, 0.5 * 1.6, 0.5 / 1.6), rtol=1e-6)
+        assert up.mean() == pytest.approx(0.5, abs=0.025)
+    assert np.mean(ups[0] == ups[1]) == pytest.approx(0.5, abs=0.025)  # Each array has draws of its own.
+
+
 @pytest.mark.parametrize("name", set(MUTATIONS) - {"gaussian", "chain"})
 def test_a_rate_may_be_traced(name, key):
     """So that a schedule can set it inside jit. Packed bits round it to more digits, hence a rate of one."""
@@ -254,11 +287,16 @@ def test_route_gives_each_part_its_operator(key):
 def test_what_makes_no_sense_is_said_in_plain_words(key):
     with pytest.raises(TypeError, match="flip works on bits and bool genes, not on float; use route"):
         genetics.flip(0.1)(key, jnp.ones(3))
+    for kind in ("int", "bool", "bits"):
+        with pytest.raises(TypeError, match=f"perturb works on float genes, not on {kind}; use route"):
+            genetics.perturb()(jax.random.key(3), genes(kind, (37,), 0))
     with pytest.raises(KeyError, match="route names lr, but the member has mask"):
         genetics.route(lr=genetics.gaussian(1.0))(jax.random.key(1), {"mask": jnp.ones(3)})
     with pytest.raises(ValueError, match="per gene, neuron or layer, not per 'row'"):
         genetics.uniform(per="row")
     with pytest.raises(ValueError, match=r"takes 2, 4, 8, \.\.\. parents, not 3"):
         genetics.uniform()(jax.random.key(2), *[jnp.ones(3)] * 3)
+    with pytest.raises(ValueError, match="a weighted average is of two parents, not 3"):
+        genetics.average(0.5)(jax.random.key(4), *[jnp.ones(3)] * 3)
     with pytest.raises(ValueError, match=r"between 0 and 1, not 1\.5"):
         genetics.flip(1.5)(jax.random.key(1), bits.pack(jnp.ones(3, bool)))

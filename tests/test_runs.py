@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import yaml
 
+from jevo.data.datasets import SPLITS
 from jevo.experiments import masks
 from jevo.runs import report
 from jevo.runs.checkpoint import Checkpoints, load_arrays, save_arrays
 from jevo.runs.config import from_command_line, from_settings, resolved
+from jevo.runs.contest import Judged, Outcome, verdict
 from jevo.runs.loop import BLOCK, Interrupted, Stage, run_stage
 from jevo.runs.record import open_run, read_metrics, write_whole
 from jevo.types import InputError
@@ -288,14 +290,31 @@ def test_the_last_checkpoints_and_the_best_are_kept(tmp_path):
     np.testing.assert_array_equal(restored["w"], [4, 4, 4])
 
 
-def test_when_every_member_fails_the_run_ends_in_one_line(tmp_path):
+@pytest.mark.parametrize("good", [0, 3])
+def test_when_every_member_fails_the_run_ends_in_one_line(good, tmp_path):
     def step(carry, data):
-        return carry + 1, {"best": jnp.where(carry < 3, 1.0, -jnp.inf), "mean": jnp.nan, "validation": jnp.nan}
+        return carry + 1, {"best": jnp.where(carry < good, 1.0, -jnp.inf), "mean": jnp.nan, "validation": jnp.nan}
 
-    failing = Stage("count", lambda data: jnp.uint32(0), step, 10, (1, "steps"))
-    with pytest.raises(InputError, match="every member failed"):
+    failing = Stage("count", lambda data: jnp.uint32(0), step, 10, (1, "steps"), advice="try a smaller rate")
+    with pytest.raises(InputError, match=f"at generation {good + 1}; try a smaller rate; ") as caught:
         run_stage(tmp_path, failing, jnp.uint32(3), 1)
-    assert sorted(int(p.name) for p in (tmp_path / "checkpoints" / "count").iterdir() if p.name.isdigit())[-1] <= 3
+    folder = tmp_path / "checkpoints" / "count"
+    assert str(caught.value).endswith(f"kept in {folder}")
+    with Checkpoints(folder) as checkpoints:  # Even if no generation was good: then it is the start.
+        done, saved, _ = checkpoints.restore({"carry": jnp.uint32(0), "wall_s": jnp.float32(0)})
+    assert (done, int(saved["carry"])) == (good, good)
+
+
+def test_a_metric_with_an_entry_a_seed_is_a_list(tmp_path):
+    def step(carry, data):
+        losses = jnp.array([0.5, jnp.nan, jnp.inf]) * carry
+        return carry + 1, {"best": carry, "mean": carry, "validation": jnp.nan, "loss": losses}
+
+    run_stage(tmp_path, Stage("seeds", lambda data: jnp.float32(1), step, 3, (1, "steps")), jnp.float32(0), 2)
+    # Standard JSON: no NaN, no Infinity.
+    text = (tmp_path / "metrics.jsonl").read_text()
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
+    assert [line["loss"] for line in lines] == [[0.5, None, None], [1.0, None, None], [1.5, None, None]]
 
 
 def test_arrays_are_saved_and_checked(tmp_path):
@@ -409,3 +428,38 @@ def test_a_summary_gives_median_and_range(finished, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path / name) for name in "012"])
     assert "differ in more than their seed: population" in capsys.readouterr().err
+
+
+def made_up(accuracies, seed):
+    """A result of as many seeds as there are accuracies: the control has 0.1 less each, the reference 0.1 more."""
+
+    def outcome(more):
+        metrics = [{split: {"accuracy": accuracy + more} for split in SPLITS} for accuracy in accuracies]
+        return Outcome(None, {"evaluations": 5, "gradient_steps": 7}, [Judged(None, each, None) for each in metrics])
+
+    outcomes = {"search": outcome(0), "random_search": outcome(-0.1), "trained": outcome(0.1)}
+    verdicts = verdict("search", "random_search", outcomes, seed)
+    return {"experiment": "made up", "seed": seed, "config": {"repeats": len(accuracies)}, **verdicts}
+
+
+def test_a_run_of_several_seeds_is_as_several_runs(tmp_path, capsys):
+    from jevo.runs.summary import main
+
+    accuracies = [0.5, 0.7, 0.65]
+    many = made_up(accuracies, 4)
+    each = [made_up([accuracy], 4 + i) for i, accuracy in enumerate(accuracies)]
+    assert many["metrics"]["test"]["accuracy"] == 0.65  # The median.
+    seeds = report.by_seed(many)
+    for name in ("seed", "metrics", "control", "references"):
+        assert [seed[name] for seed in seeds] == [one[name] for one in each]
+    assert report.table([many]) == report.table(each)
+    (tmp_path / "result.json").write_text(json.dumps(many))
+    main([str(tmp_path)])
+    out = capsys.readouterr().out
+    for row, cell in (
+        ("made up", "0.6500 (0.5000-0.7000)"),
+        ("random search (control)", "0.5500 (0.4000-0.6000)"),
+        ("trained (reference)", "0.7500 (0.6000-0.8000)"),
+    ):
+        assert f"| {row} | {' | '.join([cell] * 3)} | 5 | 7 |" in out
+    assert "Median (range) of seeds 4, 5, 6." in out

@@ -16,6 +16,7 @@ SELECTIONS = {
     "tournament": genetics.tournament(3),
     "roulette": genetics.roulette(),
     "rank": genetics.rank(1.7),
+    "leaders": genetics.leaders(3),
 }
 # Few sizes: XLA compiles every operation anew for each.
 floats = st.floats(-1e3, 1e3, width=32, allow_subnormal=False)
@@ -57,6 +58,11 @@ def test_truncation_is_uniform_over_the_best(key):
     np.testing.assert_allclose(shares, [0, 0.5, 0, 0.5], atol=0.02)
 
 
+def test_leaders_take_turns(key):
+    chosen = genetics.leaders(3)(key, jnp.float32([1, 5, 3, 4, -jnp.inf]), 7)
+    np.testing.assert_array_equal(chosen, [1, 3, 2, 1, 3, 2, 1])
+
+
 def test_a_share_is_of_the_population(key):
     assert frequencies(genetics.truncation(0.5), np.arange(10, dtype=np.float32), key)[:5].sum() == 0
 
@@ -84,6 +90,7 @@ def test_rank_gives_the_best_its_pressure(key):
     [
         (lambda: genetics.truncation(0), "a count >= 1 or a share"),
         (lambda: genetics.truncation(1.5), "a count >= 1 or a share"),
+        (lambda: genetics.leaders(0), "at least one leader, not 0"),
         (lambda: genetics.tournament(0), "at least one entrant"),
         (lambda: genetics.rank(3), "between 1 and 2"),
     ],

@@ -89,23 +89,30 @@ def test_members_do_not_touch_each_other(chunk, problem):
         return jax.jit(lambda p: train(jax.random.key(1), p, data, loss, optimizer, **settings))(population)
 
     straight, permuted = run(population, 6), run(pop.take(population, order), chunk)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[order], b, rtol=1e-5, atol=1e-6), straight, permuted)
+    # Exact for the same program; another chunk is another program, which may round otherwise.
+    rtol, atol = (0, 0) if chunk == 6 else (1e-5, 1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[order], b, rtol=rtol, atol=atol), straight, permuted)
 
 
 def test_learning_rates_may_differ_from_member_to_member(problem):
     network, data, loss, _ = problem
     optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
     member = learner(network.init, optimizer)(jax.random.key(0))
-    population = pop.stack([member] * 3)
-    rates = jnp.array([0.0, 0.1, 1e30])
+    population = pop.stack([member] * 4)
+    rates = jnp.array([0.0, 0.1, 1e30, 0.03])
     state = population.optimizer
     population = population._replace(optimizer=state._replace(hyperparams={"learning_rate": rates}))
     trained, losses = train(jax.random.key(1), population, data, loss, optimizer, steps=20)
     np.testing.assert_array_equal(trained.params["layer_0"]["kernel"][0], member.params["layer_0"]["kernel"])
     assert losses[1, -1] < losses[0, -1]
     assert not np.isfinite(losses[2, -1])  # It diverged, alone.
-    alone, _ = train(jax.random.key(1), pop.take(population, jnp.array([1])), data, loss, optimizer, steps=20)
-    np.testing.assert_allclose(trained.params["layer_1"]["kernel"][1], alone.params["layer_1"]["kernel"][0], rtol=1e-5)
+    for i in (1, 3):  # Each learns what its rate teaches it in plain optax, alone.
+        plain = optax.sgd(float(rates[i]))
+        alone = pop.stack([learner(lambda key: member.params, plain)(jax.random.key(0))])
+        alone, _ = train(jax.random.key(1), alone, data, loss, plain, steps=20)
+        jax.tree.map(
+            lambda a, b, i=i: np.testing.assert_allclose(a[i], b[0], rtol=1e-4, atol=1e-6), trained.params, alone.params
+        )
 
 
 def test_dropout_keys_differ_by_member_and_step():

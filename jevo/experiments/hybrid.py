@@ -34,7 +34,7 @@ from jevo.runs.record import open_run, precision
 from jevo.training import Learner, evaluate, mean_over_rows, predict, train
 from jevo.types import Cross, Key, Member, Mutate
 
-OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": optax.adam,
     "adamw": partial(optax.adamw, weight_decay=0.0),
     "nadam": optax.nadam,
@@ -118,6 +118,8 @@ class Config(RunConfig):
     """Best members that mate; 0 for all."""
     elites: int = 0
     """Best members that go on as they are; the others are replaced by children."""
+    consensus: bool = True
+    """After each leg, the mean of all members stands for champion beside them; it can win once they have mated."""
     chunk: int = 5
     """Members trained or bred side by side, of all seeds together."""
 
@@ -238,38 +240,47 @@ def search(config: Config, network: Network, members: int, leg: int, mating: Gen
     fresh = _spread(training.learner(network.init, descend), config.lr_spread)
     chunk = max(1, config.chunk // config.repeats)
 
-    def score(population: Any, task: Task) -> tuple[jax.Array, jax.Array]:
+    def score(params: Any, task: Task) -> tuple[jax.Array, jax.Array]:
         """Fitness `[P]`, and minus the validation loss `[P]`."""
 
         def on(params: Member, examples: Examples) -> jax.Array:
             return mean_over_rows(lambda rows: reported(network.apply(params, task.inputs(rows.x)), rows.y), examples)
 
-        def both(learner: Learner) -> tuple[jax.Array, jax.Array]:
-            validation = on(learner.params, task.validation)
-            return on(learner.params, task.train) if config.fitness == "train" else validation, validation
+        def both(params: Member) -> tuple[jax.Array, jax.Array]:
+            validation = on(params, task.validation)
+            return on(params, task.train) if config.fitness == "train" else validation, validation
 
-        return evaluate(both, population, chunk)
+        return evaluate(both, params, chunk)
 
-    def crown(search: Search, validation: jax.Array, steps: jax.Array) -> Search:
-        """The search with a new champion, if a member of its population is better than the old one."""
-        best = jnp.nanargmax(jnp.where(jnp.isnan(validation), -jnp.inf, validation))
+    def crown(search: Search, params: Any, validation: jax.Array, steps: jax.Array) -> Search:
+        """The search with a new champion, if one of these is better than the old one."""
+        best = jnp.argmax(jnp.where(jnp.isnan(validation), -jnp.inf, validation))
         better = validation[best] > search.validation
-        new = (pop.take(search.state.population.params, best), validation[best], steps)
+        new = (pop.take(params, best), validation[best], steps)
         old = (search.champion, search.validation, search.found)
         return Search(search.state, *jax.tree.map(partial(jnp.where, better), new, old))
+
+    def mean(params: Any, fitness: jax.Array) -> Any:
+        """The mean of all members, each matched to the best: a population of one."""
+        if config.align and network.symmetries:
+            best = pop.take(params, jnp.argmax(fitness))
+            params = jax.vmap(lambda member: genetics.align(best, member, network.symmetries))(params)
+        return jax.tree.map(lambda leaf: leaf.mean(axis=0, keepdims=True), params)
 
     def start(key: Key, task: Task) -> Search:
         population = pop.init(jax.random.fold_in(key, 0), fresh, members, chunk)
         state = State(population, jnp.full(members, -jnp.inf), jnp.int32(0))
         return Search(state, pop.take(population.params, 0), jnp.float32(-jnp.inf), jnp.int32(0))
 
-    def mate(mating: GeneticAlgorithm, key: Key, search: Search, task: Task, steps: jax.Array) -> tuple[Search, Any]:
+    def mate(
+        key: Key, search: Search, task: Task, steps: jax.Array, mating: GeneticAlgorithm
+    ) -> tuple[Search, jax.Array]:
         candidates = mating.ask(key, search.state)
-        fitness, validation = score(candidates.members, task)
+        fitness, validation = score(candidates.members.params, task)
         # The children's loss before any further step, less the mean of their parents'. Survivors come first.
         barrier = jnp.mean(search.state.fitness[candidates.parents], axis=1) - fitness
         bred = search._replace(state=search.state._replace(population=candidates.members))
-        return crown(bred, validation, steps), jnp.mean(barrier[config.elites :])
+        return crown(bred, candidates.members.params, validation, steps), jnp.mean(barrier[config.elites :])
 
     def step(key: Key, search: Search, task: Task, number: jax.Array) -> tuple[Search, dict[str, jax.Array]]:
         mate_key, train_key = (jax.random.fold_in(jax.random.fold_in(key, i), number) for i in (1, 2))
@@ -277,7 +288,7 @@ def search(config: Config, network: Network, members: int, leg: int, mating: Gen
         if mating:
             search, barrier = jax.lax.cond(
                 (number > 0) & (number % config.legs == 0),
-                lambda search: mate(mating, mate_key, search, task, number * leg),
+                lambda search, mating=mating: mate(mate_key, search, task, number * leg, mating),
                 lambda search: (search, barrier),
                 search,
             )
@@ -296,10 +307,13 @@ def search(config: Config, network: Network, members: int, leg: int, mating: Gen
             shared=config.shared_batches,
             chunk=chunk,
         )
-        fitness, validation = score(population, task)
+        fitness, validation = score(population.params, task)
         failed = jnp.isnan(fitness)
         state = State(population, jnp.where(failed, -jnp.inf, fitness), search.state.generation + 1)
-        search = crown(search._replace(state=state), validation, (number + 1) * leg)
+        search = crown(search._replace(state=state), population.params, validation, (number + 1) * leg)
+        if mating and config.consensus:
+            agreed = mean(population.params, state.fitness)
+            search = crown(search, agreed, score(agreed, task)[1], (number + 1) * leg)
         return search, {
             "fitness": jnp.max(state.fitness),
             "mean_fitness": jnp.nanmean(fitness),
@@ -312,7 +326,7 @@ def search(config: Config, network: Network, members: int, leg: int, mating: Gen
 
 def contestants(config: Config, network: Network) -> dict[str, Contestant]:
     """The search, and its controls at equal gradient steps: independent restarts, and one long run."""
-    legs, leg = config.cycles * config.legs, config.steps // config.legs
+    legs = config.cycles * config.legs
     total = config.members * config.cycles * config.steps
 
     def contestant(name: str, members: int, mating: GeneticAlgorithm | None) -> Contestant:

@@ -6,6 +6,7 @@ from jevo.genetics.algorithm import State as State
 from jevo.genetics.algorithm import generation as generation
 from jevo.genetics.algorithm import genetic as genetic
 from jevo.genetics.algorithm import random_search as random_search
+from jevo.genetics.alignment import align as align
 from jevo.genetics.alignment import aligned as aligned
 from jevo.genetics.alignment import follow as follow
 from jevo.genetics.combine import chain as chain

@@ -34,10 +34,17 @@ def aligned(
     if not symmetries:
         raise ValueError("aligned crossover needs the network's symmetries; this network has none")
 
-    def align(first: Member, other: Member) -> Member:
-        return renumber(other, symmetries, match(params(first), params(other), symmetries), params(other))
+    return lambda key, first, *others: cross(key, first, *(align(first, other, symmetries, params) for other in others))
 
-    return lambda key, first, *others: cross(key, first, *(align(first, other) for other in others))
+
+def align(
+    first: Member,
+    other: Member,
+    symmetries: Sequence[Symmetry],
+    params: Callable[[Member], Any] = lambda member: member,
+) -> Member:
+    """The other member, its hidden units renumbered to match the first's; it computes what it did before."""
+    return renumber(other, symmetries, match(params(first), params(other), symmetries), params(other))
 
 
 def follow(cross: Cross, params: Callable[[Member], Any]) -> Cross:

@@ -42,13 +42,9 @@ def build(
     """
     sizes = (*hidden, outputs)
     if not channels:
-        return mlp(
-            [math.prod(shape), *sizes], ACTIVATIONS[activation], bias=bias, kernel_init=INITIALIZERS[weights]
-        )
+        return mlp([math.prod(shape), *sizes], ACTIVATIONS[activation], bias=bias, kernel_init=INITIALIZERS[weights])
     if len(shape) != 3:
-        raise InputError(
-            f"setting channels is {channels}, but takes no convolutions, as these examples are not images"
-        )
+        raise InputError(f"setting channels is {channels}, but takes no convolutions, as these examples are not images")
     try:
         return cnn(shape, channels, sizes, ACTIVATIONS[activation], bias=bias, kernel_init=INITIALIZERS[weights])
     except ValueError as error:

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jevo import population as pop
-from jevo.types import Fitness, Population, Score
+from jevo.types import Member, Population
 
 ROWS = 2048
 """Examples predicted at a time."""
 
 
-def evaluate(score: Score, population: Population, batch_size: int) -> Fitness:
+def evaluate(score: Callable[[Member], Any], population: Population, batch_size: int) -> Any:
     """`score` of every member, `batch_size` members at a time.
 
     Temporaries (unpacked weights, activations) exist for one chunk only. On the CPU a chunk is always one member:
