@@ -1,8 +1,10 @@
-"""What a generation of masks costs on this device.
+"""What a population costs on this device.
 
-    python -m jevo.benchmark --population 100 --images 2000
+    python -m jevo.benchmark masks --population 100 --images 2000
+    python -m jevo.benchmark sgd --population 64
 
-Times are medians; compiling is apart, the first two calls are dropped, and every call is waited for.
+Times are medians of calls that take turns, since a machine's speed drifts; compiling is apart, the first two calls are
+dropped, and every call is waited for.
 """
 
 import json
@@ -10,7 +12,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from operator import mul
 from pathlib import Path
@@ -18,22 +20,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jevo import genetics
 from jevo import population as pop
 from jevo.networks import INITIALIZERS, masked, mlp
 from jevo.runs.command import plain_errors
-from jevo.runs.config import parse
+from jevo.runs.config import parse, suggestion
 from jevo.runs.record import device, versions, write_whole
-from jevo.training import evaluate, scaled_log_likelihood
-from jevo.types import Key, Population
+from jevo.training import Learner, evaluate, learner, log_likelihood, scaled_log_likelihood, train
+from jevo.types import InputError, Key, Population
 
 MATMUL = 2048
 """Side of the square matrices whose plain product is the yardstick."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class Masks:
     """Measure a generation of masks over a frozen network without biases, on random examples."""
 
     population: int = 100
@@ -52,7 +55,29 @@ class Settings:
     """JSON file to write."""
 
 
-def measure(settings: Settings) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Sgd:
+    """Measure a gradient step of a population, against a Python loop over one jitted step, on random examples."""
+
+    population: int = 64
+    """Members of the population."""
+    sizes: tuple[int, ...] = (784, 100, 10)
+    """Units of the input, the hidden layers and the output."""
+    batch_size: int = 64
+    """Examples in a step."""
+    examples: int = 10_000
+    """Train examples."""
+    steps: int = 20
+    """Gradient steps of each member in a timed call [steps]."""
+    chunk: int = 8
+    """Members trained side by side."""
+    repeats: int = 9
+    """Timed calls of each program."""
+    out: Path | None = None
+    """JSON file to write."""
+
+
+def measure_masks(settings: Masks) -> dict[str, Any]:
     """Times in seconds, the shares of the plain matmul rate, and the peak memory of this process in bytes."""
     keys = jax.random.split(jax.random.key(0), 5)
     network = mlp(settings.sizes, bias=False, kernel_init=INITIALIZERS["signed_constant"])
@@ -94,24 +119,30 @@ def measure(settings: Settings) -> dict[str, Any]:
         state = compiled(keys[3], state, x, y)
         return state
 
-    def timed(call: Callable[[], Any]) -> tuple[float, float]:
-        return _median(call, settings.repeats, lambda: matmul(matrix, matrix))
+    def plain() -> jax.Array:
+        return matmul(matrix, matrix)
 
-    generation_s, first = timed(step)
+    first = _in_turns({"generation": step, "plain": plain}, settings.repeats)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     scoring, breeding = jax.jit(score), jax.jit(algorithm.ask)
-    scoring_s, second = timed(lambda: scoring(state.population, x, y))
-    breeding_s, _ = timed(lambda: breeding(keys[4], state))
+    second = _in_turns(
+        {
+            "scoring": lambda: scoring(state.population, x, y),
+            "breeding": lambda: breeding(keys[4], state),
+            "plain": plain,
+        },
+        settings.repeats,
+    )
     flops = settings.population * settings.images * 2 * sum(map(mul, settings.sizes, settings.sizes[1:]))
     return {
         "settings": {**asdict(settings), "out": None},
-        "seconds": {"generation": generation_s, "scoring": scoring_s, "breeding": breeding_s, "compile": compile_s},
-        "plain_matmul_flops_per_s": 2 * MATMUL**3 / second,
+        "seconds": {**first, **second, "compile": compile_s},
+        "plain_matmul_flops_per_s": 2 * MATMUL**3 / second["plain"],
         "share_of_plain_matmul": {
-            "generation": flops / generation_s / (2 * MATMUL**3 / first),
-            "scoring": flops / scoring_s / (2 * MATMUL**3 / second),
+            "generation": flops / first["generation"] * first["plain"] / (2 * MATMUL**3),
+            "scoring": flops / second["scoring"] * second["plain"] / (2 * MATMUL**3),
         },
-        "breeding_share_of_generation": breeding_s / generation_s,
+        "breeding_share_of_generation": second["breeding"] / first["generation"],
         "population_bytes": genome_bytes,
         "peak_bytes_of_generations": peak,
         "device": device(),
@@ -119,28 +150,110 @@ def measure(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _median(call: Callable[[], Any], repeats: int, yardstick: Callable[[], Any]) -> tuple[float, float]:
-    """Median seconds of a call, and of the yardstick, which takes turns with it since a machine's speed drifts."""
-    times, yard = [], []
+def measure_sgd(settings: Sgd) -> dict[str, Any]:
+    """Seconds of a member's gradient step, and the shares of the plain matmul rate."""
+    keys = jax.random.split(jax.random.key(0), 6)
+    network = mlp(settings.sizes)
+    data = (
+        jax.random.normal(keys[0], (settings.examples, settings.sizes[0])),
+        jax.random.randint(keys[1], (settings.examples,), 0, settings.sizes[-1]),
+    )
+    optimizer = optax.adam(1e-3)
+    members, steps, size = settings.population, settings.steps, settings.batch_size
+
+    def loss(params: Any, batch: Any, key: Key | None) -> jax.Array:
+        return -log_likelihood(network.apply(params, batch[0]), batch[1])
+
+    def population_steps(key: Key, population: Population) -> tuple[Population, jax.Array]:
+        return train(key, population, data, loss, optimizer, steps=steps, batch_size=size, chunk=settings.chunk)
+
+    def one_step(member: Learner, rows: jax.Array) -> tuple[Learner, jax.Array]:
+        batch = jax.tree.map(lambda leaf: leaf[rows], data)
+        value, gradient = jax.value_and_grad(loss)(member.params, batch, None)
+        updates, state = optimizer.update(gradient, member.optimizer, member.params)
+        return Learner(optax.apply_updates(member.params, updates), state), value
+
+    population = jax.jit(lambda key: pop.init(key, learner(network.init, optimizer), members))(keys[2])
+    singles = pop.unstack(population)
+    began = time.perf_counter()
+    together = jax.jit(population_steps, donate_argnums=1).lower(keys[3], population).compile()
+    compile_s = time.perf_counter() - began
+    alone = jax.jit(one_step, donate_argnums=0)
+    rows = list(jax.random.randint(keys[4], (steps, size), 0, settings.examples))
+
+    def run_population() -> Any:
+        nonlocal population
+        population, losses = together(keys[3], population)
+        return losses
+
+    def run_loop() -> Any:
+        for i in range(members):
+            for batch in rows:
+                singles[i], _ = alone(singles[i], batch)
+        return singles
+
+    matrix = jax.random.normal(keys[5], (MATMUL, MATMUL))
+    matmul = jax.jit(jnp.dot)
+    calls = {"population": run_population, "loop": run_loop, "plain": lambda: matmul(matrix, matrix)}
+    times = _in_turns(calls, settings.repeats)
+    weights = list(map(mul, settings.sizes, settings.sizes[1:]))
+    # Forward, the gradient of the weights, and that of the inputs of all layers but the first.
+    flops = members * steps * size * 2 * (3 * sum(weights) - weights[0])
+    rate = 2 * MATMUL**3 / times["plain"]
+    return {
+        "settings": {**asdict(settings), "out": None},
+        "seconds_per_member_step": {name: times[name] / (members * steps) for name in ("population", "loop")},
+        "seconds": {"compile": compile_s},
+        "speed_against_loop": times["loop"] / times["population"],
+        "plain_matmul_flops_per_s": rate,
+        "share_of_plain_matmul": {name: flops / times[name] / rate for name in ("population", "loop")},
+        "device": device(),
+        "versions": versions(),
+    }
+
+
+def _in_turns(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of each call."""
+    times = {name: [] for name in calls}
     for _ in range(repeats + 2):
-        for function, seconds in ((yardstick, yard), (call, times), (yardstick, yard)):
+        for name, call in calls.items():
             began = time.perf_counter()
-            jax.block_until_ready(function())
-            seconds.append(time.perf_counter() - began)
-    return statistics.median(times[2:]), statistics.median(yard[4:])
+            jax.block_until_ready(call())
+            times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(seconds[2:]) for name, seconds in times.items()}
+
+
+def _show_masks(result: dict[str, Any]) -> None:
+    seconds, share = result["seconds"], result["share_of_plain_matmul"]
+    peak_gb = result["peak_bytes_of_generations"] / 1e9
+    print(f"scoring     {seconds['scoring']:8.4f} s  {share['scoring']:.2f} of the plain rate")
+    print(f"breeding    {seconds['breeding']:8.4f} s  {result['breeding_share_of_generation']:.2f} of a generation")
+    print(f"generation  {seconds['generation']:8.4f} s  {share['generation']:.2f} of the plain rate")
+    print(f"population  {result['population_bytes'] / 1e6:8.1f} MB, peak {peak_gb:.2f} GB")
+
+
+def _show_sgd(result: dict[str, Any]) -> None:
+    for name, seconds in result["seconds_per_member_step"].items():
+        share = result["share_of_plain_matmul"][name]
+        print(f"{name:11s} {seconds * 1e6:8.1f} us a member step  {share:.2f} of the plain rate")
+    print(f"the population is {result['speed_against_loop']:.1f} times as fast as the loop")
 
 
 def main() -> None:
     with plain_errors():
-        settings = parse(Settings, sys.argv[1:])
-        result = measure(settings)
-        seconds, share = result["seconds"], result["share_of_plain_matmul"]
-        peak_gb = result["peak_bytes_of_generations"] / 1e9
+        what, *arguments = (
+            sys.argv[1:] if sys.argv[1:2] and not sys.argv[1].startswith("-") else ["masks", *sys.argv[1:]]
+        )
+        if what == "masks":
+            settings = parse(Masks, arguments)
+            result, show = measure_masks(settings), _show_masks
+        elif what == "sgd":
+            settings = parse(Sgd, arguments)
+            result, show = measure_sgd(settings), _show_sgd
+        else:
+            raise InputError(f"benchmark {what!r} is unknown; {suggestion(what, ('masks', 'sgd'))}")
         print(f"plain {MATMUL}^3 product  {result['plain_matmul_flops_per_s'] / 1e9:8.1f} GFLOP/s")
-        print(f"scoring     {seconds['scoring']:8.4f} s  {share['scoring']:.2f} of the plain rate")
-        print(f"breeding    {seconds['breeding']:8.4f} s  {result['breeding_share_of_generation']:.2f} of a generation")
-        print(f"generation  {seconds['generation']:8.4f} s  {share['generation']:.2f} of the plain rate")
-        print(f"population  {result['population_bytes'] / 1e6:8.1f} MB, peak {peak_gb:.2f} GB")
+        show(result)
         if settings.out:
             write_whole(settings.out, json.dumps(result, indent=2) + "\n")
 

@@ -39,9 +39,6 @@ Cross = Callable[..., Member]
 Mutate = Callable[[Key, Member], Member]
 """`(key, member) -> member`, written for one member; the engine vmaps it."""
 
-Score = Callable[[Member], jax.Array]
-"""`member -> float32 []`: the fitness of one member."""
-
 
 class Axis(NamedTuple):
     """Where hidden units run along an array: `path` to it from the root of the params, and its axis.

@@ -418,13 +418,11 @@ def _repeated(config: Config, programs: Programs) -> tuple[Callable[[Task], Any]
         search, number = carry
         search, seeds = jax.vmap(step, in_axes=(0, 0, None, None))(keys(), search, task, number)
 
-        def middle(values: jax.Array) -> jax.Array:
-            return jnp.nanmedian(jnp.where(jnp.isfinite(values), values, jnp.nan))
-
         return (search, number + 1), {
-            "best": middle(seeds["fitness"]),
-            "mean": middle(seeds["mean_fitness"]),
-            "validation": middle(-seeds["validation_loss"]),
+            # A seed whose members have all failed ends the run: medians without it would be another experiment's.
+            "best": jnp.where(jnp.isfinite(seeds["fitness"]).all(), jnp.median(seeds["fitness"]), -jnp.inf),
+            "mean": jnp.median(seeds["mean_fitness"]),
+            "validation": -jnp.median(seeds["validation_loss"]),
             "loss": -seeds["fitness"],
             "validation_loss": seeds["validation_loss"],
             "barrier": seeds["barrier"],

@@ -86,11 +86,11 @@ def average(weight: Rate | None = None) -> Cross:
             return pick(gate(key, weight, a), b, a)
         if jnp.issubdtype(a.dtype, jnp.floating):
             return (a + weight * (b - a)).astype(a.dtype)
-        # The difference is split, not the sum: a float32 keeps the small number exactly.
-        shift = weight * (b - a).astype(jnp.float32)
+        # The difference is split, not the sum: a float32 keeps the small number exactly, and cannot overflow.
+        shift = weight * (b.astype(jnp.float32) - a.astype(jnp.float32))
         whole = jnp.floor(shift)
         up = jax.random.bernoulli(key, shift - whole)
-        return a + whole.astype(a.dtype) + up.astype(a.dtype)
+        return (a.astype(jnp.int32) + whole.astype(jnp.int32) + up).astype(a.dtype)
 
     def cross(key: Key, *parents: Member) -> Member:
         if weight is not None and len(parents) != 2:

@@ -78,6 +78,9 @@ def perturb(factor: float = 1.25) -> Mutate:
     Source: Jaderberg et al., "Population based training of neural networks", 2017.
     """
 
+    if factor <= 0:
+        raise ValueError(f"perturb takes a factor > 0, not {factor}")
+
     def change(key: Key, genes: Gene) -> Gene:
         require_kind("perturb", genes, ("float",))
         up = jax.random.bernoulli(key, 0.5, genes.shape)

@@ -48,7 +48,7 @@ def leaders(top: int) -> Select:
         raise ValueError(f"there is at least one leader, not {top}")
 
     def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
-        return descending(fitness)[jnp.arange(n) % top % alive(fitness)]
+        return descending(fitness)[jnp.arange(n) % jnp.minimum(top, alive(fitness))]
 
     return select
 

@@ -130,15 +130,18 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
 
 def by_seed(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A result for each seed of a run, with the metrics of that seed."""
+    if "repeats" not in result:
+        return [dict(result)]
+    shared = {name: value for name, value in result.items() if name != "repeats"}
     return [
         {
-            **result,
+            **shared,
             "seed": one["seed"],
             "metrics": one["metrics"],
             "control": {**result["control"], **one["control"]},
             "references": {name: {**entry, **one["references"][name]} for name, entry in result["references"].items()},
         }
-        for one in result.get("repeats", [result])
+        for one in result["repeats"]
     ]
 
 
@@ -158,8 +161,10 @@ def report(result: Mapping[str, Any], command: str, figures: Mapping[str, str], 
     """
     data, budget = result["data"], result["budget"]
     sizes = ", ".join(f"{data[split]:,} {split}" for split in SPLITS)
+    seeds = [one["seed"] for one in by_seed(result)]
+    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}, median (range)"
     parts = [
-        f"# {result['experiment']}: {data['name']}, {result['preset']} preset, seed {result['seed']}",
+        f"# {result['experiment']}: {data['name']}, {result['preset']} preset, {which}",
         f"```\n{command}\n```",
         table([result]),
         f"Data: {sizes} examples{'; ' + data['note'] if data['note'] else ''}. The champion was chosen on validation "
