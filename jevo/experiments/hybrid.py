@@ -6,7 +6,6 @@ Independent restarts and one long run, at the same number of member gradient ste
 The `faithful` preset is the published recipe (patelotech, genetic_deep_learning), the default is jevo's own.
 """
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -43,11 +42,9 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "momentum": partial(optax.sgd, momentum=0.9),
     "sgd": optax.sgd,
 }
-LOSSES = {
-    "cross_entropy": (training.log_likelihood, training.log_likelihood),
-    "squared": (training.squared_error, training.absolute_error),
-}
-"""For each loss, minus what is descended, and minus what is reported and compared."""
+
+Objective = Callable[[jax.Array, jax.Array], jax.Array]
+"""`(logits [batch, classes], labels [batch]) -> float32 []`, higher is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +82,8 @@ class Config(RunConfig):
     """How the first weights are drawn."""
     bias: bool = True
     """Whether layers have biases."""
+    dropout: float = 0.0
+    """Probability that a unit of a hidden dense layer is dropped in training."""
     positive: str = ""
     """Class to tell from all others; unset: tell every class from every other."""
     center: float | None = None
@@ -93,6 +92,8 @@ class Config(RunConfig):
     """Divides every input feature then. Unset: the standard deviation over the train examples."""
     loss: Literal["cross_entropy", "squared"] = "cross_entropy"
     """What gradients descend. squared: summed over the batch, and reported as mean |y - p|."""
+    smoothing: float = 0.0
+    """Share of each label that is spread over all classes in training, with cross_entropy."""
     fitness: Literal["validation", "train"] = "validation"
     """Examples whose loss decides who mates."""
     optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "adagrad", "momentum", "sgd"] = "adam"
@@ -134,6 +135,8 @@ class Config(RunConfig):
             all(n >= 1 for n in self.channels) and (self.network != "cnn" or bool(self.channels)),
             "channels", self.channels, "widths >= 1, and for a cnn at least one",
         )  # fmt: skip
+        for name in ("dropout", "smoothing"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "a share from 0, below 1")
         require(self.lr > 0, "lr", self.lr, "a number > 0")
         require(self.lr_spread >= 1, "lr_spread", self.lr_spread, "a factor >= 1")
         require(
@@ -178,7 +181,17 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
         activation=config.activation,
         weights=config.weights,
         bias=config.bias,
+        dropout=config.dropout,
     )
+
+
+def objectives(config: Config) -> tuple[Objective, Objective]:
+    """Minus the loss that gradients descend, and minus the one that is reported and compared."""
+    if config.loss == "squared":
+        return training.squared_error, training.absolute_error
+    if config.smoothing:
+        return partial(training.smoothed_log_likelihood, smoothing=config.smoothing), training.log_likelihood
+    return training.log_likelihood, training.log_likelihood
 
 
 def optimizer(config: Config, steps: int) -> optax.GradientTransformation:
@@ -193,7 +206,7 @@ def optimizer(config: Config, steps: int) -> optax.GradientTransformation:
 
 
 def algorithm(config: Config, network: Network) -> GeneticAlgorithm:
-    """How a population of `Learner` mates. What belongs to the params, such as moments, is crossed as they are."""
+    """How a population of `Learner` mates."""
     crossovers: dict[str, Callable[[], Cross]] = {
         "average": genetics.average,
         "soup": genetics.average,
@@ -202,15 +215,12 @@ def algorithm(config: Config, network: Network) -> GeneticAlgorithm:
         "layer": lambda: genetics.uniform(per="layer"),
         "clone": genetics.clone,
     }
-    params = operator.attrgetter("params")
-    cross = genetics.follow(crossovers[config.mate](), params)
-    # A network without hidden units has nothing to renumber, and a clone nothing to match.
-    if config.align and network.symmetries and config.mate != "clone":
-        cross = genetics.aligned(cross, network.symmetries, params)
+    # A clone has nothing to match.
+    symmetries = network.symmetries if config.align and config.mate != "clone" else ()
     keep, soup = config.keep or config.members, config.mate == "soup"
     return genetics.genetic(
         genetics.leaders(keep) if soup else genetics.truncation(keep),
-        cross,
+        training.mating(crossovers[config.mate](), symmetries),
         _retune(genetics.perturb()) if config.mate == "clone" else lambda _, learner: learner,
         survivors=config.elites,
         rescore=True,  # Survivors train too.
@@ -236,7 +246,7 @@ def search(config: Config, network: Network, members: int, leg: int, mating: Gen
         mating: what happens between cycles; None for nothing.
     """
     descend = optimizer(config, config.cycles * config.legs * leg)
-    descended, reported = LOSSES[config.loss]
+    descended, reported = objectives(config)
     fresh = _spread(training.learner(network.init, descend), config.lr_spread)
     chunk = max(1, config.chunk // config.repeats)
 

@@ -1,7 +1,7 @@
 """The built-in networks, from settings by name."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from jevo.networks.cnn import cnn
 from jevo.networks.initializers import INITIALIZERS
@@ -25,6 +25,7 @@ def build(
     activation: Activation = "relu",
     weights: Weights = "he",
     bias: bool = True,
+    dropout: float = 0.0,
 ) -> Network:
     """A network for examples of `shape`: an MLP, or with channels a CNN.
 
@@ -36,16 +37,18 @@ def build(
         activation: after each hidden layer.
         weights: how kernels are drawn at first.
         bias: whether layers have biases.
+        dropout: probability that a unit of a hidden dense layer is dropped in training.
 
     Raises:
         InputError: for convolutions over examples that are not images, or are too small.
     """
-    sizes = (*hidden, outputs)
+    sizes, function = (*hidden, outputs), ACTIVATIONS[activation]
+    settings: Any = {"bias": bias, "kernel_init": INITIALIZERS[weights], "dropout": dropout}
     if not channels:
-        return mlp([math.prod(shape), *sizes], ACTIVATIONS[activation], bias=bias, kernel_init=INITIALIZERS[weights])
+        return mlp([math.prod(shape), *sizes], function, **settings)
     if len(shape) != 3:
         raise InputError(f"setting channels is {channels}, but takes no convolutions, as these examples are not images")
     try:
-        return cnn(shape, channels, sizes, ACTIVATIONS[activation], bias=bias, kernel_init=INITIALIZERS[weights])
+        return cnn(shape, channels, sizes, function, **settings)
     except ValueError as error:
         raise InputError(f"setting channels is {channels}: {error}") from None

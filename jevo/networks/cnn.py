@@ -20,6 +20,7 @@ def cnn(
     kernel: int = 3,
     bias: bool = True,
     kernel_init: Initializer = INITIALIZERS["he"],
+    dropout: float = 0.0,
 ) -> Network:
     """Convolutions, each followed by 2x2 max-pooling, then fully connected layers; the output is linear.
 
@@ -31,6 +32,7 @@ def cnn(
         kernel: height and width of the convolutions.
         bias: whether layers have biases, which start at zero.
         kernel_init: for the kernels, `[height, width, in, out]` and `[in, out]`.
+        dropout: probability that a unit of a hidden dense layer is dropped in training, for one example.
 
     >>> network = cnn((8, 8, 1), channels=[4], dense=[10])
     >>> network.apply(network.init(jax.random.key(0)), jnp.ones((5, 8, 8, 1))).shape
@@ -43,7 +45,7 @@ def cnn(
     fan_ins = [inputs, *channels]
     names = [f"conv_{i}" for i in range(len(channels))]
     flat = (height // shrink) * (width // shrink) * fan_ins[-1]
-    head = mlp([flat, *dense], activation, bias=bias, kernel_init=kernel_init)
+    head = mlp([flat, *dense], activation, bias=bias, kernel_init=kernel_init, dropout=dropout)
 
     def init(key: Key) -> Member:
         head_key, *keys = jax.random.split(key, len(names) + 1)

@@ -17,6 +17,7 @@ def mlp(
     *,
     bias: bool = True,
     kernel_init: Initializer = INITIALIZERS["he"],
+    dropout: float = 0.0,
 ) -> Network:
     """A fully connected network; its output is linear (logits).
 
@@ -25,6 +26,7 @@ def mlp(
         activation: after each hidden layer.
         bias: whether layers have biases, which start at zero.
         kernel_init: for the kernels `[in, out]`.
+        dropout: probability that a hidden unit is dropped in training, for one example.
 
     `apply` flattens its input to `[batch, sizes[0]]`.
 
@@ -44,12 +46,15 @@ def mlp(
 
     def apply(params: Member, x: jax.Array, key: Key | None = None) -> jax.Array:
         x = x.reshape(x.shape[0], -1)
-        for name in names:
+        for i, name in enumerate(names):
             x = x @ params[name]["kernel"]
             if bias:
                 x = x + params[name]["bias"][None, :]
             if name != names[-1]:
                 x = activation(x)
+                if dropout and key is not None:
+                    kept = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - dropout, x.shape)
+                    x = jnp.where(kept, x / (1 - dropout), 0)
         return x
 
     return Network(init, apply, chain_symmetries(names, bias))

@@ -22,8 +22,8 @@ BLOCK_SECONDS = 1.0
 """How long a call should take: what Ctrl-C waits for, and how often the live line moves [s]."""
 
 Step = Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]]
-"""`(carry, data) -> (carry, metrics)`: one generation. The metrics `best`, `mean` and `validation` are scalars; others may be
-vectors."""
+"""`(carry, data) -> (carry, metrics)`: one generation. `best`, `mean` and `validation` are scalars; other metrics may
+be vectors, with one entry a seed."""
 
 
 class Interrupted(Exception):

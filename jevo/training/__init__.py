@@ -8,7 +8,9 @@ from jevo.training.objectives import absolute_error as absolute_error
 from jevo.training.objectives import accuracy as accuracy
 from jevo.training.objectives import log_likelihood as log_likelihood
 from jevo.training.objectives import scaled_log_likelihood as scaled_log_likelihood
+from jevo.training.objectives import smoothed_log_likelihood as smoothed_log_likelihood
 from jevo.training.objectives import squared_error as squared_error
 from jevo.training.sgd import Learner as Learner
 from jevo.training.sgd import learner as learner
+from jevo.training.sgd import mating as mating
 from jevo.training.sgd import train as train

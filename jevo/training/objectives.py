@@ -18,6 +18,14 @@ def log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.mean(jnp.take_along_axis(shifted, labels[:, None], axis=-1))
 
 
+def smoothed_log_likelihood(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
+    """`log_likelihood` of labels of which a share `smoothing` is spread evenly over all classes.
+
+    Source: Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016.
+    """
+    return (1 - smoothing) * log_likelihood(logits, labels) + smoothing * jnp.mean(jax.nn.log_softmax(logits))
+
+
 def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Minus the squared error of the class probabilities, summed over the rows, a quarter for each class.
 

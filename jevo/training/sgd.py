@@ -1,14 +1,16 @@
 """A population in training: each member's params and optimizer state, all advanced by one compiled program."""
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from jevo import genetics
 from jevo import population as pop
-from jevo.types import Key, Member, Population
+from jevo.types import Cross, Key, Member, Population, Symmetry
 
 
 class Learner(NamedTuple):
@@ -36,6 +38,19 @@ def learner(init: Callable[[Key], Member], optimizer: optax.GradientTransformati
         return Learner(params, optimizer.init(params))
 
     return fresh
+
+
+def mating(cross: Cross, symmetries: Sequence[Symmetry] = ()) -> Cross:
+    """A crossover of params as one of learners: moments and the like are crossed as the params are, with the same draws.
+
+    Args:
+        cross: any crossover of params.
+        symmetries: of the network, to renumber the other parents' hidden units to match the first's; none to leave
+            them as they are.
+    """
+    params = operator.attrgetter("params")
+    followed = genetics.follow(cross, params)
+    return genetics.aligned(followed, symmetries, params) if symmetries else followed
 
 
 def train(
