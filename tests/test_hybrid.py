@@ -134,7 +134,7 @@ def test_the_faithful_preset_is_the_published_recipe(digits):
 
 def test_children_take_every_weight_from_the_best_parents(digits):
     """With no learning between matings, the genes of the second cycle are those of the best of the first."""
-    config = hybrid.Config(**{**SMALL, "lr": 1e-30, "mate": "uniform", "align": False, "keep": 2})
+    config = hybrid.Config(**{**SMALL, "lr": 1e-30, "mate": "uniform", "align": False, "keep": 2, "guard": False})
     _, _, carries, _ = stepped(config, digits)
     before, after = carries[2], carries[3]
     best = np.argsort(-np.asarray(before.state.fitness[0]))[:2]
@@ -147,7 +147,7 @@ def test_children_take_every_weight_from_the_best_parents(digits):
 
 def test_the_barrier_is_the_childrens_loss_less_their_parents(digits):
     """All mate with their equals: a soup of every member has one mean of parents, and no learning hides the child."""
-    config = hybrid.Config(**{**SMALL, "lr": 1e-30, "mate": "soup", "align": False})
+    config = hybrid.Config(**{**SMALL, "lr": 1e-30, "mate": "soup", "align": False, "guard": False})
     net, task, carries, metrics = stepped(config, digits)
     before, after = carries[2], carries[3]
     mean = jax.tree.map(lambda leaf: leaf[0].mean(axis=0), before.state.population.params)
@@ -157,6 +157,17 @@ def test_the_barrier_is_the_childrens_loss_less_their_parents(digits):
     own = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(logits)), task.validation.y]
     expected = own.mean() + float(before.state.fitness[0].mean())
     assert float(metrics[2]["barrier"][0]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_child_worse_than_its_parents_gives_its_place_to_the_better_one(digits):
+    """Unaligned strangers' children are worse; without learning, each place then holds a member that was there."""
+    config = hybrid.Config(**{**SMALL, "lr": 1e-30, "mate": "uniform", "align": False})
+    _, _, carries, metrics = stepped(config, digits)
+    before, after = carries[2], carries[3]
+    assert float(metrics[2]["barrier"][0]) > 0
+    old, new = (np.asarray(search.state.population.params["layer_0"]["kernel"][0]) for search in (before, after))
+    match = [[np.abs(a - b).max() < 1e-20 for b in old] for a in new]
+    assert np.sum(match, axis=1).tolist() == [1] * 4
 
 
 def test_clones_have_their_own_learning_rates(digits):

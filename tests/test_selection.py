@@ -17,6 +17,7 @@ SELECTIONS = {
     "roulette": genetics.roulette(),
     "rank": genetics.rank(1.7),
     "leaders": genetics.leaders(3),
+    "shuffled": genetics.shuffled(3),
 }
 # Few sizes: XLA compiles every operation anew for each.
 floats = st.floats(-1e3, 1e3, width=32, allow_subnormal=False)
@@ -58,6 +59,14 @@ def test_truncation_is_uniform_over_the_best(key):
     np.testing.assert_allclose(shares, [0, 0.5, 0, 0.5], atol=0.02)
 
 
+def test_all_who_are_shuffled_breed_equally_often_and_with_another(key):
+    chosen = np.asarray(genetics.shuffled(4)(key, jnp.float32([1, 5, 3, 4, 2, -jnp.inf]), 400))
+    assert np.bincount(chosen).tolist() == [0, 100, 100, 100, 100]
+    pairs = np.sort(chosen.reshape(-1, 2))
+    assert np.all(pairs[:, 0] != pairs[:, 1])
+    assert len(np.unique(pairs, axis=0)) == 6  # Every pair of the four.
+
+
 def test_leaders_take_turns(key):
     chosen = genetics.leaders(3)(key, jnp.float32([1, 5, 3, 4, -jnp.inf]), 7)
     np.testing.assert_array_equal(chosen, [1, 3, 2, 1, 3, 2, 1])
@@ -91,6 +100,7 @@ def test_rank_gives_the_best_its_pressure(key):
         (lambda: genetics.truncation(0), "a count >= 1 or a share"),
         (lambda: genetics.truncation(1.5), "a count >= 1 or a share"),
         (lambda: genetics.leaders(0), "at least one leader, not 0"),
+        (lambda: genetics.shuffled(0), "at least one member breeds, not 0"),
         (lambda: genetics.tournament(0), "at least one entrant"),
         (lambda: genetics.rank(3), "between 1 and 2"),
     ],

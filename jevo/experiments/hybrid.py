@@ -56,7 +56,8 @@ class Config(RunConfig):
         "faithful": {
             "network": "logistic", "bias": False, "weights": "uniform", "positive": "1", "center": 50.0, "scale": 50.0,
             "loss": "squared", "fitness": "train", "optimizer": "sgd", "lr": 1e-3, "schedule": "constant",
-            "batch_size": 0, "keep": 4, "mate": "uniform", "align": False,
+            "batch_size": 0, "keep": 4, "parents": "drawn", "mate": "uniform", "align": False, "guard": False,
+            "consensus": False,
         },
     }  # fmt: skip
 
@@ -115,8 +116,12 @@ class Config(RunConfig):
     parents; clone: a copy of one, with its learning rate perturbed."""
     align: bool = True
     """Renumber the other parents' hidden units to match the first's."""
+    guard: bool = True
+    """A child that is worse than the mean of its parents gives its place to a copy of the better one."""
     keep: int = 0
     """Best members that mate; 0 for all."""
+    parents: Literal["in_turn", "drawn"] = "in_turn"
+    """Those who mate do so in turn, each as often and with another; or every parent is drawn among them."""
     elites: int = 0
     """Best members that go on as they are; the others are replaced by children."""
     consensus: bool = True
@@ -218,8 +223,9 @@ def algorithm(config: Config, network: Network) -> GeneticAlgorithm:
     # A clone has nothing to match.
     symmetries = network.symmetries if config.align and config.mate != "clone" else ()
     keep, soup = config.keep or config.members, config.mate == "soup"
+    draw = genetics.shuffled if config.parents == "in_turn" else genetics.truncation
     return genetics.genetic(
-        genetics.leaders(keep) if soup else genetics.truncation(keep),
+        genetics.leaders(keep) if soup else draw(keep),
         training.mating(crossovers[config.mate](), symmetries),
         _retune(genetics.perturb()) if config.mate == "clone" else lambda _, learner: learner,
         survivors=config.elites,
@@ -287,10 +293,21 @@ def search(config: Config, network: Network, members: int, leg: int, mating: Gen
     ) -> tuple[Search, jax.Array]:
         candidates = mating.ask(key, search.state)
         fitness, validation = score(candidates.members.params, task)
+        crowned = crown(search, candidates.members.params, validation, steps)
         # The children's loss before any further step, less the mean of their parents'. Survivors come first.
-        barrier = jnp.mean(search.state.fitness[candidates.parents], axis=1) - fitness
-        bred = search._replace(state=search.state._replace(population=candidates.members))
-        return crown(bred, candidates.members.params, validation, steps), jnp.mean(barrier[config.elites :])
+        among = search.state.fitness[candidates.parents]
+        barrier = jnp.mean(among, axis=1) - fitness
+        learners = candidates.members
+        if config.guard:
+            better = jnp.take_along_axis(candidates.parents, jnp.argmax(among, axis=1, keepdims=True), axis=1)[:, 0]
+            accepted = barrier <= 0
+            learners = jax.tree.map(
+                lambda child, parent: jnp.where(accepted.reshape(-1, *(1,) * (child.ndim - 1)), child, parent),
+                learners,
+                pop.take(search.state.population, better),
+            )
+        state = crowned.state._replace(population=learners)
+        return crowned._replace(state=state), jnp.mean(barrier[config.elites :])
 
     def step(key: Key, search: Search, task: Task, number: jax.Array) -> tuple[Search, dict[str, jax.Array]]:
         mate_key, train_key = (jax.random.fold_in(jax.random.fold_in(key, i), number) for i in (1, 2))

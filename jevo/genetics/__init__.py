@@ -25,5 +25,6 @@ from jevo.genetics.mutation import zero as zero
 from jevo.genetics.selection import leaders as leaders
 from jevo.genetics.selection import rank as rank
 from jevo.genetics.selection import roulette as roulette
+from jevo.genetics.selection import shuffled as shuffled
 from jevo.genetics.selection import tournament as tournament
 from jevo.genetics.selection import truncation as truncation

@@ -53,6 +53,21 @@ def leaders(top: int) -> Select:
     return select
 
 
+def shuffled(top: int) -> Select:
+    """The best `top` in random order, then again in another: all breed equally often.
+
+    Neighbours differ, so a child of two has two parents if `top` is even, and nearly always if it is odd.
+    """
+    if top < 1:
+        raise ValueError(f"at least one member breeds, not {top}")
+
+    def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
+        orders = jax.vmap(lambda key: jax.random.permutation(key, top))(jax.random.split(key, -(-n // top)))
+        return descending(fitness)[orders.reshape(-1)[:n] % jnp.minimum(top, alive(fitness))]
+
+    return select
+
+
 def tournament(k: int) -> Select:
     """The best of `k` members drawn with replacement.
 

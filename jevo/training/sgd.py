@@ -41,7 +41,7 @@ def learner(init: Callable[[Key], Member], optimizer: optax.GradientTransformati
 
 
 def mating(cross: Cross, symmetries: Sequence[Symmetry] = ()) -> Cross:
-    """A crossover of params as one of learners: moments and the like are crossed as the params are, with the same draws.
+    """A crossover of params as one of learners: moments are crossed as the params are, with the same draws.
 
     Args:
         cross: any crossover of params.
