@@ -359,7 +359,10 @@ def contestants(config: Config, network: Network) -> dict[str, Contestant]:
     def contestant(name: str, members: int, mating: GeneticAlgorithm | None) -> Contestant:
         each = total // members // legs
         start, step = _repeated(config, search(config, network, members, each, mating))
-        scored = members * (legs + (config.cycles - 1 if mating else 0))
+        # Every leg, and after a mating; and the mean of all members every leg.
+        scored = members * legs
+        if mating:
+            scored += members * (config.cycles - 1) + config.consensus * legs
         stage = Stage(
             name, start, step, legs, (members * each * config.repeats, "steps"), hybrid_report.METRICS[name],
             advice="try a smaller --lr",
