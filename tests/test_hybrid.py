@@ -77,7 +77,7 @@ def test_no_key_is_used_twice(digits):
     with jax.debug_key_reuse(True):
         config = hybrid.Config(**SMALL, lr_spread=2.0)
         net = hybrid.network(config, (8, 8, 1), 10)
-        start, step = hybrid.search(config, net, 4, 3, hybrid.algorithm(config, net))
+        start, step = hybrid.search(config, net, members=4, leg=3, mates=True)
         task = to_device(digits)
         state = jax.jit(start)(jax.random.key(0), task)
         jax.jit(step)(jax.random.key(0), state, task, jnp.int32(2))

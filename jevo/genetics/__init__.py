@@ -3,8 +3,10 @@
 from jevo.genetics.algorithm import Candidates as Candidates
 from jevo.genetics.algorithm import GeneticAlgorithm as GeneticAlgorithm
 from jevo.genetics.algorithm import State as State
+from jevo.genetics.algorithm import barrier as barrier
 from jevo.genetics.algorithm import generation as generation
 from jevo.genetics.algorithm import genetic as genetic
+from jevo.genetics.algorithm import guarded as guarded
 from jevo.genetics.algorithm import random_search as random_search
 from jevo.genetics.alignment import align as align
 from jevo.genetics.alignment import aligned as aligned

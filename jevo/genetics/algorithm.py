@@ -144,6 +144,33 @@ def generation(algorithm: GeneticAlgorithm, evaluate: Evaluate, key: Key, state:
     return algorithm.tell(state, candidates._replace(members=members), fitness)
 
 
+def barrier(state: State, candidates: Candidates, fitness: Fitness) -> jax.Array:
+    """How much worse each candidate is than its parents on the average, before it has learnt anything: `[n]`.
+
+    Args:
+        state: that bred the candidates.
+        candidates: whose parents are members of the state.
+        fitness: of the candidates as bred, `[n]`.
+    """
+    return jnp.mean(state.fitness[candidates.parents], axis=1) - fitness
+
+
+def guarded(state: State, candidates: Candidates, fitness: Fitness) -> Candidates:
+    """The candidates, where each with a barrier above zero gives its place to a copy of its best parent.
+
+    So a mating that does not work (of strangers, whose mean is no solution) costs nothing, and selects.
+    """
+    parents = candidates.parents
+    best = jnp.take_along_axis(parents, jnp.argmax(state.fitness[parents], axis=1)[:, None], axis=1)[:, 0]
+    stays = barrier(state, candidates, fitness) <= 0
+    members = jax.tree.map(
+        lambda child, parent: jnp.where(stays.reshape(-1, *[1] * (child.ndim - 1)), child, parent),
+        candidates.members,
+        pop.take(state.population, best),
+    )
+    return candidates._replace(members=members)
+
+
 def _generational(
     breed: Callable[[Key, State, int], tuple[Population, jax.Array]], survivors: int, lucky: int, rescore: bool
 ) -> GeneticAlgorithm:
