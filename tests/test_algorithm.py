@@ -213,3 +213,17 @@ def test_a_state_is_a_pytree_of_arrays(problem):
     *_, population, _ = problem
     state = algorithms()["kept"].init(population, jnp.zeros(24))
     assert isinstance(jax.tree.map(lambda leaf: leaf, state), State)
+
+
+def test_a_guarded_child_is_no_worse_than_its_parents_or_is_the_best_of_them():
+    state = State(
+        {"w": jnp.repeat(jnp.arange(4.0)[:, None], 3, axis=1)}, jnp.float32([-1.0, -3.0, -2.0, -jnp.inf]), jnp.int32(0)
+    )
+    children = {"w": jnp.full((3, 3), 9.0)}
+    parents = jnp.int32([[0, 1], [1, 2], [2, 0]])
+    candidates = genetics.Candidates(children, parents, jnp.zeros(0, jnp.int32))
+    fitness = jnp.float32([-1.9, -2.6, jnp.nan])
+    np.testing.assert_allclose(genetics.barrier(state, candidates, fitness), [-0.1, 0.1, np.nan], atol=1e-6)
+    bred = genetics.guarded(state, candidates, fitness)
+    np.testing.assert_array_equal(bred.members["w"][:, 0], [9.0, 2.0, 0.0])  # Kept; the better of 1, 2; of 2, 0.
+    np.testing.assert_array_equal(bred.parents, parents)

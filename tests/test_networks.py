@@ -19,6 +19,7 @@ from jevo.training import (
     measure,
     predict,
     scaled_log_likelihood,
+    smoothed_log_likelihood,
     squared_error,
 )
 from jevo.types import InputError
@@ -330,3 +331,22 @@ def test_predictions_and_their_worth():
     assert measure(probabilities, y)["accuracy"] == 1.0
     assert measure(probabilities, y)["loss"] == pytest.approx(-np.log(expected.max(axis=1)).mean(), rel=1e-5)
     assert np.isfinite(measure(np.float32([[0.0, 1.0]]), np.array([0]))["loss"])
+
+
+def test_smoothing_spreads_a_share_of_each_label(key):
+    logits, labels = jax.random.normal(key, (5, 4)), jnp.array([0, 1, 2, 3, 0])
+    targets = 0.7 * np.eye(4)[np.asarray(labels)] + 0.3 / 4
+    expected = np.mean(np.sum(targets * np.asarray(jax.nn.log_softmax(logits)), axis=1))
+    assert float(smoothed_log_likelihood(logits, labels, 0.3)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_dropout_is_for_training_and_keeps_the_mean(key):
+    network, plain = mlp([3, 2000, 1], jax.nn.relu, dropout=0.4), mlp([3, 2000, 1], jax.nn.relu)
+    params, x = plain.init(key), jnp.ones((1, 3))
+    params["layer_1"]["kernel"] = jnp.ones((2000, 1)) / 2000
+    hidden = float(plain.apply(params, x)[0, 0])
+    assert float(network.apply(params, x)[0, 0]) == hidden
+    first, second = (float(network.apply(params, x, jax.random.key(i))[0, 0]) for i in (1, 2))
+    assert first != second
+    assert first != hidden
+    assert first == pytest.approx(hidden, rel=0.15)
