@@ -21,6 +21,8 @@ class Config(RunConfig):
         },
     }  # fmt: skip
 
+    checkpoint_every: int = 5
+    """Legs from one checkpoint to the next: what a crash can lose [legs]."""
     members: int = 10
     """Networks of the population."""
     cycles: int = 10

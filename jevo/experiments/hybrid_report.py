@@ -55,14 +55,11 @@ def write(run: Run, result: dict[str, Any], dataset: Dataset, outcomes: Mapping[
     seeds = len(outcomes["search"].judged)
     many = f", {seeds} seeds" if seeds > 1 else ""
     fitness = f"{result['config']['fitness']} loss of the best member"
-    mated = [line for line in lines["search"] if any(value is not None for value in line["barrier"])]
-    barrier = {"search": ([line["generation"] - 1 for line in mated], [line["barrier"] for line in mated])}
-    per_leg = result["config"]["cycles"] / legs
-    barrier["search"] = ([leg * per_leg for leg in barrier["search"][0]], barrier["search"][1])
+    barrier = {"search": (range(1, len(result["barrier"]) + 1), result["barrier"])}
     panels = [
         Panel("member gradient steps", fitness, series("loss", steps), log=True),
         Panel(f"wall time [s]{many and ', all seeds together'}", fitness, series("loss", seconds), log=True),
-        Panel("cycle", "barrier: child's loss less its parents' mean", barrier),
+        Panel("after cycle", "barrier: child's loss less its parents' mean", barrier),
     ]
     report.curves(run.folder / "curves.png", panels)
     figures = {

@@ -124,6 +124,10 @@ class Run:
         command = shlex.join(["python", "-m", f"jevo.experiments.{self.experiment}", *as_arguments(self.config)])
         write_whole(self.folder / "report.md", report(result, command, figures, notes))
         write_whole(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
+        for name, entry in ((self.experiment, result), (f"{result['control']['name']} (control)", result["control"])):
+            measured = ", ".join(f"{metric} {value:.4f}" for metric, value in entry["metrics"]["test"].items())
+            print(f"test  {name}: {measured}")
+        print(f"report in {self.folder / 'report.md'}", flush=True)
 
 
 class Metrics:
