@@ -11,7 +11,7 @@ from flax import nnx
 
 from jevo import genetics
 from jevo.genetics.alignment import match, renumber
-from jevo.networks import chain_symmetries, cnn, from_nnx, mlp
+from jevo.networks import chain_symmetries, cnn, from_nnx, mlp, reconstruction, stacked, tied
 from jevo.training.sgd import Learner, learner
 
 FLAX = from_nnx(lambda rngs: nnx.Sequential(nnx.Linear(6, 9, rngs=rngs), nnx.relu, nnx.Linear(9, 3, rngs=rngs)))
@@ -19,6 +19,7 @@ NETWORKS = {
     "one hidden layer": (mlp([6, 9, 3]), (6,)),
     "two, no biases": (mlp([6, 9, 7, 3], bias=False), (6,)),
     "three": (mlp([6, 12, 9, 7, 3]), (6,)),
+    "tied": (reconstruction(stacked([tied(6, 9), tied(9, 4, jnp.tanh)])), (6,)),
     "convolutions": (cnn((8, 8, 2), [5, 6], [7, 3]), (8, 8, 2)),
     "from Flax": (FLAX._replace(symmetries=chain_symmetries([("layers", 0), ("layers", 2)])), (6,)),
 }

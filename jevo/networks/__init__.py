@@ -1,5 +1,9 @@
 """Networks as pairs of pure functions: built in, masked, or from Flax."""
 
+from jevo.networks.autoencoder import Autoencoder as Autoencoder
+from jevo.networks.autoencoder import reconstruction as reconstruction
+from jevo.networks.autoencoder import stacked as stacked
+from jevo.networks.autoencoder import tied as tied
 from jevo.networks.build import Activation as Activation
 from jevo.networks.build import Weights as Weights
 from jevo.networks.build import build as build
