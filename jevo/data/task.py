@@ -41,6 +41,11 @@ def normalize(x: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
     return (jnp.asarray(x).astype(jnp.float32) - mean) / scale
 
 
+def no_normalization(shape: tuple[int, ...]) -> dict[str, jax.Array]:
+    """A `mean` and a `scale` of the shapes that belong to examples of `shape`, to be filled from a file."""
+    return {"mean": jnp.zeros((1, *shape)), "scale": jnp.zeros(() if len(shape) > 1 else (1, *shape))}
+
+
 def to_device(dataset: Dataset, center: float | None = None, scale: float | None = None) -> Task:
     """The train and validation sets as device arrays. The test set stays behind.
 

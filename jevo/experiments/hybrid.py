@@ -11,23 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jevo import networks
 from jevo import population as pop
 from jevo.data.datasets import against_rest, load
-from jevo.data.task import normalize, to_device
+from jevo.data.task import no_normalization, normalize, to_device
 from jevo.experiments import hybrid_report
 from jevo.experiments.hybrid_config import Config
 from jevo.experiments.hybrid_search import Search, repeated, search
 from jevo.networks import INITIALIZERS, Network
 from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.runs.command import main
-from jevo.runs.config import from_settings
 from jevo.runs.contest import Contestant, compete, verdict
 from jevo.runs.loop import Stage
-from jevo.runs.record import open_run, precision
+from jevo.runs.record import described, open_run, precision
 from jevo.training import predict
 
 
@@ -82,7 +80,6 @@ def run(config: Config) -> dict[str, Any]:
     """
     with open_run("hybrid", config) as record:
         if done := record.result():
-            print(f"{record.folder} is done; --fresh starts over")
             return done
         dataset = load(config.data, config.data_dir)
         if config.positive:
@@ -115,15 +112,10 @@ def run(config: Config) -> dict[str, Any]:
 
 def champion(folder: Path, result: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
     """The champion of a finished run: examples `[n, ...]` -> class probabilities `[n, classes]`."""
-    config = from_settings(Config, result["config"], str(folder / "result.json"))
-    shape, classes = tuple(result["data"]["shape"]), len(result["data"]["classes"])
+    config, shape, classes = described(Config, folder, result)
     net = network(config, shape, classes)
-
-    def arrays() -> dict[str, Any]:
-        scale = jnp.zeros(()) if len(shape) > 1 else jnp.zeros((1, *shape))
-        return {"params": net.init(jax.random.key(0)), "mean": jnp.zeros((1, *shape)), "scale": scale}
-
-    saved = load_arrays(folder / "champion", jax.eval_shape(arrays))
+    like = jax.eval_shape(lambda: {"params": net.init(jax.random.key(0)), **no_normalization(shape)})
+    saved = load_arrays(folder / "champion", like)
     return lambda x: predict(lambda x: net.apply(saved["params"], normalize(x, saved["mean"], saved["scale"])), x)
 
 

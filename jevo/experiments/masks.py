@@ -18,7 +18,7 @@ import numpy as np
 from jevo import bits, genetics, networks
 from jevo import population as pop
 from jevo.data.datasets import load
-from jevo.data.task import Task, normalize, to_device
+from jevo.data.task import Task, no_normalization, normalize, to_device
 from jevo.experiments import controls, masks_report
 from jevo.genetics import GeneticAlgorithm, State
 from jevo.genetics.selection import descending
@@ -26,10 +26,10 @@ from jevo.networks import Activation, Network, Weights, masked
 from jevo.networks.masked import Kind
 from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.runs.command import main
-from jevo.runs.config import RunConfig, from_settings, require
+from jevo.runs.config import RunConfig, require
 from jevo.runs.contest import Contestant, compete, verdict
 from jevo.runs.loop import Stage
-from jevo.runs.record import Run, open_run, precision
+from jevo.runs.record import Run, described, open_run, precision
 from jevo.training import accuracy, evaluate, predict, scaled_log_likelihood
 from jevo.types import Fitness, Key, Member, Population
 
@@ -288,7 +288,6 @@ def run(config: Config) -> dict[str, Any]:
     """
     with open_run("masks", config) as record:
         if done := record.result():
-            print(f"{record.folder} is done: see {record.folder / 'report.md'}, or start over with --fresh")
             return done
         return _run(config, record)
 
@@ -321,15 +320,13 @@ def _run(config: Config, record: Run) -> dict[str, Any]:
 
 def champion(folder: Path, result: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
     """The champion of a finished run: examples `[n, ...]` -> class probabilities `[n, classes]`."""
-    config = from_settings(Config, result["config"], str(folder / "result.json"))
-    shape, classes = tuple(result["data"]["shape"]), len(result["data"]["classes"])
+    config, shape, classes = described(Config, folder, result)
     net = network(config, shape, classes)
 
     def arrays() -> dict[str, Any]:
         weights = net.init(jax.random.key(0))
-        scale = jnp.zeros(()) if len(shape) > 1 else jnp.zeros((1, *shape))
         genome = masked(net, weights, config.mask).init(jax.random.key(0))
-        return {"genome": genome, "weights": weights, "mean": jnp.zeros((1, *shape)), "scale": scale}
+        return {"genome": genome, "weights": weights, **no_normalization(shape)}
 
     saved = load_arrays(folder / "champion", jax.eval_shape(arrays))
     apply = masked(net, saved["weights"], config.mask).apply

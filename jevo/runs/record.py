@@ -16,7 +16,7 @@ import jax
 import yaml
 
 from jevo.data.datasets import Dataset
-from jevo.runs.config import RunConfig, as_arguments, differences, read_yaml, resolved
+from jevo.runs.config import Config, RunConfig, as_arguments, differences, from_settings, read_yaml, resolved
 from jevo.runs.report import report
 from jevo.types import InputError
 
@@ -80,8 +80,11 @@ class Run:
     config: RunConfig
 
     def result(self) -> dict[str, Any] | None:
-        """The result of a finished run, or None."""
-        return read_result(self.folder) if (self.folder / "result.json").exists() else None
+        """The result of a finished run, after saying that it is done; or None."""
+        if not (self.folder / "result.json").exists():
+            return None
+        print(f"{self.folder} is done: see {self.folder / 'report.md'}, or start over with --fresh")
+        return read_result(self.folder)
 
     def announce(self, dataset: Dataset) -> None:
         """Say what begins, on what device."""
@@ -182,6 +185,12 @@ def read_result(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); run the experiment again with --fresh") from None
+
+
+def described(kind: type[Config], folder: Path, result: Mapping[str, Any]) -> tuple[Config, tuple[int, ...], int]:
+    """What a finished run was: its settings, the shape of an example, and the number of classes."""
+    config = from_settings(kind, result["config"], str(folder / "result.json"))
+    return config, tuple(result["data"]["shape"]), len(result["data"]["classes"])
 
 
 @contextmanager
