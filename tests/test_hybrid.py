@@ -17,6 +17,7 @@ from jevo.predict import champion
 from jevo.runs.loop import run_stage
 from jevo.runs.record import read_metrics
 from jevo.types import InputError
+from tests.stages import walk
 
 SMALL = {"hidden": (8,), "members": 4, "cycles": 3, "steps": 6, "legs": 2}
 
@@ -44,13 +45,7 @@ def stepped(config, dataset, name="search"):
     """Every carry of a contestant, the first included, and every leg's metrics."""
     task = to_device(dataset, config.center, config.scale)
     net, found = stages(config, dataset)
-    stage = found[name].stage
-    carries, metrics = [jax.jit(stage.start)(task)], []
-    step = jax.jit(stage.step)
-    for _ in range(stage.generations):
-        carry, values = step(carries[-1], task)
-        carries.append(carry)
-        metrics.append(values)
+    carries, metrics = walk(found[name].stage, task)
     return net, task, [search for search, _ in carries], metrics
 
 

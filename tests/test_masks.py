@@ -15,6 +15,7 @@ from jevo.experiments import controls, masks
 from jevo.networks import mlp
 from jevo.networks.masked import weigh
 from jevo.types import InputError
+from tests.stages import walk
 
 SMALL = {"hidden": (8,), "population": 10, "parents": 4, "generations": 3, "validate_every": 2}
 
@@ -28,14 +29,7 @@ def searched(config, dataset):
     """The first population and that after every generation, with the metrics."""
     net = masks.network(config, dataset.train.x.shape[1:], len(dataset.classes))
     data = masks.Data(to_device(dataset), net.init(jax.random.key(9)))
-    stage = masks.contestants(config, net, data)["search"].stage
-    carries, metrics = [jax.jit(stage.start)(data)], []
-    step = jax.jit(stage.step)
-    for _ in range(config.generations):
-        carry, values = step(carries[-1], data)
-        carries.append(carry)
-        metrics.append(values)
-    return net, data, carries, metrics
+    return net, data, *walk(masks.contestants(config, net, data)["search"].stage, data)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,14 @@
+"""Stages of a run, taken step by step without its loop."""
+
+import jax
+
+
+def walk(stage, data):
+    """Every carry of a stage, the first included, and the metrics of every generation."""
+    carries, metrics = [jax.jit(stage.start)(data)], []
+    step = jax.jit(stage.step)
+    for _ in range(stage.generations):
+        carry, values = step(carries[-1], data)
+        carries.append(carry)
+        metrics.append(values)
+    return carries, metrics
