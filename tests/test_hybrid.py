@@ -38,14 +38,14 @@ def digits():
 
 def stages(config, dataset):
     net = hybrid.network(config, dataset.train.x.shape[1:], len(dataset.classes))
-    return net, hybrid.contestants(config, net)
+    return net, hybrid.contestants(config, net, to_device(dataset, config.center, config.scale), dataset)
 
 
 def stepped(config, dataset, name="search"):
     """Every carry of a contestant, the first included, and every leg's metrics."""
     task = to_device(dataset, config.center, config.scale)
     net, found = stages(config, dataset)
-    carries, metrics = walk(found[name].stage, task)
+    carries, metrics = walk(found[name].phases[0].stage, task)
     return net, task, [search for search, _ in carries], metrics
 
 
@@ -214,7 +214,7 @@ def test_a_cycle_goes_on_in_its_middle(digits, tmp_path):
     """Three legs of six are one and a half cycles."""
     config = hybrid.Config(**SMALL, repeats=2)
     task = to_device(digits)
-    stage = stages(config, digits)[1]["search"].stage
+    stage = stages(config, digits)[1]["search"].phases[0].stage
     whole = run_stage(tmp_path / "whole", stage, task, 50)
     run_stage(tmp_path / "broken", dataclasses.replace(stage, generations=3), task, 50)
     broken = run_stage(tmp_path / "broken", stage, task, 50)
@@ -236,7 +236,7 @@ def test_when_every_member_diverges_the_run_says_so_and_keeps_its_state(tmp_path
 def test_a_diverged_member_is_replaced_at_mating(digits):
     config = hybrid.Config(**SMALL)
     task = to_device(digits)
-    stage = stages(config, digits)[1]["search"].stage
+    stage = stages(config, digits)[1]["search"].phases[0].stage
     step = jax.jit(stage.step)
     carry = jax.jit(stage.start)(task)
     search, number = carry

@@ -29,7 +29,7 @@ def searched(config, dataset):
     """The first population and that after every generation, with the metrics."""
     net = masks.network(config, dataset.train.x.shape[1:], len(dataset.classes))
     data = masks.Data(to_device(dataset), net.init(jax.random.key(9)))
-    return net, data, *walk(masks.contestants(config, net, data)["search"].stage, data)
+    return net, data, *walk(masks.contestants(config, net, data, dataset)["search"].phases[0].stage, data)
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ def test_the_references_learn(digits):
     config = masks.Config(**SMALL, reference=True, reference_steps=300)
     net = masks.network(config, (8, 8, 1), 10)
     data = masks.Data(to_device(digits), net.init(jax.random.key(9)))
-    contestants = masks.contestants(config, net, data)
+    contestants = masks.contestants(config, net, data, digits)
     assert list(contestants) == ["search", "random_search", "straight_through", "trained_weights"]
     for name in ("straight_through", "trained_weights"):
-        stage = contestants[name].stage
+        stage = contestants[name].phases[0].stage
         carry = jax.jit(stage.start)(data)
         for _ in range(stage.generations):
             carry, _ = jax.jit(stage.step)(carry, data)

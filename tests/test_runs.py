@@ -435,7 +435,7 @@ def made_up(accuracies, seed):
 
     def outcome(more):
         metrics = [{split: {"accuracy": accuracy + more} for split in SPLITS} for accuracy in accuracies]
-        return Outcome(None, {"evaluations": 5, "gradient_steps": 7}, [Judged(None, each, None) for each in metrics])
+        return Outcome([], {"evaluations": 5, "gradient_steps": 7}, [Judged(None, each, None) for each in metrics])
 
     outcomes = {"search": outcome(0), "random_search": outcome(-0.1), "trained": outcome(0.1)}
     verdicts = verdict("search", "random_search", outcomes, seed)

@@ -15,15 +15,16 @@ import numpy as np
 
 from jevo import networks
 from jevo import population as pop
-from jevo.data.datasets import against_rest, load
-from jevo.data.task import no_normalization, normalize, to_device
+from jevo.data.datasets import Dataset, against_rest, load
+from jevo.data.task import Task, no_normalization, normalize, to_device
 from jevo.experiments import hybrid_report
 from jevo.experiments.hybrid_config import Config
-from jevo.experiments.hybrid_search import Search, repeated, search
+from jevo.experiments.hybrid_search import repeated, search
+from jevo.genetics import Search
 from jevo.networks import INITIALIZERS, Network
 from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.runs.command import main
-from jevo.runs.contest import Contestant, compete, verdict
+from jevo.runs.contest import Contestant, Phase, classifier, compete, verdict
 from jevo.runs.loop import Stage
 from jevo.runs.record import described, open_run, precision
 from jevo.training import predict
@@ -46,9 +47,10 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
     )
 
 
-def contestants(config: Config, network: Network) -> dict[str, Contestant]:
+def contestants(config: Config, network: Network, task: Task, dataset: Dataset) -> dict[str, Contestant]:
     """The search, and its controls at equal gradient steps: independent restarts, and one long run."""
     legs = config.cycles * config.legs
+    judge = classifier(network, task, dataset)
     total = config.members * config.cycles * config.steps
 
     def contestant(name: str, members: int, mates: bool) -> Contestant:
@@ -62,7 +64,8 @@ def contestants(config: Config, network: Network) -> dict[str, Contestant]:
             name, start, step, legs, (members * each * config.repeats, "steps"), hybrid_report.METRICS[name],
             advice="try a smaller --lr",
         )  # fmt: skip
-        return Contestant(stage, network, scored, total, lambda carry: pop.unstack(carry[0].champion))
+        phase = Phase(stage, lambda _: task, lambda carry: carry[0])
+        return Contestant([phase], judge, scored, total, lambda kept: pop.unstack(kept[0].champion))
 
     return {
         "search": contestant("search", config.members, mates=True),
@@ -89,10 +92,10 @@ def run(config: Config) -> dict[str, Any]:
         with jax.default_matmul_precision(precision(config)):
             task = to_device(dataset, config.center, config.scale)
             outcomes = {
-                name: compete(record.folder, contestant, task, task, dataset, config.checkpoint_every)
-                for name, contestant in contestants(config, net).items()
+                name: compete(record.folder, contestant, config.checkpoint_every)
+                for name, contestant in contestants(config, net, task, dataset).items()
             }
-        found: Search = outcomes["search"].carry[0]
+        found: Search = outcomes["search"].kept[0]
         best = int(np.argmax(found.validation))
         champion = pop.take(found.champion, best)
         save_arrays(record.folder / "champion", {"params": champion, "mean": task.mean, "scale": task.scale})

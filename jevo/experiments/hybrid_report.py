@@ -66,7 +66,7 @@ def write(run: Run, result: dict[str, Any], dataset: Dataset, outcomes: Mapping[
         "curves.png": f"The {fitness} by gradient steps and by wall time, and the barrier of each mating"
         + (f"; median and range of {seeds} seeds." if many else ".")
     }
-    predicted = outcomes["search"].judged[best].probabilities.argmax(axis=1)
+    predicted = outcomes["search"].judged[best].predicted
     report.confusion(run.folder / "confusion.png", dataset.test.y, predicted, dataset.classes)
     figures["confusion.png"] = "The kept champion's confusion matrix on the test set."
     run.finish(result, figures, _notes(result))

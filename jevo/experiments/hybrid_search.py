@@ -1,8 +1,11 @@
-"""The programs of the hybrid experiment: one leg of a cycle, for one seed or for many side by side."""
+"""The programs of the hybrid experiment: one leg of a cycle, for one seed or for many side by side.
+
+The search's time is each member's gradient steps. With `repeats` all of it has a leading axis `[R]`.
+"""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +15,7 @@ from jevo import genetics, training
 from jevo import population as pop
 from jevo.data.task import Examples, Task
 from jevo.experiments.hybrid_config import Config
-from jevo.genetics import Candidates, GeneticAlgorithm, State
+from jevo.genetics import Candidates, GeneticAlgorithm, Search, crown
 from jevo.networks import Network
 from jevo.training import Learner, evaluate, mean_over_rows, train
 from jevo.types import Cross, Fitness, Key, Member, Mutate, Population
@@ -29,22 +32,6 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 
 Objective = Callable[[jax.Array, jax.Array], jax.Array]
 """`(logits [batch, classes], labels [batch]) -> float32 []`, higher is better."""
-
-
-class Search(NamedTuple):
-    """One seed's population under way. With `repeats` all of it has a leading axis `[R]`.
-
-    Attributes:
-        state: of the genetic algorithm, its population of `Learner` as trained so far.
-        champion: the params with the lowest validation loss so far.
-        validation: float32 `[]`, minus that loss; -inf before the first look.
-        found: int32 `[]`, each member's gradient steps until then.
-    """
-
-    state: State
-    champion: Member
-    validation: jax.Array
-    found: jax.Array
 
 
 def objectives(config: Config) -> tuple[Objective, Objective]:
@@ -125,14 +112,6 @@ def search(config: Config, network: Network, members: int, leg: int, mates: bool
             return on(params, task.train) if config.fitness == "train" else validation, validation
 
         return evaluate(both, params, chunk)
-
-    def crown(search: Search, params: Population, validation: Fitness, steps: jax.Array) -> Search:
-        """The search with a new champion, if one of these is better than the old one."""
-        best = jnp.argmax(jnp.where(jnp.isnan(validation), -jnp.inf, validation))
-        better = validation[best] > search.validation
-        new = (pop.take(params, best), validation[best], steps)
-        old = (search.champion, search.validation, search.found)
-        return Search(search.state, *jax.tree.map(partial(jnp.where, better), new, old))
 
     def mean(params: Population, fitness: Fitness) -> Population:
         """The mean of all members, each matched to the best: a population of one."""

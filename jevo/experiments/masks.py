@@ -17,17 +17,17 @@ import numpy as np
 
 from jevo import bits, genetics, networks
 from jevo import population as pop
-from jevo.data.datasets import load
+from jevo.data.datasets import Dataset, load
 from jevo.data.task import Task, no_normalization, normalize, to_device
 from jevo.experiments import controls, masks_report
-from jevo.genetics import GeneticAlgorithm, State
+from jevo.genetics import GeneticAlgorithm, Search, crown
 from jevo.genetics.selection import descending
 from jevo.networks import Activation, Network, Weights, masked
 from jevo.networks.masked import Kind
 from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.runs.command import main
 from jevo.runs.config import RunConfig, require
-from jevo.runs.contest import Contestant, compete, verdict
+from jevo.runs.contest import Contestant, Phase, classifier, compete, verdict
 from jevo.runs.loop import Stage
 from jevo.runs.record import Run, described, open_run, precision
 from jevo.training import accuracy, evaluate, predict, scaled_log_likelihood
@@ -148,22 +148,6 @@ class Data(NamedTuple):
     weights: Member
 
 
-class Search(NamedTuple):
-    """A search under way.
-
-    Attributes:
-        state: of the algorithm.
-        champion: the member with the best validation accuracy so far.
-        validation: float32 `[]`, that accuracy; -inf before the first look.
-        found: int32 `[]`, the generation it is from.
-    """
-
-    state: State
-    champion: Member
-    validation: jax.Array
-    found: jax.Array
-
-
 def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
     """The network that `config` describes, without biases, for examples of `shape`."""
     return networks.build(
@@ -249,7 +233,7 @@ def search(
     return start, step
 
 
-def contestants(config: Config, network: Network, data: Data) -> dict[str, Contestant]:
+def contestants(config: Config, network: Network, data: Data, dataset: Dataset) -> dict[str, Contestant]:
     """The search, random search at the same number of evaluations, and the references if asked for."""
     root = jax.random.key(config.seed)
     candidates = config.population - (0 if config.batches == "rotating" else config.elites + config.lucky)
@@ -260,12 +244,16 @@ def contestants(config: Config, network: Network, data: Data) -> dict[str, Conte
         init = masked(network, data.weights, config.mask, config.density).init
         return genetics.random_search(init, **_survival(config))
 
+    def contestant(stage: Stage, network: Network, evaluations: int, gradient_steps: int) -> Contestant:
+        phase = Phase(stage, lambda _: data)
+        return Contestant([phase], classifier(network, data.task, dataset), evaluations, gradient_steps)
+
     found = {}
     breeders = {"search": lambda data, generation: algorithm(config, generation), "random_search": random_masks}
     for i, (name, breed) in enumerate(breeders.items(), start=1):
         programs = search(config, network, jax.random.fold_in(root, i), breed)
         stage = Stage(name, *programs, config.generations, (candidates, "eval"), masks_report.METRICS[name])
-        found[name] = Contestant(stage, over, evaluations, 0)
+        found[name] = contestant(stage, over, evaluations, 0)
     if config.reference:
         generations = config.reference_steps // controls.STEPS
         trained = {
@@ -275,7 +263,7 @@ def contestants(config: Config, network: Network, data: Data) -> dict[str, Conte
         for i, (name, make) in enumerate(trained.items(), start=1 + len(breeders)):
             programs = controls.adam(make, lambda data: data.task, jax.random.fold_in(root, i), 1e-3, 128)
             stage = Stage(name, *programs, generations, (controls.STEPS, "steps"), f"{name}.jsonl")
-            found[name] = Contestant(stage, make(data), 0, config.reference_steps)
+            found[name] = contestant(stage, make(data), 0, config.reference_steps)
     return found
 
 
@@ -300,10 +288,10 @@ def _run(config: Config, record: Run) -> dict[str, Any]:
     with jax.default_matmul_precision(precision(config)):
         data = Data(to_device(dataset), jax.jit(net.init)(weights_key))
         outcomes = {
-            name: compete(record.folder, contestant, data, data.task, dataset, config.checkpoint_every)
-            for name, contestant in contestants(config, net, data).items()
+            name: compete(record.folder, contestant, config.checkpoint_every)
+            for name, contestant in contestants(config, net, data, dataset).items()
         }
-    found = outcomes["search"].carry
+    found = outcomes["search"].kept[0]
     save_arrays(
         record.folder / "champion",
         {"genome": found.champion, "weights": data.weights, "mean": data.task.mean, "scale": data.task.scale},
@@ -365,10 +353,7 @@ def _validate(config: Config, net: Network, search: Search, task: Task) -> tuple
         candidates = pop.concat(candidates, pop.stack([agreed]))
     x, y = task.inputs(task.validation.x), task.validation.y
     scores = evaluate(lambda genome: accuracy(net.apply(genome, x), y), candidates, config.chunk)
-    best, better = jnp.argmax(scores), jnp.max(scores) > search.validation
-    champion = jax.tree.map(lambda new, old: jnp.where(better, new, old), pop.take(candidates, best), search.champion)
-    found = jnp.where(better, search.state.generation, search.found)
-    return Search(search.state, champion, jnp.maximum(search.validation, scores[best]), found), scores[best]
+    return crown(search, candidates, scores, search.state.generation), jnp.max(scores)
 
 
 if __name__ == "__main__":

@@ -57,14 +57,14 @@ def write(run: Run, result: dict[str, Any], dataset: Dataset, outcomes: Mapping[
     figures = {
         "curves.png": "Fitness and accuracy by generation. Fitness is that of the train batch of its generation."
     }
-    champion, _, probabilities = outcomes["search"].judged[0]
-    masks = first_layer(champion, dataset.train.x.shape[1:], kind)
+    judged = outcomes["search"].judged[0]
+    masks = first_layer(judged.champion, dataset.train.x.shape[1:], kind)
     if masks is not None:
         report.pictures(folder / "masks.png", masks, [f"unit {i}" for i in range(len(masks))])
         figures["masks.png"] = "The champion's mask over the input of each hidden unit: white is kept, black dropped."
     report.bars(folder / "density.png", {"champion": result["density"]}, "share of weights kept")
     figures["density.png"] = "Density of the champion's mask by layer."
-    report.confusion(folder / "confusion.png", dataset.test.y, probabilities.argmax(axis=1), dataset.classes)
+    report.confusion(folder / "confusion.png", dataset.test.y, judged.predicted, dataset.classes)
     figures["confusion.png"] = "The champion's confusion matrix on the test set."
     note = (
         f"The champion is from generation {result['champion']['generation']:,} and keeps "

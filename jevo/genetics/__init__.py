@@ -2,8 +2,10 @@
 
 from jevo.genetics.algorithm import Candidates as Candidates
 from jevo.genetics.algorithm import GeneticAlgorithm as GeneticAlgorithm
+from jevo.genetics.algorithm import Search as Search
 from jevo.genetics.algorithm import State as State
 from jevo.genetics.algorithm import barrier as barrier
+from jevo.genetics.algorithm import crown as crown
 from jevo.genetics.algorithm import generation as generation
 from jevo.genetics.algorithm import genetic as genetic
 from jevo.genetics.algorithm import guarded as guarded

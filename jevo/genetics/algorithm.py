@@ -33,6 +33,22 @@ class State(NamedTuple):
     generation: jax.Array
 
 
+class Search(NamedTuple):
+    """A State, and the champion so far.
+
+    Attributes:
+        state: of the algorithm.
+        champion: the member with the best validation so far.
+        validation: float32 `[]`, its worth on validation data, higher is better; -inf before the first look.
+        found: int32 `[]`, when it was found, in the search's own unit of time.
+    """
+
+    state: State
+    champion: Member
+    validation: jax.Array
+    found: jax.Array
+
+
 class Candidates(NamedTuple):
     """What a generation scores, and where it comes from.
 
@@ -142,6 +158,22 @@ def generation(algorithm: GeneticAlgorithm, evaluate: Evaluate, key: Key, state:
     candidates = algorithm.ask(ask_key, state)
     members, fitness = evaluate(evaluate_key, candidates.members)
     return algorithm.tell(state, candidates._replace(members=members), fitness)
+
+
+def crown(search: Search, members: Population, validation: jax.Array, found: jax.Array) -> Search:
+    """The search with a new champion, if one of these members is better than the old one.
+
+    Args:
+        search: as it was.
+        members: who stand for champion, `[n, ...]`.
+        validation: of each, float32 `[n]`; one that is NaN does not win.
+        found: int32 `[]`, what time it is.
+    """
+    best = jnp.argmax(jnp.where(jnp.isnan(validation), -jnp.inf, validation))
+    better = validation[best] > search.validation
+    new = (pop.take(members, best), validation[best], found)
+    old = (search.champion, search.validation, search.found)
+    return Search(search.state, *jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old))
 
 
 def barrier(state: State, candidates: Candidates, fitness: Fitness) -> jax.Array:

@@ -16,48 +16,64 @@ from jevo.training import measure, predict
 from jevo.types import Member
 
 
-class Contestant(NamedTuple):
-    """One way to find a network.
-
-    Attributes:
-        stage: runs it.
-        network: what a champion is the params of.
-        evaluations: member evaluations that the stage spends for one seed, the first population's included.
-        gradient_steps: member gradient steps that it spends for one seed.
-        champions: finds in the last carry the champion of each seed, chosen on validation data.
-    """
-
-    stage: Stage
-    network: Network
-    evaluations: int
-    gradient_steps: int
-    champions: Callable[[Any], list[Member]] = lambda carry: [carry.champion]
-
-
 class Judged(NamedTuple):
     """A champion and what it is worth.
 
     Attributes:
         champion: params of the network.
         metrics: by split, as `result.json` holds them.
-        probabilities: float32 `[n, classes]`, of the test examples.
+        predicted: int `[n]`, the classes of the test examples.
+        details: what else the experiment wants to know of it.
     """
 
     champion: Member
     metrics: dict[str, dict[str, float]]
-    probabilities: np.ndarray
+    predicted: np.ndarray
+    details: Any = None
+
+
+class Phase(NamedTuple):
+    """A part of a contestant's way, whose data may depend on what the phases before it have found.
+
+    Attributes:
+        stage: runs it.
+        data: what its stage reads, made from what was kept of each phase before.
+        keep: what is kept of its last carry.
+    """
+
+    stage: Stage
+    data: Callable[[Sequence[Any]], Any]
+    keep: Callable[[Any], Any] = lambda carry: carry
+
+
+class Contestant(NamedTuple):
+    """One way to find a network.
+
+    Attributes:
+        phases: one after another.
+        judge: says what a champion is worth. The test set is used here, and once.
+        evaluations: member evaluations that it spends for one seed, the first population's included.
+        gradient_steps: member gradient steps that it spends for one seed.
+        champions: finds in what was kept of each phase the champion of each seed, chosen on validation data.
+    """
+
+    phases: Sequence[Phase]
+    judge: Callable[[Member], Judged]
+    evaluations: int
+    gradient_steps: int
+    champions: Callable[[Sequence[Any]], list[Member]] = lambda kept: [kept[-1].champion]
 
 
 class Outcome(NamedTuple):
     """What became of a contestant.
 
     Attributes:
-        carry: of its last generation.
+        kept: of each phase.
         budget: as `result.json` holds it.
         judged: the champion of each seed.
     """
 
-    carry: Any
+    kept: Sequence[Any]
     budget: dict[str, Any]
     judged: list[Judged]
 
@@ -67,35 +83,47 @@ class Outcome(NamedTuple):
         return {"budget": self.budget, "metrics": _medians([each.metrics for each in self.judged])}
 
 
-def compete(folder: Path, contestant: Contestant, data: Any, task: Task, dataset: Dataset, every: int) -> Outcome:
-    """Run a contestant to its end and judge its champions. The test set is used here, and once.
+def classifier(network: Network, task: Task, dataset: Dataset) -> Callable[[Member], Judged]:
+    """Judges networks that classify by accuracy and loss.
 
     Args:
-        folder: of the run.
-        contestant: who competes.
-        data: what its stage reads.
-        task: the train and validation examples on the device, with their normalisation.
+        network: what a champion is the params of.
+        task: how its input is normalised.
         dataset: all three sets.
-        every: generations between checkpoints.
     """
-    finished = run_stage(folder, contestant.stage, data, every)
 
     def judge(champion: Member) -> Judged:
         def logits(x: jax.Array) -> jax.Array:
-            return contestant.network.apply(champion, task.inputs(x))
+            return network.apply(champion, task.inputs(x))
 
         splits = {name: getattr(dataset, name) for name in SPLITS}
         probabilities = {name: predict(logits, split.x) for name, split in splits.items()}
         metrics = {name: measure(probabilities[name], split.y) for name, split in splits.items()}
-        return Judged(champion, metrics, probabilities["test"])
+        return Judged(champion, metrics, probabilities["test"].argmax(axis=1))
 
+    return judge
+
+
+def compete(folder: Path, contestant: Contestant, every: int) -> Outcome:
+    """Run a contestant to its end and judge its champions.
+
+    Args:
+        folder: of the run.
+        contestant: who competes.
+        every: generations between checkpoints.
+    """
+    kept, wall_s, compile_s = [], 0.0, 0.0
+    for phase in contestant.phases:
+        finished = run_stage(folder, phase.stage, phase.data(kept), every)
+        wall_s, compile_s = wall_s + finished.wall_s, compile_s + finished.compile_s
+        kept.append(phase.keep(finished.carry))
     budget = {
         "evaluations": contestant.evaluations,
         "gradient_steps": contestant.gradient_steps,
-        "wall_s": round(finished.wall_s, 3),
-        "compile_s": round(finished.compile_s, 3),
+        "wall_s": round(wall_s, 3),
+        "compile_s": round(compile_s, 3),
     }
-    return Outcome(finished.carry, budget, [judge(champion) for champion in contestant.champions(finished.carry)])
+    return Outcome(kept, budget, [contestant.judge(champion) for champion in contestant.champions(kept)])
 
 
 def verdict(contestant: str, control: str, outcomes: Mapping[str, Outcome], seed: int) -> dict[str, Any]:
