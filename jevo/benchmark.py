@@ -24,10 +24,11 @@ import optax
 
 from jevo import genetics
 from jevo import population as pop
+from jevo.data.files import write_whole
 from jevo.networks import INITIALIZERS, masked, mlp
 from jevo.runs.command import plain_errors
 from jevo.runs.config import parse, suggestion
-from jevo.runs.record import device, versions, write_whole
+from jevo.runs.record import device, versions
 from jevo.training import Learner, evaluate, learner, log_likelihood, scaled_log_likelihood, train
 from jevo.types import InputError, Key, Population
 

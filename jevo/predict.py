@@ -5,7 +5,7 @@ python -m jevo.predict RUN IMAGE...
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,28 +13,34 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from jevo.data.images import read_images
+from jevo.data.files import whole
+from jevo.data.images import read_images, write_picture
 from jevo.runs.command import plain_errors
 from jevo.runs.config import parse
+from jevo.runs.contest import Champion
 from jevo.runs.record import read_result
 from jevo.types import InputError
 
 
 @dataclass(frozen=True)
 class Request:
-    """Say what the champion of a finished run sees in images, a line each: file, class, probability."""
+    """Say what the champion of a finished run sees in images, a line each: file, class, probability.
+
+    One that reconstructs (of the autoencoder experiment) also writes what it saw, and beside it the reconstruction,
+    next to each image as NAME-reconstruction.png (.npy where examples are not images)."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a finished run."""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Image files of any size (PNG, JPEG, ...), or .npy files of one example or many."""
+    invert: bool = False
+    """Exchange black and white: for dark digits on light paper, where the data are light on dark."""
+    out: Path | None = None
+    """Folder for reconstructions. Unset: that of each image."""
 
 
-def champion(folder: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
-    """The champion of a run, as a function, and the run's result.
-
-    The function takes examples `[n, ...]` as the run's data set has them, and returns class probabilities
-    `[n, classes]`.
+def champion(folder: Path) -> tuple[Champion, dict[str, Any]]:
+    """The champion of a run, and the run's result.
 
     Raises:
         InputError: if the folder holds no finished run, or a damaged one.
@@ -46,13 +52,41 @@ def champion(folder: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str
 
 def predict(request: Request) -> None:
     """Print a line for each example in the request's images."""
-    probabilities_of, result = champion(request.run)
-    shape, classes = tuple(result["data"]["shape"]), result["data"]["classes"]
+    answer, result = champion(request.run)
+    shape, classes, top = tuple(result["data"]["shape"]), result["data"]["classes"], result["data"]["top"]
     for path in request.images:
-        probabilities = probabilities_of(read_images([path], shape, result["data"]["top"]))
-        for i, row in enumerate(probabilities):
-            name = f"{path}[{i}]" if len(probabilities) > 1 else str(path)
-            print(f"{name}  {classes[int(row.argmax())]}  {row.max():.3f}")
+        x = read_images([path], shape, top, request.invert)
+        found = answer(x)
+        written = ""
+        if found.reconstructions is not None:
+            written = f"  {write_reconstructions(path, request.out, x, found.reconstructions, top)}"
+        for i, index in enumerate(found.classes):
+            name = f"{path}[{i}]" if len(x) > 1 else str(path)
+            sure = "" if found.probabilities is None else f"  {found.probabilities[i].max():.3f}"
+            print(f"{name}  {classes[int(index)]}{sure}{written}")
+
+
+def write_reconstructions(path: Path, out: Path | None, x: np.ndarray, found: np.ndarray, top: float) -> Path:
+    """Write what was made of the examples of one file: `NAME-reconstruction.png` with a row for each, or .npy.
+
+    Args:
+        path: where the examples come from.
+        out: the folder to write to, or None for that of `path`.
+        x: the examples.
+        found: their reconstructions `[n, ...]`, on the same scale.
+        top: what white is.
+    """
+    folder = path.parent if out is None else out
+    folder.mkdir(parents=True, exist_ok=True)
+    if x.ndim == 4:
+        target = folder / f"{path.stem}-reconstruction.png"
+        beside = np.concatenate([x.astype(np.float32), found], axis=2) / top
+        write_picture(target, beside.reshape(-1, *beside.shape[2:]))
+    else:
+        target = folder / f"{path.stem}-reconstruction.npy"
+        with whole(target) as file:
+            np.save(file, found)
+    return target
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

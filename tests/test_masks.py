@@ -169,7 +169,7 @@ def test_a_users_own_table_runs_to_its_report(tmp_path):
     assert result["data"]["classes"] == ["no", "yes"]
     assert result["metrics"]["test"]["accuracy"] > 0.7
     assert not (tmp_path / "run" / "masks.png").exists()
-    probabilities_of, _ = champion(tmp_path / "run")
+    answer, _ = champion(tmp_path / "run")
     dataset = load(str(table))
-    accuracy = (probabilities_of(dataset.test.x).argmax(axis=1) == dataset.test.y).mean()
+    accuracy = (answer(dataset.test.x).classes == dataset.test.y).mean()
     assert accuracy == pytest.approx(result["metrics"]["test"]["accuracy"])

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
+from jevo.data.files import whole
+
 _FORMAT = b"jevo arrays 1"
 """Part of every digest: a change of what is stored makes older files count as damaged."""
 
@@ -35,16 +37,8 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     One writer at a time: hold a `lock`. Raises `OSError` when the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, digest=np.frombuffer(_digest(arrays), np.uint8), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with whole(path) as file:
+        np.savez(file, allow_pickle=False, digest=np.frombuffer(_digest(arrays), np.uint8), **arrays)
 
 
 @contextmanager

@@ -36,6 +36,11 @@ class Task(NamedTuple):
         return normalize(x, self.mean, self.scale)
 
 
+def ring(examples: int, count: int, turn: jax.Array | int, first: int = 0) -> jax.Array:
+    """Rows `int32 [count]` of turn number `turn`, when consecutive ones are read of `examples` laid in a ring."""
+    return (first + turn % examples * count + jnp.arange(count)) % examples
+
+
 def normalize(x: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
     """Examples `[n, ...]` less the mean, over the scale."""
     return (jnp.asarray(x).astype(jnp.float32) - mean) / scale

@@ -6,7 +6,6 @@ Independent restarts and one long run, at the same number of member gradient ste
 The `faithful` preset is the published recipe (patelotech, genetic_deep_learning), the default is jevo's own.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,9 @@ from jevo.genetics import Search
 from jevo.networks import INITIALIZERS, Network
 from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.runs.command import main
-from jevo.runs.contest import Contestant, Phase, classifier, compete, verdict
+from jevo.runs.contest import Champion, Contestant, Phase, classifier, classifies, compete, verdict
 from jevo.runs.loop import Stage
 from jevo.runs.record import described, open_run, precision
-from jevo.training import predict
 
 
 def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
@@ -113,13 +111,13 @@ def run(config: Config) -> dict[str, Any]:
         return result
 
 
-def champion(folder: Path, result: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
-    """The champion of a finished run: examples `[n, ...]` -> class probabilities `[n, classes]`."""
+def champion(folder: Path, result: dict[str, Any]) -> Champion:
+    """The champion of a finished run."""
     config, shape, classes = described(Config, folder, result)
     net = network(config, shape, classes)
     like = jax.eval_shape(lambda: {"params": net.init(jax.random.key(0)), **no_normalization(shape)})
     saved = load_arrays(folder / "champion", like)
-    return lambda x: predict(lambda x: net.apply(saved["params"], normalize(x, saved["mean"], saved["scale"])), x)
+    return classifies(lambda x: net.apply(saved["params"], normalize(x, saved["mean"], saved["scale"])))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import numpy as np
 from jevo import bits, genetics, networks
 from jevo import population as pop
 from jevo.data.datasets import Dataset, load
-from jevo.data.task import Task, no_normalization, normalize, to_device
+from jevo.data.task import Task, no_normalization, normalize, ring, to_device
 from jevo.experiments import controls, masks_report
 from jevo.genetics import GeneticAlgorithm, Search, crown
 from jevo.genetics.selection import descending
@@ -27,10 +27,10 @@ from jevo.networks.masked import Kind
 from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.runs.command import main
 from jevo.runs.config import RunConfig, require
-from jevo.runs.contest import Contestant, Phase, classifier, compete, verdict
+from jevo.runs.contest import Champion, Contestant, Phase, classifier, classifies, compete, verdict
 from jevo.runs.loop import Stage
 from jevo.runs.record import Run, described, open_run, precision
-from jevo.training import accuracy, evaluate, predict, scaled_log_likelihood
+from jevo.training import accuracy, evaluate, scaled_log_likelihood
 from jevo.types import Fitness, Key, Member, Population
 
 
@@ -306,8 +306,8 @@ def _run(config: Config, record: Run) -> dict[str, Any]:
     return result
 
 
-def champion(folder: Path, result: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
-    """The champion of a finished run: examples `[n, ...]` -> class probabilities `[n, classes]`."""
+def champion(folder: Path, result: dict[str, Any]) -> Champion:
+    """The champion of a finished run."""
     config, shape, classes = described(Config, folder, result)
     net = network(config, shape, classes)
 
@@ -318,7 +318,7 @@ def champion(folder: Path, result: dict[str, Any]) -> Callable[[np.ndarray], np.
 
     saved = load_arrays(folder / "champion", jax.eval_shape(arrays))
     apply = masked(net, saved["weights"], config.mask).apply
-    return lambda x: predict(lambda x: apply(saved["genome"], normalize(x, saved["mean"], saved["scale"])), x)
+    return classifies(lambda x: apply(saved["genome"], normalize(x, saved["mean"], saved["scale"])))
 
 
 def _survival(config: Config) -> dict[str, Any]:
@@ -338,8 +338,7 @@ def _batch(config: Config, task: Task, generation: jax.Array) -> tuple[jax.Array
     """The examples that score a generation: consecutive ones of the train set, as if it were a ring."""
     examples = len(task.train.y)
     count = min(config.images, examples)
-    turn = generation % examples if config.batches == "rotating" else 0
-    rows = (config.first_image + turn * count + jnp.arange(count)) % examples
+    rows = ring(examples, count, generation if config.batches == "rotating" else 0, config.first_image)
     return task.inputs(task.train.x[rows]), task.train.y[rows]
 
 

@@ -22,6 +22,7 @@ from jevo.genetics.crossover import uniform as uniform
 from jevo.genetics.mutation import flip as flip
 from jevo.genetics.mutation import gaussian as gaussian
 from jevo.genetics.mutation import perturb as perturb
+from jevo.genetics.mutation import prune as prune
 from jevo.genetics.mutation import redraw as redraw
 from jevo.genetics.mutation import reset as reset
 from jevo.genetics.mutation import step as step

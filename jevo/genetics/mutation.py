@@ -60,6 +60,26 @@ def zero(rate: Rate) -> Mutate:
     return _each(lambda key, genes: pick(gate(key, rate, genes), jax.tree.map(jnp.zeros_like, genes), genes))
 
 
+def prune(rate: Rate) -> Mutate:
+    """Set the smallest of each array's nonzero floats to zero: a share of them drawn uniformly from 0 to `2 * rate`.
+
+    So members of a population differ in how much they lose, and selection can tell.
+
+    Source: Han et al., "Learning both weights and connections for efficient neural networks", 2015.
+    """
+
+    def change(key: Key, genes: Gene) -> Gene:
+        require_kind("prune", genes, ("float",))
+        size = jnp.sort(jnp.abs(genes).reshape(-1))
+        gone = jnp.sum(size == 0)
+        share = 2 * rate * jax.random.uniform(key)
+        # How many are zero afterwards; at a share of 0 the threshold is the smallest that is not zero, which stays.
+        count = gone + jnp.floor(share * (size.size - gone)).astype(int)
+        return jnp.where(jnp.abs(genes) < size[jnp.minimum(count, size.size - 1)], 0, genes).astype(genes.dtype)
+
+    return _each(change)
+
+
 def gaussian(std: Rate, rate: Rate = 1.0) -> Mutate:
     """Add normal noise of this standard deviation to each float with probability `rate`."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from jevo.data.files import write_whole
 from jevo.types import InputError
 
 
@@ -83,6 +84,29 @@ def save_arrays(folder: Path, tree: Any) -> None:
 
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder.absolute(), tree, force=True)
+
+
+def save_model(path: Path, model: Any) -> None:
+    """Save a fitted scikit-learn model as a file that runs no code when it is read."""
+    from skops import io
+
+    write_whole(path, io.dumps(model))
+
+
+def load_model(path: Path) -> Any:
+    """The model that `save_model` saved.
+
+    Raises:
+        InputError: if it is not there, or damaged, or holds anything but scikit-learn's own types.
+    """
+    from skops import io
+
+    try:
+        return io.loads(path.read_bytes())
+    except Exception as error:  # As above: any error means that the file cannot be used.
+        raise InputError(
+            f"{path} cannot be read ({type(error).__name__}); run the experiment again with --fresh"
+        ) from None
 
 
 def load_arrays(folder: Path, like: Any) -> Any:

@@ -32,6 +32,34 @@ class Judged(NamedTuple):
     details: Any = None
 
 
+class Answers(NamedTuple):
+    """What the champion of a finished run says of examples.
+
+    Attributes:
+        classes: int `[n]`, the index of each one's class.
+        probabilities: float32 `[n, classes]`, if it has them.
+        reconstructions: float32 `[n, ...]` as the examples are, if it makes them.
+    """
+
+    classes: np.ndarray
+    probabilities: np.ndarray | None = None
+    reconstructions: np.ndarray | None = None
+
+
+Champion = Callable[[np.ndarray], Answers]
+"""The champion of a finished run: it takes examples `[n, ...]` as the run's data set has them."""
+
+
+def classifies(logits: Callable[[jax.Array], jax.Array]) -> Champion:
+    """A champion that gives class probabilities, from `[rows, ...] -> [rows, classes]`, normalisation included."""
+
+    def answer(x: np.ndarray) -> Answers:
+        probabilities = predict(logits, x)
+        return Answers(probabilities.argmax(axis=1), probabilities)
+
+    return answer
+
+
 class Phase(NamedTuple):
     """A part of a contestant's way, whose data may depend on what the phases before it have found.
 

@@ -56,6 +56,7 @@ class Stage:
         generations: how many to run.
         work: for the live line, how much one generation does, and of what, such as (100, "evaluations").
         metrics: name of its metrics file.
+        after: generations that the stages before it have written there; its own are numbered from there on.
         advice: what to try when every member has failed.
     """
 
@@ -65,6 +66,7 @@ class Stage:
     generations: int
     work: tuple[int, str]
     metrics: str = "metrics.jsonl"
+    after: int = 0
     advice: str = "use other settings"
 
 
@@ -105,7 +107,7 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> F
         advance = jax.jit(_block(stage.step), donate_argnums=0).lower(carry, data, 0).compile()
         compile_s = time.perf_counter() - began
 
-        with Metrics(folder / stage.metrics, until=done) as metrics:
+        with Metrics(folder / stage.metrics, until=stage.after + done) as metrics:
             # A single generation first: the user sees a line at once, and it times the rest.
             length, validation = 1, float("-inf")
             while done < stage.generations:
@@ -113,7 +115,7 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> F
                 count = min(length, boundary, stage.generations - done)
                 tick = time.perf_counter()
                 carry, values = advance(carry, data, count)
-                lines = _lines(values, done, count)
+                lines = _lines(values, stage.after + done, count)
                 seconds = time.perf_counter() - tick
                 wall_s += seconds
                 done += count

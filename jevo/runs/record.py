@@ -16,12 +16,13 @@ import jax
 import yaml
 
 from jevo.data.datasets import Dataset
+from jevo.data.files import write_whole
 from jevo.runs.config import Config, RunConfig, as_arguments, differences, from_settings, read_yaml, resolved
 from jevo.runs.report import report
 from jevo.types import InputError
 
 LOCK = ".lock"
-OURS = ("config.yaml", "result.json", "report.md", "champion", "checkpoints", "*.jsonl", "*.png")
+OURS = ("config.yaml", "result.json", "report.md", "champion", "svm.skops", "checkpoints", "*.jsonl", "*.png")
 """What a run may write into its folder, and what starting over deletes: nothing else in it is touched."""
 
 
@@ -208,16 +209,6 @@ def _locked(path: Path) -> Iterator[None]:
                 f"another process is running in {path.parent}; wait for it, or give another --out"
             ) from None
         yield
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, and a crash, see the old one or the new one and nothing between."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def precision(config: RunConfig) -> str:

@@ -9,6 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jevo.data.datasets import SPLITS
+from jevo.data.files import whole
+
+COLUMNS = 3
+"""Panels of curves in a row."""
 
 
 class Panel(NamedTuple):
@@ -28,9 +32,14 @@ class Panel(NamedTuple):
 
 
 def curves(path: Path, panels: Sequence[Panel]) -> None:
-    """Panels of curves, one beside another, as the PNG `path`."""
-    figure = Figure(figsize=(5.5 * len(panels), 4), layout="constrained")
-    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+    """Panels of curves, `COLUMNS` in a row, as the PNG `path`."""
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(5.5 * columns, 4 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.axis("off")
+    for axes, panel in zip(grid, panels, strict=False):
         for i, (name, (xs, ys)) in enumerate(panel.curves.items()):
             rows = [(x, np.ravel(y).astype(float)) for x, y in zip(xs, ys, strict=True)]  # None becomes NaN.
             rows = [(x, row) for x, row in rows if np.isfinite(row).any()]
@@ -68,6 +77,48 @@ def pictures(path: Path, images: np.ndarray, titles: Sequence[str], columns: int
         axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(title, fontsize=7)
     _save(figure, path)
+
+
+def sheet(path: Path, rows: Mapping[str, np.ndarray]) -> None:
+    """Rows of pictures one above another, each with its name.
+
+    Args:
+        path: the PNG to write.
+        rows: by name, `[n, height, width, channels]`, as many in each; what is outside 0..1 is cut.
+    """
+    columns = max(map(len, rows.values()))
+    figure = Figure(figsize=(0.9 * columns + 1.2, 0.95 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (name, images) in zip(grid, rows.items(), strict=True):
+        line[0].text(-0.15, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
+        for axes, image in zip(line, images, strict=True):
+            axes.imshow(np.clip(image, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    for axes in grid.ravel():
+        axes.axis("off")
+    _save(figure, path)
+
+
+def projection(path: Path, features: np.ndarray, y: np.ndarray, classes: Sequence[str]) -> float:
+    """Features `[n, features]`, standardised, on their two principal components, coloured by class.
+
+    Returns:
+        The share of the variance that these two hold.
+    """
+    from sklearn.decomposition import PCA  # takes a second to import
+    from sklearn.preprocessing import StandardScaler
+
+    pca = PCA(min(2, features.shape[1]))
+    points = pca.fit_transform(StandardScaler().fit_transform(features))
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes = figure.subplots()
+    for i, name in enumerate(classes):
+        chosen = points[y == i]
+        axes.scatter(chosen[:, 0], chosen[:, -1], s=5, alpha=0.6, lw=0, color=f"C{i % 10}", label=name)
+    axes.set(xlabel="first component", ylabel="second component")
+    if len(classes) <= 20:
+        axes.legend(markerscale=3, fontsize=8)
+    _save(figure, path)
+    return float(pca.explained_variance_ratio_.sum())
 
 
 def bars(path: Path, groups: Mapping[str, Mapping[str, float]], label: str) -> None:
@@ -178,6 +229,5 @@ def report(result: Mapping[str, Any], command: str, figures: Mapping[str, str], 
 
 
 def _save(figure: Figure, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=110, format="png")
-    temporary.replace(path)
+    with whole(path) as file:
+        figure.savefig(file, dpi=110, format="png")

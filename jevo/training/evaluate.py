@@ -56,6 +56,12 @@ def mean_over_rows(score: Callable[[Any], Any], data: Any, rows: int = ROWS) -> 
     return total
 
 
+def in_rows(function: Callable[[jax.Array], jax.Array], x: Any) -> np.ndarray:
+    """`function` of examples `x [n, ...]`, `ROWS` at a time: `[n, ...]`, on the host."""
+    program = jax.jit(function)
+    return np.concatenate([np.asarray(program(jnp.asarray(x[i : i + ROWS]))) for i in range(0, len(x), ROWS)])
+
+
 def predict(logits: Callable[[jax.Array], jax.Array], x: np.ndarray) -> np.ndarray:
     """Class probabilities `[n, classes]` of examples `x [n, ...]`, `ROWS` at a time.
 
@@ -63,8 +69,7 @@ def predict(logits: Callable[[jax.Array], jax.Array], x: np.ndarray) -> np.ndarr
         logits: one network, `[rows, ...] -> [rows, classes]`; normalisation included.
         x: examples as their data set has them.
     """
-    program = jax.jit(lambda rows: jax.nn.softmax(logits(rows)))
-    return np.concatenate([np.asarray(program(jnp.asarray(x[i : i + ROWS]))) for i in range(0, len(x), ROWS)])
+    return in_rows(lambda rows: jax.nn.softmax(logits(rows)), x)
 
 
 def measure(probabilities: np.ndarray, y: np.ndarray) -> dict[str, float]:

@@ -53,6 +53,19 @@ def mating(cross: Cross, symmetries: Sequence[Symmetry] = ()) -> Cross:
     return genetics.aligned(followed, symmetries, params) if symmetries else followed
 
 
+def keep_zeros(name: str) -> optax.GradientTransformation:
+    """Leaves weights that are exactly zero as they are, so that what is pruned stays pruned.
+
+    Args:
+        name: of the arrays that it is about, such as "kernel".
+    """
+
+    def change(path: tuple[Any, ...], update: jax.Array, array: jax.Array) -> jax.Array:
+        return jnp.where(array == 0, 0, update) if path[-1] == jax.tree_util.DictKey(name) else update
+
+    return optax.stateless(lambda updates, params: jax.tree.map_with_path(change, updates, params))
+
+
 def train(
     key: Key,
     population: Population,

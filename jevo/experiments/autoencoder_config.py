@@ -1,0 +1,133 @@
+"""The settings of the autoencoder experiment."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jevo.networks import Weights
+from jevo.runs.config import RunConfig, require
+
+PUBLISHED = (784, 500, 250, 100, 50)
+"""Units of the published autoencoder, the inputs first."""
+
+Method = Literal["ga", "ga-sgd", "sgd-layerwise", "sgd-joint"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(RunConfig):
+    """Evolve a tied autoencoder one weight matrix at a time; a support vector machine then reads its features."""
+
+    presets: ClassVar = {
+        "default": {},
+        "faithful": {"mate": "uniform", "mate_rate": 0.2, "align": False, "prune": False, "schedule": "constant"},
+        "ga": {
+            "method": "ga", "population": 50, "generations": 300, "images": 500,
+        },
+    }  # fmt: skip
+
+    checkpoint_every: int = 5
+    """Generations from one checkpoint to the next: what a crash can lose [generations]."""
+    method: Method = "ga-sgd"
+    """ga: no gradient (start from --preset ga). ga-sgd: each generation the better half takes gradient steps, and its
+    offspring replace the worse half. sgd-layerwise, sgd-joint: restarts trained one layer at a time, or all at once."""
+    shape: tuple[int, ...] = ()
+    """Units of every layer, the inputs first. Unset: 784 500 250 100 50 for 784 inputs, else four layers that fall
+    geometrically to 50, or to half of the inputs if that is fewer."""
+    activation: tuple[Literal["relu", "tanh", "sigmoid"], ...] = ("relu",)
+    """Of the features: one for all layers, or one for each."""
+    output: Literal["linear", "sigmoid"] = "linear"
+    """Of the first layer's reconstruction, which is the image."""
+    bias: bool = True
+    """Whether layers have biases."""
+    weights: Weights = "glorot"
+    """How the first weights are drawn."""
+    target: Literal["input", "image"] = "input"
+    """What a layer is to reconstruct: its own input, or the image through the frozen decoder below it."""
+    population: int = 10
+    """Members of the population."""
+    generations: int = 20
+    """Generations of each layer's phase, after its first population [generations]."""
+    images: int = 5000
+    """Train examples that score a generation, the next ones every generation; all of them if there are fewer."""
+    founders: int = 1
+    """x"""
+    erase: Literal["random", "smallest"] = "smallest"
+    """x"""
+    zero: float = 0.01
+    """Probability that a weight of a child becomes zero."""
+    mate: Literal["average", "uniform", "neuron"] = "average"
+    """How two parents make a child: their mean; or each weight or neuron from either."""
+    mate_rate: float = 0.5
+    """Probability that uniform or neuron take the second parent's."""
+    align: bool = True
+    """Renumber the second parent's units to match the first's, under ga-sgd."""
+    prune: bool = True
+    """A weight that is exactly zero stays zero in training, under ga-sgd."""
+    restarts: int = 0
+    """Networks that sgd-layerwise and sgd-joint train side by side; the best one counts. 0: half of the population."""
+    steps: int = 550
+    """Gradient steps of a member in training in a generation [steps]."""
+    batch_size: int = 100
+    """Train examples in a gradient step [examples]."""
+    lr: float = 1e-3
+    """Learning rate of Adam."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How the learning rate goes over a phase: to zero by a half cosine, or not at all."""
+    svm_samples: int = 0
+    """Train examples that the support vector machine is fitted on; 0 for all [examples]."""
+    chunk: int = 1
+    """Members trained, bred or scored side by side."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("generations", "images", "steps", "batch_size", "chunk"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.population >= 2, "population", self.population, "at least 2: a member mates with another")
+        require(
+            not self.shape or (len(self.shape) > 1 and min(self.shape) >= 1),
+            "shape", self.shape, "the number of inputs and of each layer's units, such as 784 500 250 100 50",
+        )  # fmt: skip
+        require(
+            len(self.activation) in (1, self.layers),
+            "activation", self.activation, f"one for all layers, or one for each of the {self.layers}",
+        )  # fmt: skip
+        for name in ("zero", "mate_rate"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability between 0 and 1")
+        require(self.lr > 0, "lr", self.lr, "a number > 0")
+        require(self.svm_samples >= 0, "svm_samples", self.svm_samples, "a number of examples, or 0 for all")
+        require(self.restarts >= 0, "restarts", self.restarts, "a number of networks, or 0 for half of the population")
+        spent = self.generations * self.learners * self.steps
+        require(
+            spent % (self.generations * self.networks) == 0,
+            "restarts", self.networks, f"a divisor of the {self.learners * self.steps} gradient steps of a generation",
+        )  # fmt: skip
+
+    @property
+    def layers(self) -> int:
+        """How many layers there are."""
+        return len(self.shape or PUBLISHED) - 1
+
+    @property
+    def learners(self) -> int:
+        """Members that take gradient steps in a generation of ga-sgd: the better half."""
+        return self.population // 2
+
+    @property
+    def networks(self) -> int:
+        """Networks that a method without mating trains."""
+        return self.restarts or self.learners
+
+
+def widths(config: Config, inputs: int) -> tuple[int, ...]:
+    """Units of every layer of an autoencoder for so many inputs, the inputs first.
+
+    Raises:
+        InputError: if the shape that the settings give begins with another number.
+    """
+    if config.shape:
+        require(config.shape[0] == inputs, "shape", config.shape, f"the {inputs} inputs of these data first")
+        return config.shape
+    if inputs == PUBLISHED[0]:
+        return PUBLISHED
+    last = min(PUBLISHED[-1], math.ceil(inputs / 2))
+    return (inputs, *(round(inputs * (last / inputs) ** (i / config.layers)) for i in range(1, config.layers + 1)))
