@@ -44,6 +44,24 @@ CROSSOVERS = {
 }
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.05, 0.4])
+def test_prune_takes_the_smallest_of_what_is_left(rate):
+    rng = np.random.default_rng(0)
+    genes = rng.normal(size=(40, 50)).astype(np.float32)
+    genes[rng.random(genes.shape) < 0.3] = 0
+    shares = []
+    for seed in range(30):
+        pruned = np.asarray(genetics.prune(rate)(jax.random.key(seed), jnp.asarray(genes)))
+        left = pruned != 0
+        np.testing.assert_array_equal(pruned[left], genes[left])
+        lost = (genes != 0) & ~left
+        shares.append(lost.sum() / (genes != 0).sum())
+        if lost.any():
+            assert np.abs(genes[lost]).max() < np.abs(genes[left]).min()
+    assert max(shares) <= 2 * rate
+    assert np.mean(shares) == pytest.approx(rate, rel=0.25, abs=1e-9)
+
+
 def same(a, b):
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):

@@ -9,7 +9,7 @@ import pytest
 from jevo import population as pop
 from jevo.networks import mlp
 from jevo.training import log_likelihood
-from jevo.training.sgd import learner, train
+from jevo.training.sgd import keep_zeros, learner, train
 
 N, STEPS = 50, 13
 
@@ -53,6 +53,19 @@ def test_full_batches_are_plain_optax_step_for_step(name, problem):
             trained,
             type(member)(params, state),
         )
+
+
+def test_zeros_that_are_kept_are_those_of_the_named_arrays(problem):
+    network, data, loss, _ = problem
+    optimizer = optax.chain(optax.adam(1e-2), keep_zeros("kernel"))
+    population = pop.init(jax.random.key(0), learner(network.init, optimizer), 2)
+    sparse = jax.tree.map(lambda leaf: jnp.where(leaf < 0, 0.0, leaf), population.params)
+    trained, _ = train(jax.random.key(1), population._replace(params=sparse), data, loss, optimizer, steps=STEPS)
+    for layer in ("layer_0", "layer_1"):
+        before, after = (np.asarray(params[layer]["kernel"]) for params in (sparse, trained.params))
+        assert 0.2 < (before == 0).mean() < 0.8
+        np.testing.assert_array_equal(after == 0, before == 0)
+        assert (np.asarray(trained.params[layer]["bias"]) != 0).any()  # All were zero at first.
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -19,9 +19,13 @@ class Config(RunConfig):
 
     presets: ClassVar = {
         "default": {},
-        "faithful": {"mate": "uniform", "mate_rate": 0.2, "align": False, "prune": False, "schedule": "constant"},
+        "faithful": {
+            "mate": "uniform", "mate_rate": 0.2, "erase": "random", "zero": 0.01, "prune": False,
+            "schedule": "constant",
+        },
         "ga": {
-            "method": "ga", "population": 50, "generations": 300, "images": 500,
+            "method": "ga", "population": 50, "generations": 150, "images": 500, "mate": "uniform", "erase": "random",
+            "zero": 0.01, "chunk": 8, "checkpoint_every": 25,
         },
     }  # fmt: skip
 
@@ -45,31 +49,30 @@ class Config(RunConfig):
     """What a layer is to reconstruct: its own input, or the image through the frozen decoder below it."""
     population: int = 10
     """Members of the population."""
-    generations: int = 20
+    generations: int = 40
     """Generations of each layer's phase, after its first population [generations]."""
-    images: int = 5000
+    images: int = 2000
     """Train examples that score a generation, the next ones every generation; all of them if there are fewer."""
-    founders: int = 1
-    """x"""
-    erase: Literal["random", "smallest"] = "smallest"
-    """x"""
-    zero: float = 0.01
-    """Probability that a weight of a child becomes zero."""
+    erase: Literal["smallest", "random"] = "smallest"
+    """Which weights of a child become zero: the smallest ones, or any."""
+    zero: float = 0.02
+    """Share of a child's weights that becomes zero; under smallest it is drawn from 0 to twice this."""
     mate: Literal["average", "uniform", "neuron"] = "average"
     """How two parents make a child: their mean; or each weight or neuron from either."""
     mate_rate: float = 0.5
     """Probability that uniform or neuron take the second parent's."""
-    align: bool = True
+    align: bool = False
     """Renumber the second parent's units to match the first's, under ga-sgd."""
     prune: bool = True
     """A weight that is exactly zero stays zero in training, under ga-sgd."""
     restarts: int = 0
-    """Networks that sgd-layerwise and sgd-joint train side by side; the best one counts. 0: half of the population."""
-    steps: int = 550
+    """Networks that sgd-layerwise and sgd-joint train side by side; the best one counts. 0: as many as the population,
+    or half as many if the gradient steps of a generation cannot be shared out evenly."""
+    steps: int = 40
     """Gradient steps of a member in training in a generation [steps]."""
     batch_size: int = 100
     """Train examples in a gradient step [examples]."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Learning rate of Adam."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """How the learning rate goes over a phase: to zero by a half cosine, or not at all."""
@@ -95,11 +98,9 @@ class Config(RunConfig):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability between 0 and 1")
         require(self.lr > 0, "lr", self.lr, "a number > 0")
         require(self.svm_samples >= 0, "svm_samples", self.svm_samples, "a number of examples, or 0 for all")
-        require(self.restarts >= 0, "restarts", self.restarts, "a number of networks, or 0 for half of the population")
-        spent = self.generations * self.learners * self.steps
         require(
-            spent % (self.generations * self.networks) == 0,
-            "restarts", self.networks, f"a divisor of the {self.learners * self.steps} gradient steps of a generation",
+            self.restarts >= 0 and (self.learners * self.steps) % self.networks == 0,
+            "restarts", self.restarts, f"a divisor of the {self.learners * self.steps} gradient steps of a generation",
         )  # fmt: skip
 
     @property
@@ -115,7 +116,8 @@ class Config(RunConfig):
     @property
     def networks(self) -> int:
         """Networks that a method without mating trains."""
-        return self.restarts or self.learners
+        even = (self.learners * self.steps) % self.population == 0
+        return self.restarts or (self.population if even else self.learners)
 
 
 def widths(config: Config, inputs: int) -> tuple[int, ...]:

@@ -134,10 +134,7 @@ def phase(
         return jax.tree.map(lambda leaf: leaf[rows], data.train)
 
     def start(data: Data) -> Search:
-        founders = config.founders if way == "ga-sgd" else 0
-        population = pop.init(start_key, fresh, founders or members, config.chunk)
-        if founders:
-            population = pop.take(population, jnp.arange(members) % founders)
+        population = pop.init(start_key, fresh, members, config.chunk)
         state = algorithm.init(population, score(population.params, sample(data, jnp.int32(0)), data.below))
         return Search(state, pop.take(population.params, 0), jnp.float32(-jnp.inf), jnp.int32(0))
 
@@ -172,7 +169,7 @@ def phase(
         start,
         step,
         generations,
-        lambda: autoencoder.init(jax.random.split(start_key, members)[0]),
+        lambda: autoencoder.init(jax.random.split(jax.random.clone(start_key), members)[0]),
         evaluations=members,
         gradient_steps=learners * steps if trained else 0,
     )
@@ -190,11 +187,12 @@ def breeding(config: Config, way: Way, autoencoder: Autoencoder, fresh: Callable
         "uniform": lambda: genetics.uniform(config.mate_rate),
         "neuron": lambda: genetics.uniform(config.mate_rate, per="neuron"),
     }[config.mate]()
-    erase = genetics.route(kernel={"random": genetics.zero, "smallest": genetics.prune}[config.erase](config.zero))
+    erase = {"random": genetics.zero, "smallest": genetics.prune}[config.erase](config.zero)
+    mutate = genetics.route(kernel=erase)
     return genetics.genetic(
-        genetics.truncation(half) if config.founders == 0 else genetics.shuffled(half),
+        genetics.truncation(half),
         training.mating(cross, autoencoder.symmetries if config.align and way == "ga-sgd" else ()),
-        lambda key, learner: learner._replace(params=erase(key, learner.params)),
+        lambda key, learner: learner._replace(params=mutate(key, learner.params)),
         survivors=half,
         rescore=rescore,
         batch_size=config.chunk,

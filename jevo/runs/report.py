@@ -113,7 +113,7 @@ def projection(path: Path, features: np.ndarray, y: np.ndarray, classes: Sequenc
     axes = figure.subplots()
     for i, name in enumerate(classes):
         chosen = points[y == i]
-        axes.scatter(chosen[:, 0], chosen[:, -1], s=5, alpha=0.6, lw=0, color=f"C{i % 10}", label=name)
+        axes.scatter(chosen[:, 0], chosen[:, -1], s=10, alpha=0.6, lw=0, color=f"C{i % 10}", label=name)
     axes.set(xlabel="first component", ylabel="second component")
     if len(classes) <= 20:
         axes.legend(markerscale=3, fontsize=8)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-COSTS: Sequence[float] = (1.0, 3.0, 10.0, 30.0)
+COSTS: Sequence[float] = (1.0, 3.0, 10.0)
 """What is tried for C."""
-WIDTHS: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0)
+WIDTHS: Sequence[float] = (0.5, 1.0, 2.0, 4.0)
 """What is tried for gamma times the number of features."""
 SEARCH_SAMPLES = 5000
 """The most train examples that one of those is tried with."""
