@@ -89,6 +89,14 @@ def test_impossible_settings_are_named(settings, message):
         Config(**settings)
 
 
+def test_the_faithful_preset_is_the_published_recipe():
+    config = Config.from_preset("faithful", data="mnist")
+    assert (config.method, config.population, config.learners) == ("ga-sgd", 10, 5)
+    assert (config.mate, config.mate_rate, config.erase, config.zero) == ("uniform", 0.2, "random", 0.01)
+    assert (config.align, config.prune, config.target) == (False, False, "input")
+    assert widths(config, 784) == (784, 500, 250, 100, 50)
+
+
 def test_shapes():
     assert widths(Config(), 784) == (784, 500, 250, 100, 50)
     assert widths(Config(), 64) == (64, 54, 45, 38, 32)

@@ -178,9 +178,7 @@ def phase(
 def breeding(config: Config, way: Way, autoencoder: Autoencoder, fresh: Callable[[Key], Learner]) -> GeneticAlgorithm:
     """How a population of `Learner` changes from one generation to the next, learning apart."""
     half = config.population // 2
-    # Without gradients, scores are of this generation's examples alone, and survivors are scored again.
-    rescore = way != "ga-sgd"
-    if way not in ("ga", "ga-sgd"):
+    if way not in ("ga", "ga-sgd"):  # Of restarts, which never change but by learning, only `init` is used.
         return genetics.random_search(fresh, survivors=half, rescore=True, batch_size=config.chunk)
     cross = {
         "average": genetics.average,
@@ -194,7 +192,8 @@ def breeding(config: Config, way: Way, autoencoder: Autoencoder, fresh: Callable
         training.mating(cross, autoencoder.symmetries if config.align and way == "ga-sgd" else ()),
         lambda key, learner: learner._replace(params=mutate(key, learner.params)),
         survivors=half,
-        rescore=rescore,
+        # Under ga-sgd survivors have just been scored, after learning; else their scores are of other examples.
+        rescore=way == "ga",
         batch_size=config.chunk,
     )
 
@@ -207,5 +206,5 @@ def optimizer(config: Config, steps: int, prune: bool) -> optax.GradientTransfor
 
 def zeros(params: Member) -> list[jax.Array]:
     """The share of exact zeros in each kernel, the first layer's first: float32 `[]` each."""
-    # Only kernels are matrices.
-    return [jnp.mean(leaf == 0, dtype=jnp.float32) for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
+    layers = [params] if "kernel" in params else [params[f"layer_{i}"] for i in range(len(params))]
+    return [jnp.mean(layer["kernel"] == 0, dtype=jnp.float32) for layer in layers]
