@@ -8,6 +8,7 @@ published (genetic-autoencoder, after David and Greental, "Genetic algorithms fo
 the default is jevo's own.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,8 @@ from jevo.runs.loop import Stage
 from jevo.runs.record import described, open_run, precision
 from jevo.training import fit_svm, in_rows, predict_classes
 from jevo.types import Member
+
+_log = logging.getLogger("jevo")
 
 RIVALS: dict[str, tuple[Way, ...]] = {
     "ga": ("random-search",),
@@ -147,6 +150,9 @@ def judging(
             rmse[name] = [autoencoder_report.rmse(in_rows(_errors(task, part, champion), split.x)) for part in depths]
         train, validation = ((features[name], splits[name].y) for name in ("train", "validation"))
         svm = fit_svm(train, validation, config.svm_samples, config.seed)
+        found = autoencoder_report.machine(svm)
+        size = f"{found['samples']:,} train examples"
+        _log.info("support vector machine fitted on %s: C %g, gamma %.4g", size, found["C"], found["gamma"])
         classes = {name: predict_classes(svm, features[name]) for name in SPLITS}
         metrics = {
             name: {"rmse": rmse[name][-1], "svm_error": float((classes[name] != split.y).mean())}

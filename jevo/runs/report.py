@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from jevo.data.datasets import SPLITS
 from jevo.data.files import whole
@@ -34,9 +35,9 @@ class Panel(NamedTuple):
 def curves(path: Path, panels: Sequence[Panel]) -> None:
     """Panels of curves, `COLUMNS` in a row, as the PNG `path`."""
     columns = min(COLUMNS, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(5.5 * columns, 4 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    height = -(-len(panels) // columns)
+    figure = Figure(figsize=(5.5 * columns, 4 * height), layout="constrained")
+    grid = figure.subplots(height, columns, squeeze=False).ravel()
     for axes in grid[len(panels) :]:
         axes.axis("off")
     for axes, panel in zip(grid, panels, strict=False):
@@ -53,6 +54,8 @@ def curves(path: Path, panels: Sequence[Panel]) -> None:
             if seeds.shape[1] > 1:
                 low, high = np.nanmin(seeds, axis=1), np.nanmax(seeds, axis=1)
                 axes.fill_between(x, low, high, color=f"C{i}", alpha=0.2, lw=0)
+        counted = all(isinstance(x, int) for xs, _ in panel.curves.values() for x in xs)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=counted))
         axes.set(xlabel=panel.x, ylabel=panel.y, yscale="log" if panel.log else "linear")
         axes.grid(alpha=0.3, which="both")
         axes.legend()
