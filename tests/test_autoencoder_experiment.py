@@ -23,6 +23,7 @@ from jevo.training import fit_svm, predict_classes
 from jevo.types import InputError
 from tests.stages import walk
 
+SLOW = pytest.mark.slow
 SMALL = {"shape": (64, 12, 5), "population": 4, "generations": 3, "steps": 4, "batch_size": 20, "images": 50}
 
 
@@ -59,11 +60,11 @@ def numpys(config, params, x, y=None):
     "settings",
     [
         {"method": "ga-sgd", "mate": "neuron", "align": True, "target": "image", "activation": ("tanh", "sigmoid")},
-        {"method": "ga-sgd", "mate": "uniform", "erase": "random", "prune": False, "schedule": "constant"},
-        {"method": "ga-sgd", "output": "sigmoid", "bias": False, "population": 5, "chunk": 2},
         {"method": "ga", "mate": "uniform"},
-        {"method": "sgd-joint", "restarts": 1},
-        {"method": "sgd-layerwise", "restarts": 2, "svm_samples": 100},
+        pytest.param({"mate": "uniform", "erase": "random", "prune": False, "schedule": "constant"}, marks=SLOW),
+        pytest.param({"output": "sigmoid", "bias": False, "population": 5, "chunk": 2}, marks=SLOW),
+        pytest.param({"method": "sgd-joint", "restarts": 1}, marks=SLOW),
+        pytest.param({"method": "sgd-layerwise", "restarts": 2, "svm_samples": 100}, marks=SLOW),
     ],
 )
 def test_every_setting_runs(settings, tmp_path):

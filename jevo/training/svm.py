@@ -1,8 +1,8 @@
 """A support vector machine that reads a network's features, from scikit-learn."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import cpu_count
 from typing import Any
 
 import numpy as np
@@ -41,14 +41,14 @@ def fit_svm(
         return float((_fitted(x[few], y[few], cost_and_gamma).predict(validation[0]) != validation[1]).mean())
 
     # libsvm works outside Python's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         errors = list(pool.map(tried, settings))
     return _fitted(x[order], y[order], settings[int(np.argmin(errors))])
 
 
 def predict_classes(svm: Any, x: np.ndarray) -> np.ndarray:
     """The classes `int [n]` of features `[n, features]`."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         return np.concatenate(list(pool.map(svm.predict, np.array_split(x, -(-len(x) // 2048)))))
 
 
