@@ -235,6 +235,22 @@ def test_no_key_is_used_twice(key):
         assert np.isfinite(values["best"])
 
 
+@SLOW  # The full optimisation decides what shares memory.
+@pytest.mark.parametrize("way", ["ga", "random-search", "ga-sgd"])
+def test_a_generation_needs_less_than_three_times_the_population(way):
+    """As XLA lays out its buffers: the population before and after, and all temporaries."""
+    config = Config.from_preset("ga", population=200)
+    (layer,) = layers(config, (784, 500))
+    programs = phase(config, way, layer, stacked([]), 2, jax.random.key(0))
+    x = jax.ShapeDtypeStruct((1000, 784), np.float32)
+    data = Data((x,), (x,), {})
+    search = jax.eval_shape(programs.start, data)
+    memory = jax.jit(programs.step, donate_argnums=0).lower(search, data).compile().memory_analysis()
+    used = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(search.state.population))
+    assert used + memory.temp_size_in_bytes < 3 * size
+
+
 def test_the_machine_is_scikit_learns(key):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 4)) * [1, 10, 100, 1000]
