@@ -60,9 +60,11 @@ def numpys(config, params, x, y=None):
     "settings",
     [
         {"method": "ga-sgd", "mate": "neuron", "align": True, "target": "image", "activation": ("tanh", "sigmoid")},
-        {"method": "ga", "mate": "uniform"},
+        {"method": "ga", "mate": "uniform", "shape": (64, 9)},
         pytest.param({"mate": "uniform", "erase": "random", "prune": False, "schedule": "constant"}, marks=SLOW),
-        pytest.param({"output": "sigmoid", "bias": False, "population": 5, "chunk": 2}, marks=SLOW),
+        pytest.param(
+            {"output": "sigmoid", "bias": False, "shape": (64, 30, 20, 10), "population": 5, "chunk": 2}, marks=SLOW
+        ),
         pytest.param({"method": "sgd-joint", "restarts": 1}, marks=SLOW),
         pytest.param({"method": "sgd-layerwise", "restarts": 2, "svm_samples": 100}, marks=SLOW),
     ],

@@ -147,21 +147,21 @@ def _phase(lines: Sequence[Mapping[str, Any]], depth: int, layers: int) -> tuple
 
 def _sheet(
     dataset: Dataset, task: Task, layers: Sequence[Autoencoder], champion: Member, firsts: Sequence[Member]
-) -> dict[str, np.ndarray]:
-    """Rows of images by name, in 0..1: the input, and its reconstructions before and after each phase."""
+) -> list[tuple[str, np.ndarray]]:
+    """Named rows of images, in 0..1: the input, and its reconstructions before and after each phase."""
     inputs, shape = task.inputs(jnp.asarray(dataset.test.x[:PICTURES])), dataset.train.x.shape[1:]
 
     def images(depth: int, params: Member) -> np.ndarray:
         apply = reconstruction(stacked(layers[: depth + 1])).apply
         return np.asarray(apply(params, inputs)).reshape(-1, *shape)
 
-    rows = {"input": np.asarray(inputs)}
-    if len(firsts) == 1:  # All layers at once.
+    rows = [("input", np.asarray(inputs))]
+    if "layer_0" in firsts[0]:  # All layers at once.
         last = len(layers) - 1
-        return {**rows, "before": images(last, firsts[0]), "after": images(last, champion)}
+        return [*rows, ("before", images(last, firsts[0])), ("after", images(last, champion))]
     for depth, first in enumerate(firsts):
         before = {**champion, f"layer_{depth}": first}
-        rows |= {f"layer {depth + 1}, before": images(depth, before), "after" + " " * depth: images(depth, champion)}
+        rows += [(f"layer {depth + 1}, before", images(depth, before)), ("after", images(depth, champion))]
     return rows
 
 

@@ -82,17 +82,17 @@ def pictures(path: Path, images: np.ndarray, titles: Sequence[str], columns: int
     _save(figure, path)
 
 
-def sheet(path: Path, rows: Mapping[str, np.ndarray]) -> None:
+def sheet(path: Path, rows: Sequence[tuple[str, np.ndarray]]) -> None:
     """Rows of pictures one above another, each with its name.
 
     Args:
         path: the PNG to write.
-        rows: by name, `[n, height, width, channels]`, as many in each; what is outside 0..1 is cut.
+        rows: name and images `[n, height, width, channels]`, as many in each; what is outside 0..1 is cut.
     """
-    columns = max(map(len, rows.values()))
+    columns = len(rows[0][1])
     figure = Figure(figsize=(0.9 * columns + 1.2, 0.95 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
-    for line, (name, images) in zip(grid, rows.items(), strict=True):
+    for line, (name, images) in zip(grid, rows, strict=True):
         line[0].text(-0.15, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
         for axes, image in zip(line, images, strict=True):
             axes.imshow(np.clip(image, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
