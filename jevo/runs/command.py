@@ -17,6 +17,7 @@ def main(kind: type[Config], run: Callable[[Config], Any]) -> None:
     log = logging.getLogger("jevo")
     log.addHandler(logging.StreamHandler(sys.stdout))
     log.setLevel(logging.INFO)
+    log.propagate = False  # A library may have given the root logger a handler, which would say it again.
     with plain_errors():
         run(from_command_line(kind))
 
