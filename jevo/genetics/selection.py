@@ -20,21 +20,29 @@ def alive(fitness: Fitness) -> jax.Array:
     return jnp.maximum(jnp.sum(fitness > -jnp.inf), 1)
 
 
-def truncation(top: int | float) -> Select:
-    """Uniform among the best.
+def truncation(top: int | float, lucky: int = 0) -> Select:
+    """Uniform among the best, and perhaps a few others.
 
     Args:
         top: how many: a count (int), or a share of the population (float in (0, 1]).
+        lucky: others that breed beside them, drawn at random each time.
 
     Source: Muehlenbein and Schlierkamp-Voosen, "Predictive models for the breeder genetic algorithm", 1993.
     """
-    if top <= 0 or (isinstance(top, float) and top > 1):
-        raise ValueError(f"truncation takes a count >= 1 or a share in (0, 1], not {top}")
+    if top <= 0 or (isinstance(top, float) and top > 1) or lucky < 0:
+        raise ValueError(f"truncation takes a count >= 1 or a share in (0, 1], and lucky >= 0, not {top} and {lucky}")
 
     def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
         count = top if isinstance(top, int) else max(1, round(top * fitness.size))
-        ranks = jax.random.randint(key, (n,), 0, jnp.minimum(count, alive(fitness)))
-        return descending(fitness)[ranks]
+        if not lucky:
+            ranks = jax.random.randint(key, (n,), 0, jnp.minimum(count, alive(fitness)))
+            return descending(fitness)[ranks]
+        draw_key, lucky_key = jax.random.split(key)
+        losers = jax.random.permutation(lucky_key, jnp.arange(min(count, fitness.size), fitness.size))[:lucky]
+        breeding = jnp.concatenate([jnp.arange(min(count, fitness.size)), losers])
+        ranks = breeding[jax.random.randint(draw_key, (n,), 0, len(breeding))]
+        # A failed member's place goes to the best one.
+        return descending(fitness)[jnp.where(ranks < alive(fitness), ranks, 0)]
 
     return select
 

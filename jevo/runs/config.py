@@ -17,7 +17,7 @@ import yaml
 
 from jevo.types import InputError
 
-HIDDEN_FROM_RESUME = ("out", "data_dir", "config", "fresh", "checkpoint_every")
+HIDDEN_FROM_RESUME = ("out", "data_dir", "config", "fresh", "checkpoint_every", "workers")
 """Settings that may differ when a run goes on: none of them changes its result."""
 
 

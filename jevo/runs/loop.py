@@ -87,7 +87,7 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> F
         InputError: when every member of the population has failed.
     """
     with (
-        _Patience() as patience,
+        Patience() as patience,
         Progress(stage.name, stage.generations, stage.work) as progress,
         Checkpoints(folder / "checkpoints" / stage.name) as checkpoints,
     ):
@@ -166,10 +166,10 @@ def _number(value: Any) -> Any:
     return float(value) if math.isfinite(value) else None
 
 
-class _Patience:
+class Patience:
     """Notes the first Ctrl-C or SIGTERM, so that a run ends between two blocks; a second one ends it at once."""
 
-    def __enter__(self) -> "_Patience":
+    def __enter__(self) -> "Patience":
         self.lost = False
         self._old = {}
         for name in (signal.SIGINT, signal.SIGTERM):

@@ -1,10 +1,12 @@
-"""The live line of a run; plain lines where the output is not a terminal."""
+"""The live line of a run, or its live table; plain lines where the output is not a terminal."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 PLAIN_SECONDS = 5.0
@@ -53,7 +55,7 @@ class Progress:
             f"mean {_number(line['mean'])}",
             f"validation {_number(self._validation)}",
             f"{rate * work:,.0f} {unit}/s",
-            f"{_duration((self._total - done) / rate)} left",
+            f"{duration((self._total - done) / rate)} left",
         ]
         text = "  ".join(parts)
         if self._live:
@@ -63,11 +65,62 @@ class Progress:
             print(text, flush=True)
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+class Board:
+    """Shows a search: the best so far in a table, and a line below it; plain lines where there is no terminal.
+
+    Args:
+        columns: of the table.
+    """
+
+    def __init__(self, columns: Sequence[str]):
+        self._columns = columns
+        self._console = Console(highlight=False)
+        self._live: Live | None = None
+        self._rows: Sequence[Sequence[str]] = ()
+        self._line, self._printed = "", time.monotonic()
+
+    def __enter__(self) -> "Board":
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._console.print(Text(line), soft_wrap=True)
+
+    def rank(self, rows: Sequence[Sequence[str]]) -> None:
+        """Show these as the best so far."""
+        self._rows = rows
+        self._draw()
+
+    def show(self, line: str) -> None:
+        """Show how far it is; where there is no terminal, every few seconds."""
+        self._line = line
+        if self._live:
+            self._draw()
+        elif time.monotonic() - self._printed > PLAIN_SECONDS:
+            self._printed = time.monotonic()
+            print(line, flush=True)
+
+    def _draw(self) -> None:
+        if self._live:
+            table = Table(*self._columns, title="the best so far", title_justify="left", box=None, pad_edge=False)
+            for row in self._rows:
+                table.add_row(*row)
+            self._live.update(Group(table, Text(self._line)) if self._rows else Text(self._line))
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`1:05` for 65 seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

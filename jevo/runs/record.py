@@ -22,7 +22,17 @@ from jevo.runs.report import report
 from jevo.types import InputError
 
 LOCK = ".lock"
-OURS = ("config.yaml", "result.json", "report.md", "champion", "svm.skops", "checkpoints", "*.jsonl", "*.png")
+OURS = (
+    "config.yaml",
+    "result.json",
+    "report.md",
+    "champion",
+    "svm.skops",
+    "checkpoints",
+    "*.jsonl",
+    "genomes.csv",
+    "*.png",
+)
 """What a run may write into its folder, and what starting over deletes: nothing else in it is touched."""
 
 

@@ -1,0 +1,393 @@
+"""Search over architectures and training settings: genomes breed on the host, and train as mixed batches.
+
+    python -m jevo.experiments.hyperparams --space cnn --data cifar10
+
+Networks of different widths, depths, activations and optimizers train in a few shared compiled programs. Random search,
+at as many trainings and with the same programs, runs in the same command. The presets are published recipes (`harvey`:
+neural-network-genetic-algorithm, `mkoeppel`: Optimizing_neural_nets), the default is jevo's own.
+"""
+
+import hashlib
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from jevo import genetics
+from jevo.data.datasets import Dataset, load
+from jevo.data.task import Task, no_normalization, normalize, to_device
+from jevo.experiments import hyperparams_report as report
+from jevo.experiments.hyperparams_config import Config
+from jevo.hyperparams import (
+    COSTS,
+    SPACES,
+    Choice,
+    Generation,
+    Known,
+    Mixed,
+    Plan,
+    Score,
+    Space,
+    Strategy,
+    Trial,
+    Watch,
+    architecture,
+    check_genes,
+    draw,
+    enumerate_all,
+    evolve,
+    identity,
+    network,
+    optuna_search,
+    parse_space,
+    redrawn,
+    stepped,
+)
+from jevo.hyperparams import search as run_search
+from jevo.hyperparams.search import champion as best_of
+from jevo.runs.checkpoint import load_arrays, save_arrays
+from jevo.runs.command import main
+from jevo.runs.config import read_yaml, suggestion
+from jevo.runs.contest import Champion, Outcome, classifier, classifies, verdict
+from jevo.runs.ledger import Ledger
+from jevo.runs.loop import Interrupted, Patience
+from jevo.runs.progress import Board, duration
+from jevo.runs.record import described, open_run, precision
+from jevo.types import InputError, Key, Member, Mutate
+
+SHOWN = 5
+"""Genomes in the live table."""
+
+
+def read_space(name: str) -> Space:
+    """The space of that name, or in that file.
+
+    Raises:
+        InputError: naming the gene that is wrong.
+    """
+    if name in SPACES:
+        return parse_space(SPACES[name], name)
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"space {name!r} is unknown; {suggestion(name, SPACES)}, or the path of a .yaml file")
+    space = parse_space(read_yaml(path), str(path))
+    check_genes(space)
+    return space
+
+
+def mutation(config: Config, space: Space) -> Mutate:
+    """How children mutate."""
+    if config.mutate == "redraw":
+        return redrawn(space, config.mutation)
+    return stepped(space, config.mutation, nominal=config.mutate == "step")
+
+
+def strategy(config: Config, space: Space, name: str, key: Key, sizes: Sequence[int] = (), first: Any = ()) -> Strategy:
+    """How genomes are chosen.
+
+    Args:
+        config: the settings.
+        space: of the genomes.
+        name: genetic, random, brute, tpe or nsga2.
+        key: of the draws.
+        sizes: of random search and Optuna: genomes in each generation.
+        first: genomes that random search begins with.
+    """
+    if name == "genetic":
+        return evolve(
+            space,
+            key,
+            population=config.population,
+            generations=config.generations,
+            keep=config.keep,
+            lucky=config.lucky,
+            cross=genetics.uniform(per=config.crossover),
+            mutate=mutation(config, space),
+            novel=config.novel,
+        )
+    if name == "random":
+        return draw(space, key, sizes, first)
+    if name == "brute":
+        return enumerate_all(space, config.population)
+    return optuna_search(space, name, config.seed, sum(sizes), config.population)
+
+
+class Weights:
+    """The weights of every genome that was the best of its search for a time, on disk while the run lasts.
+
+    Args:
+        folder: of them alone.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def save(self, genome: Any, params: Member) -> None:
+        """Save the weights of a genome."""
+        save_arrays(self._path(genome), params)
+
+    def load(self, genome: Any, like: Any) -> Member | None:
+        """The weights of a genome, or None if they are not there or damaged."""
+        try:
+            return load_arrays(self._path(genome), like)
+        except InputError:
+            return None
+
+    def clear(self) -> None:
+        """Delete them all."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _path(self, genome: Any) -> Path:
+        return self._folder / hashlib.sha256(identity(genome).encode()).hexdigest()[:16]
+
+
+class Found(NamedTuple):
+    """A search that is done.
+
+    Attributes:
+        trials: every proposal.
+        generations: every one.
+        wall_s, compile_s: seconds that it took, over all sessions of the run.
+    """
+
+    trials: Sequence[Trial]
+    generations: Sequence[Generation]
+    wall_s: float
+    compile_s: float
+
+
+class Desk:
+    """Where the searches of one run keep their books: what is known, what is shown, and when to stop.
+
+    Args:
+        folder: of the run.
+        ledger: open, with what earlier sessions of the run have paid for.
+        board: to show it on.
+        patience: lost when the run shall stop.
+    """
+
+    def __init__(self, folder: Path, ledger: Ledger, board: Board, patience: Patience):
+        self._folder, self._ledger, self._board, self._patience = folder, ledger, board, patience
+        self.weights = Weights(folder / "checkpoints" / "weights")
+        self.known = {
+            identity(entry["genome"]): Known(_score(entry), entry["search"], entry["generation"])
+            for entry in ledger.entries
+        }
+        self._clocks: dict[str, float] = {}
+        for entry in ledger.entries:
+            self._clocks[entry["search"]] = entry["clock"]
+        if ledger.entries:
+            board.say(f"goes on with {len(ledger.entries)} genomes trained")
+
+    def search(self, name: str, generations: int, strategy: Strategy, trainable: Mixed) -> Found:
+        """Run a strategy, with books."""
+        began, before = time.perf_counter(), self._clocks.get(name, 0.0)
+        trials: list[Trial] = []
+        progress = {"expected": 0, "done": 0, "since": began, "generation": 0}
+        written = set(self.known)
+
+        def clock() -> float:
+            return before + time.perf_counter() - began
+
+        def planned(generation: int, genomes: int, plan: Plan) -> None:
+            progress.update(expected=genomes, done=0, since=time.perf_counter(), generation=generation)
+            if genomes:
+                self._board.say(f"{name} {generation}/{generations}: {plan}")
+
+        def scored(trial: Trial) -> None:
+            trials.append(trial)
+            key, score = identity(trial.genome), trial.score
+            leader = best_of(trials)
+            if key not in written:
+                written.add(key)
+                if leader is trial:
+                    self.weights.save(trial.genome, score.params)
+                self._ledger.add(_entry(name, trial, clock()))
+                if score.reason:
+                    self._board.say(f"genome {trial.number} failed: {score.reason} ({report.describe(trial.genome)})")
+            progress["done"] += 1
+            ranked = sorted((t for t in trials if not t.score.reason), key=lambda t: -t.score.value)[:SHOWN]
+            self._board.rank([(f"{t.score.value:.4f}", str(t.generation), report.describe(t.genome)) for t in ranked])
+            spent = time.perf_counter() - progress["since"]
+            left = spent / progress["done"] * (progress["expected"] - progress["done"])
+            best = f"best {leader.score.value:.4f}  " if leader else ""
+            self._board.show(
+                f"{name}  generation {progress['generation']}/{generations}  {best}"
+                f"trained {progress['done']}/{progress['expected']}  {duration(left)} left in it"
+            )
+            if self._patience.lost:
+                raise Interrupted(f"stopped with {len(written)} genomes trained; the same command goes on")
+
+        def done(generation: Generation) -> None:
+            trials.extend(t for t in generation.trials if not t.trained)
+            self._board.say(
+                f"{name}  generation {generation.number}/{generations}  best {generation.best:.4f}  "
+                f"mean {generation.mean:.4f}  {duration(clock())}"
+            )
+            if self._patience.lost:
+                raise Interrupted(f"stopped with {len(written)} genomes trained; the same command goes on")
+
+        found = run_search(strategy, trainable, self.known, name, Watch(planned, scored, done))
+        if not best_of(found[0]):
+            reason = found[0][0].score.reason
+            raise InputError(f"{name}: every genome failed ({reason}); try another space, or smaller learning rates")
+        mine = [entry for entry in self._ledger.entries if entry["search"] == name]
+        wall_s = max([entry["clock"] for entry in mine], default=0.0)
+        return Found(*found, wall_s, sum(entry["compile_s"] for entry in mine))
+
+
+def _entry(search: str, trial: Trial, clock: float) -> dict[str, Any]:
+    score = trial.score
+    return {
+        "search": search,
+        "generation": trial.generation,
+        "genome": trial.genome,
+        "value": score.value if math.isfinite(score.value) else None,
+        "seconds": round(score.seconds, 3),
+        "compile_s": round(score.compile_s, 3),
+        "reason": score.reason,
+        "details": dict(score.details),
+        "clock": round(clock, 3),
+    }
+
+
+def _score(entry: dict[str, Any]) -> Score:
+    value = math.nan if entry["value"] is None else entry["value"]
+    return Score(value, entry["seconds"], entry["compile_s"], entry["reason"], entry["details"])
+
+
+def run(config: Config) -> dict[str, Any]:
+    """The whole experiment, into its folder: what `result.json` holds.
+
+    Raises:
+        InputError: for data, settings or a space that cannot be used.
+        Interrupted: when asked to stop; the same config goes on.
+    """
+    with open_run("hyperparams", config) as record:
+        if done := record.result():
+            return done
+        space = read_space(config.space)
+        dataset = load(config.data, config.data_dir)
+        record.announce(dataset)
+        task = to_device(dataset)
+        trainable = mixed(config, space, task, dataset)
+        (record.folder / "checkpoints").mkdir(exist_ok=True)
+        with (
+            Patience() as patience,
+            Board(("score", "generation", "genome")) as board,
+            Ledger(record.folder / "genomes.jsonl") as ledger,
+        ):
+            desk = Desk(record.folder, ledger, board, patience)
+            found = searches(config, space, desk, trainable)
+            outcomes, champions = {}, {}
+            for name, one in found.items():
+                champions[name] = best_of(one.trials)
+                params, of = weights(desk, trainable, champions[name], board)
+                judged = classifier(network(of), task, dataset)(params)
+                outcomes[name] = Outcome([one], budget(one, config.repeats), [judged])
+        own = next(iter(found))
+        champion = champions[own]
+        saved = {"params": outcomes[own].judged[0].champion, "mean": task.mean, "scale": task.scale}
+        save_arrays(record.folder / "champion", saved)
+        result = {
+            **record.describe(dataset),
+            **verdict(own, "random_search", outcomes, config.seed),
+            "champion": {
+                "number": champion.number,
+                "generation": champion.generation,
+                "genome": champion.genome,
+                "score": champion.score.value,
+                **{name: champion.score.details[name] for name in ("best_epoch", "repairs")},
+            },
+            "champions": {name: {"genome": c.genome, "score": c.score.value} for name, c in champions.items()},
+        }
+        report.write(
+            record, result, dataset, found, outcomes[own].judged[0], trainable.architecture(champion.genome)[0]
+        )
+        return result
+
+
+def mixed(config: Config, space: Space, task: Task, dataset: Dataset) -> Mixed:
+    """What trains the genomes."""
+    costs = COSTS[jax.default_backend()]
+    gene = space.genes.get("epochs")
+    longest = [int(value) for value in gene.values] if isinstance(gene, Choice) else [config.epochs]
+    trainable = Mixed(
+        task,
+        len(dataset.classes),
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        longest=max(longest),
+        patience=config.patience,
+        repeats=config.repeats,
+        seed=config.seed,
+        fitness=config.fitness,
+        precision=precision(config),
+        workers=config.at_once,
+        costs=costs._replace(together=config.together or costs.together),
+    )
+    # A space that no network can be built from is refused before anything is trained.
+    trainable.architecture(space.decode(jax.jit(space.init)(jax.random.key(0))))
+    return trainable
+
+
+def searches(config: Config, space: Space, desk: Desk, trainable: Mixed) -> dict[str, Found]:
+    """The search and its controls, one after another: each at as many trainings as the first."""
+    own_key, random_key = jax.random.split(jax.random.key(config.seed))
+    rounds = config.generations
+    if config.search == "brute":
+        rounds = math.ceil(space.size() / config.population) if math.isfinite(space.size()) else 1
+    sizes = [config.population] + [config.population - config.survivors] * (config.generations - 1)
+    own = strategy(config, space, config.search, own_key, sizes)
+    found = {config.search: desk.search(config.search, rounds, own, trainable)}
+    first = found[config.search]
+    distinct = [len({identity(t.genome) for t in g.trials if t.trained}) for g in first.generations]
+    start = [t.genome for t in first.generations[0].trials] if config.search == "genetic" else ()
+    control = strategy(config, space, "random", random_key, distinct, start)
+    found["random_search"] = desk.search("random_search", len(distinct), control, trainable)
+    for sampler in ("tpe", "nsga2") if config.control == "optuna" else ():
+        asked = strategy(config, space, sampler, random_key, distinct)
+        found[sampler] = desk.search(sampler, len(distinct), asked, trainable)
+    return found
+
+
+def weights(desk: Desk, trainable: Mixed, trial: Trial, board: Board) -> tuple[Member, Any]:
+    """The weights of a champion, and its network; trained again if they were lost."""
+    of, _ = trainable.architecture(trial.genome)
+    like = jax.eval_shape(lambda: network(of).init(jax.random.key(0)))
+    params = desk.weights.load(trial.genome, like)
+    if params is None:
+        board.say(f"the weights of genome {trial.number} were not kept: it is trained again")
+        score: Callable[..., Any] = trainable.score
+        (_, again) = next(iter(score([trial.genome], trainable.plan([trial.genome]))))
+        params = again.params
+    return params, of
+
+
+def budget(found: Found, repeats: int) -> dict[str, Any]:
+    """What a search spent, as `result.json` holds it; what it did not train because it was known counts, too."""
+    once = {identity(trial.genome): trial.score for trial in found.trials}
+    return {
+        "evaluations": len(once) * repeats,
+        "gradient_steps": sum(score.details.get("steps", 0) for score in once.values()),
+        "wall_s": round(found.wall_s, 3),
+        "compile_s": round(found.compile_s, 3),
+    }
+
+
+def champion(folder: Path, result: dict[str, Any]) -> Champion:
+    """The champion of a finished run."""
+    config, shape, classes = described(Config, folder, result)
+    of, _ = architecture(result["champion"]["genome"], shape, classes, config.epochs)
+    net = network(of)
+    like = jax.eval_shape(lambda: {"params": net.init(jax.random.key(0)), **no_normalization(shape)})
+    saved = load_arrays(folder / "champion", like)
+    return classifies(lambda x: net.apply(saved["params"], normalize(x, saved["mean"], saved["scale"])))
+
+
+if __name__ == "__main__":
+    main(Config, run)

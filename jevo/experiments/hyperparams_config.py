@@ -1,0 +1,89 @@
+"""The settings of the hyperparameter experiment."""
+
+import os
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import jax
+
+from jevo.runs.config import RunConfig, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(RunConfig):
+    """Search over architectures and training settings; networks of different sizes train in shared programs."""
+
+    presets: ClassVar = {
+        "default": {},
+        "harvey": {
+            "space": "mlp", "keep": 0.4, "lucky": 1, "crossover": "gene", "mutate": "redraw", "mutation": 0.2,
+            "novel": False, "epochs": 100, "patience": 5, "batch_size": 128,
+        },
+        "mkoeppel": {
+            "space": "cnn", "generations": 20, "keep": 0.2, "lucky": 0, "crossover": "gene", "mutate": "numbers",
+            "mutation": 0.1, "novel": False, "epochs": 15, "patience": 15, "batch_size": 300,
+        },
+    }  # fmt: skip
+
+    space: str = "mlp"
+    """What can be chosen: mlp, dense, cnn, or the path of your own .yaml file."""
+    search: Literal["genetic", "random", "brute"] = "genetic"
+    """How it is searched. brute: every genome once."""
+    control: Literal["random", "optuna"] = "random"
+    """What it is compared with at as many trainings: random search always; optuna: its TPE and NSGA-II, too."""
+    population: int = 20
+    """Genomes of a generation."""
+    generations: int = 10
+    """Generations, the first one included [generations]."""
+    keep: float = 0.25
+    """Share of the population that survives and breeds, the best."""
+    lucky: int = 3
+    """Others, drawn at random, that survive and breed beside them."""
+    crossover: Literal["gene", "layer"] = "gene"
+    """What a child takes from either parent: each gene, or whole layers."""
+    mutate: Literal["step", "numbers", "redraw"] = "step"
+    """step: numbers move to a neighbouring value, other genes are drawn anew. numbers: only numbers do. redraw: one
+    gene of a child is drawn anew."""
+    mutation: float = 0.1
+    """Probability that a gene mutates; with redraw, that a child does."""
+    novel: bool = True
+    """A child that was trained before is mutated until it is new; otherwise it has the score that is known."""
+    epochs: int = 10
+    """Most epochs of training, where a genome does not say itself [epochs]."""
+    patience: int = 5
+    """Epochs without a better validation after which a network stops training [epochs]."""
+    batch_size: int = 128
+    """Train examples in a gradient step [examples]."""
+    repeats: int = 1
+    """Seeds that every genome is trained with; its score is their mean."""
+    fitness: Literal["accuracy", "loss"] = "accuracy"
+    """What a score is, on validation data: accuracy, of equal ones the lower loss; or minus the loss."""
+    together: int = 0
+    """Networks that train side by side in one program; 0: 1 on a CPU, 32 on a GPU or TPU."""
+    workers: int = 0
+    """Programs that run at once; 0: as many as a CPU has cores, up to 4; 1 on a GPU or TPU."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("generations", "epochs", "patience", "batch_size", "repeats"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("together", "workers", "lucky"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(self.population >= 2, "population", self.population, "at least 2")
+        require(0 < self.keep < 1, "keep", self.keep, "a share between 0 and 1")
+        require(0 <= self.mutation <= 1, "mutation", self.mutation, "a probability between 0 and 1")
+        require(
+            self.survivors < self.population,
+            "keep and lucky", f"{self.keep} and {self.lucky}",
+            f"together fewer than the population of {self.population}",
+        )  # fmt: skip
+
+    @property
+    def survivors(self) -> int:
+        """Genomes that stay from one generation to the next."""
+        return max(1, round(self.keep * self.population)) + self.lucky
+
+    @property
+    def at_once(self) -> int:
+        """Programs that run at once, on this device."""
+        return self.workers or (min(4, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1)

@@ -1,0 +1,36 @@
+"""Hyperparameter genomes: what can be chosen, who trains with whom, and how the choice is searched."""
+
+from jevo.hyperparams.architecture import Architecture as Architecture
+from jevo.hyperparams.architecture import architecture as architecture
+from jevo.hyperparams.architecture import check_genes as check_genes
+from jevo.hyperparams.architecture import network as network
+from jevo.hyperparams.mixed import Mixed as Mixed
+from jevo.hyperparams.planner import COSTS as COSTS
+from jevo.hyperparams.planner import Plan as Plan
+from jevo.hyperparams.planner import plan as plan
+from jevo.hyperparams.rivals import optuna_search as optuna_search
+from jevo.hyperparams.search import Ask as Ask
+from jevo.hyperparams.search import Generation as Generation
+from jevo.hyperparams.search import Known as Known
+from jevo.hyperparams.search import Proposal as Proposal
+from jevo.hyperparams.search import Score as Score
+from jevo.hyperparams.search import Strategy as Strategy
+from jevo.hyperparams.search import Trainable as Trainable
+from jevo.hyperparams.search import Trial as Trial
+from jevo.hyperparams.search import Watch as Watch
+from jevo.hyperparams.search import champion as champion
+from jevo.hyperparams.search import draw as draw
+from jevo.hyperparams.search import each as each
+from jevo.hyperparams.search import enumerate_all as enumerate_all
+from jevo.hyperparams.search import evolve as evolve
+from jevo.hyperparams.search import search as search
+from jevo.hyperparams.space import SPACES as SPACES
+from jevo.hyperparams.space import Choice as Choice
+from jevo.hyperparams.space import Group as Group
+from jevo.hyperparams.space import Real as Real
+from jevo.hyperparams.space import Space as Space
+from jevo.hyperparams.space import flatten as flatten
+from jevo.hyperparams.space import identity as identity
+from jevo.hyperparams.space import parse_space as parse_space
+from jevo.hyperparams.space import redrawn as redrawn
+from jevo.hyperparams.space import stepped as stepped

@@ -1,0 +1,206 @@
+"""Trains genomes of different widths, depths, activations and optimizers in a few shared compiled programs."""
+
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jevo import population as pop
+from jevo.data.task import Task
+from jevo.hyperparams.architecture import Architecture, architecture
+from jevo.hyperparams.layers import Program, choices, unpadded
+from jevo.hyperparams.planner import COSTS, Costs, Plan, Work, plan
+from jevo.hyperparams.search import Score
+from jevo.hyperparams.trainer import Trained, train
+from jevo.types import Member
+
+TIE = 1e-5
+"""What a nat of validation loss takes off an accuracy: less than one example, so that it decides between equals."""
+
+
+class _Run(NamedTuple):
+    """One member's training: a genome with one of its seeds."""
+
+    genome: int
+    repeat: int
+
+
+class _Member(NamedTuple):
+    """What became of one: `Trained` without its padded weights, its own weights, or the reason why there is neither."""
+
+    run: _Run
+    trained: Trained | None
+    params: Member
+    reason: str
+    seconds: float
+    compile_s: float
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A trainable for networks: call `score` with decoded genomes.
+
+    Attributes:
+        task: the examples.
+        classes: how many.
+        batch_size: train examples in a gradient step.
+        epochs: the most that a genome trains, where it does not say itself.
+        longest: the most that any genome of the space trains.
+        patience: epochs without a better validation after which it stops.
+        repeats: seeds of each genome, whose mean is its score.
+        seed: the first of them.
+        fitness: what a score is: validation accuracy (equals told apart by loss), or minus the loss.
+        precision: of matrix products.
+        workers: batches trained at once. On a CPU small networks leave cores idle.
+        costs: of this device, for the planner.
+    """
+
+    task: Task
+    classes: int
+    batch_size: int
+    epochs: int
+    longest: int
+    patience: int
+    repeats: int = 1
+    seed: int = 0
+    fitness: str = "accuracy"
+    precision: str = "float32"
+    workers: int = 1
+    costs: Costs = COSTS["cpu"]
+    _programs: dict[tuple[Program, int], Any] = field(default_factory=dict, repr=False)
+    _locks: dict[Any, threading.Lock] = field(default_factory=dict, repr=False)
+    _planned: set[Program] = field(default_factory=set, repr=False)
+
+    def architecture(self, genome: Mapping[str, Any]) -> tuple[Architecture, list[str]]:
+        """The network of a genome, and what had to be repaired."""
+        return architecture(genome, self.task.train.x.shape[1:], self.classes, self.epochs)
+
+    @property
+    def work(self) -> Work:
+        """What the planner must know of the training."""
+        size = min(self.batch_size, len(self.task.train.y))
+        return Work(size, len(self.task.train.y) // size, self.longest)
+
+    def plan(self, genomes: Sequence[Mapping[str, Any]]) -> Plan:
+        """Which members share a program; from now on these programs count as compiled."""
+        found = plan(
+            [self.architecture(genome)[0] for genome in genomes] * self.repeats, self._planned, self.work, self.costs
+        )
+        self._planned.update(found.compiled)
+        return found
+
+    def score(
+        self, genomes: Sequence[Mapping[str, Any]], by: Plan, skip: Sequence[int] = ()
+    ) -> Iterator[tuple[int, Score]]:
+        """Train genomes, and give the score of each as soon as all its repeats are done.
+
+        Args:
+            genomes: decoded.
+            by: the plan for them.
+            skip: those that need no training, since an earlier session finished them: the plan, and with it every
+                bit of the others' results, is the same.
+
+        Yields:
+            The index of a genome, and its score.
+        """
+        networks = [self.architecture(genome)[0] for genome in genomes]
+        finished: dict[int, list[_Member]] = {}
+        batches = []
+        for batch in by.batches:
+            runs = [_Run(i % len(genomes), i // len(genomes)) for i in batch.members]
+            if runs := [run for run in runs if run.genome not in skip]:
+                batches.append((batch.program, runs))
+        executor = ThreadPoolExecutor(self.workers)
+        try:
+            waiting: set[Future[list[_Member]]] = set()
+            while batches or waiting:
+                # No more are handed over than can run, so that an interrupted search has little to wait for.
+                while batches and len(waiting) < self.workers:
+                    program, runs = batches.pop(0)
+                    waiting.add(executor.submit(self._train, program, runs, networks))
+                ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for member in [member for future in ready for member in future.result()]:
+                    genome = member.run.genome
+                    finished.setdefault(genome, []).append(member)
+                    if len(finished[genome]) == self.repeats:
+                        repeats = sorted(finished.pop(genome), key=lambda one: one.run.repeat)
+                        yield genome, self._score(repeats, genomes[genome])
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+    def _train(self, program: Program, runs: Sequence[_Run], networks: Sequence[Architecture]) -> list[_Member]:
+        """One call of a program. Members that do not fit the memory together are tried in halves, then given up."""
+        chosen = pop.stack([choices(networks[run.genome], program) for run in runs])
+        keys = jnp.stack([jax.random.key(self.seed + run.repeat) for run in runs])
+        try:
+            call, compile_s = self._compiled(program, keys, chosen)
+            began = time.perf_counter()
+            trained = jax.device_get(call(keys, chosen, self.task))
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            if len(runs) == 1:
+                return [_Member(runs[0], None, None, "it needs more memory than there is", 0.0, 0.0)]
+            middle = len(runs) // 2
+            return self._train(program, runs[:middle], networks) + self._train(program, runs[middle:], networks)
+        seconds = time.perf_counter() - began
+        found = []
+        for i, run in enumerate(runs):
+            one: Trained = pop.take(trained, i)
+            own = unpadded(one.params, networks[run.genome], program)
+            reason = "" if np.isfinite(one.curve).all() else f"diverged in epoch {one.epochs}"
+            times = seconds / len(runs), compile_s / len(runs)
+            found.append(_Member(run, one._replace(params=None), own, reason, *times))
+        return found
+
+    def _compiled(self, program: Program, keys: jax.Array, chosen: Any) -> tuple[Any, float]:
+        """The program for so many members, and the seconds that compiling took now."""
+        index = (program, len(keys))
+        with self._locks.setdefault(index, threading.Lock()):
+            if index in self._programs:
+                return self._programs[index], 0.0
+            one = train(program, self.batch_size, self.patience)
+            alone = jax.default_backend() == "cpu"
+
+            def several(keys: jax.Array, chosen: Any, task: Task) -> Trained:
+                # One at a time, a branch that is not taken costs nothing; side by side, a GPU is full.
+                if alone:
+                    return jax.lax.map(lambda member: one(member[0], member[1], task), (keys, chosen))
+                return jax.vmap(one, in_axes=(0, 0, None))(keys, chosen, task)
+
+            began = time.perf_counter()
+            # The precision is a setting of the thread.
+            with jax.default_matmul_precision(self.precision):
+                self._programs[index] = jax.jit(several).lower(keys, chosen, self.task).compile()
+            return self._programs[index], time.perf_counter() - began
+
+    def _score(self, repeats: Sequence[_Member], genome: Mapping[str, Any]) -> Score:
+        """The score of a genome, all of whose repeats are done."""
+        reason = next((member.reason for member in repeats if member.reason), "")
+        trained = [member.trained for member in repeats if member.trained]
+        epochs = [int(one.epochs) for one in trained]
+        details = {
+            "epochs": epochs,
+            "best_epoch": [int(one.best) for one in trained],
+            "steps": sum(epochs) * self.work.steps,
+            "validation_accuracy": [] if reason else [round(float(one.accuracy), 6) for one in trained],
+            "validation_loss": [] if reason else [round(float(one.loss), 6) for one in trained],
+            "curve": [] if reason else [[round(float(loss), 6) for loss in one.curve[: one.epochs]] for one in trained],
+            "repairs": self.architecture(genome)[1],
+        }
+        seconds, compile_s = (sum(getattr(member, name) for member in repeats) for name in ("seconds", "compile_s"))
+        if reason:
+            return Score(math.nan, seconds, compile_s, reason, details)
+        values = [self._value(float(one.accuracy), float(one.loss)) for one in trained]
+        best = repeats[int(np.argmax(values))]
+        return Score(float(np.mean(values)), seconds, compile_s, "", details, best.params)
+
+    def _value(self, accuracy: float, loss: float) -> float:
+        return -loss if self.fitness == "loss" else accuracy - TIE * min(loss, 10.0)

@@ -1,0 +1,405 @@
+"""Mixed training: a member of a padded program learns what plain Flax and optax teach it alone; and the planner."""
+
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jevo.data.task import Examples, Task
+from jevo.hyperparams import architecture, network
+from jevo.hyperparams import planner as planning
+from jevo.hyperparams.architecture import layer_key
+from jevo.hyperparams.layers import Program, choices, dropout_gain, unpadded
+from jevo.hyperparams.optimizers import OPTIMIZERS, coefficients, start, update
+from jevo.hyperparams.planner import COSTS, Work, exact, fits, join, plan
+from jevo.hyperparams.trainer import train
+from jevo.networks import ACTIVATIONS
+from jevo.types import InputError
+
+OPTAX = {
+    "rmsprop": optax.rmsprop, "adam": optax.adam, "sgd": optax.sgd, "adagrad": optax.adagrad,
+    "adadelta": optax.adadelta, "adamax": optax.adamax, "nadam": optax.nadam,
+}  # fmt: skip
+BATCH = 16
+
+
+def made_task(shape=(7, 6, 2), classes=3, examples=56, seed=0):
+    rng = np.random.default_rng(seed)
+
+    def split(n):
+        y = rng.integers(0, classes, n)
+        x = rng.normal(size=(n, *shape)) + y.reshape(-1, *[1] * len(shape))
+        return Examples(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.int32))
+
+    return Task(split(examples), split(20), jnp.zeros((1, *shape)), jnp.float32(1.0))
+
+
+class Alone(nn.Module):
+    """The network of one genome, as a user of Flax would write it."""
+
+    of: object
+
+    @nn.compact
+    def __call__(self, x, gains=None):
+        of = self.of
+        for i, conv in enumerate(of.conv):
+            padding = "SAME" if conv.same else "VALID"
+            x = nn.Conv(conv.units, (conv.kernel,) * 2, conv.stride, padding, name=f"conv_{i}")(x)
+            x = ACTIVATIONS[of.activation[i]](x)
+            if conv.pool:
+                x = nn.max_pool(x, (2, 2), (2, 2))
+            if gains is not None:
+                x = x * gains[i]
+        if of.conv:
+            x = x.transpose(0, 3, 1, 2)
+        x = x.reshape(x.shape[0], -1)
+        for i, units in enumerate(of.dense):
+            x = ACTIVATIONS[of.activation[len(of.conv) + i]](nn.Dense(units, name=f"dense_{i}")(x))
+            if gains is not None:
+                x = x * gains[len(of.conv) + i]
+        return nn.Dense(of.classes, name="output")(x)
+
+
+def train_alone(of, key, task, batch_size=BATCH):
+    """Plain Flax and optax, one step after another: the params of every epoch, and the loss curve."""
+    weight_key, batch_key, noise_key = jax.random.split(key, 3)
+    params, module = network(of).init(weight_key), Alone(of)
+    optimizer = OPTAX[of.optimizer](of.learning_rate)
+    state, examples, curve, found = optimizer.init(params), len(task.train.y), [], []
+    steps = examples // batch_size
+
+    def gains(count):
+        noise = jax.random.fold_in(noise_key, count)
+        shapes = [(conv.units, *conv.pooled, batch_size) for conv in of.conv] + [(n, batch_size) for n in of.dense]
+        names = of.layers[:-1]
+        drawn = [
+            dropout_gain(layer_key(noise, name), shape, jnp.float32(rate))
+            for name, shape, rate in zip(names, shapes, of.dropout, strict=True)
+        ]
+        return [gain.transpose(3, 1, 2, 0) if gain.ndim == 4 else gain.T for gain in drawn]
+
+    @jax.jit
+    def step(params, state, x, y, count):
+        def loss(params):
+            logits = module.apply({"params": params}, x, gains(count))
+            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    for epoch in range(of.epochs):
+        order, total = jax.random.permutation(jax.random.fold_in(batch_key, epoch), examples), 0.0
+        for i in range(steps):
+            rows = order[i * batch_size : (i + 1) * batch_size]
+            x, y = task.inputs(task.train.x[rows]), task.train.y[rows]
+            params, state, value = step(params, state, x, y, jnp.int32(epoch * steps + i))
+            total += float(value)
+        curve.append(total / steps)
+        found.append(params)
+    return found, curve
+
+
+def same_as_alone(genome, pad, task, epochs=2, tolerance=2e-4):
+    """Train a genome in the program that `pad` makes of its own, and alone; compare the curves and the weights."""
+    of, _ = architecture(genome, task.train.x.shape[1:], 3, epochs)
+    program = pad(of)
+    assert fits(of, program)
+    key = jax.random.key(5)
+    trained = jax.jit(train(program, BATCH, 99))(key, choices(of, program), task)
+    params, curve = train_alone(of, jax.random.key(5), task)
+    np.testing.assert_allclose(trained.curve[:epochs], curve, rtol=tolerance)
+    best = int(trained.best) - 1
+    own = unpadded(trained.params, of, program)
+    assert jax.tree.map(jnp.shape, own) == jax.tree.map(jnp.shape, params[best])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=tolerance), own, params[best])
+    # What is not the member's own is zero, as it was.
+    for name, layer in trained.params.items():
+        for part, array in layer.items():
+            mine = own[name][part] if name in own else jnp.zeros(0)
+            assert jnp.count_nonzero(array) == jnp.count_nonzero(mine), f"{name} {part} has learnt beyond its member"
+    logits = network(of).apply(own, task.inputs(task.validation.x))
+    by_flax = Alone(of).apply({"params": own}, task.inputs(task.validation.x))
+    np.testing.assert_allclose(logits, by_flax, atol=1e-4)
+    assert float(trained.accuracy) == pytest.approx(float(jnp.mean(logits.argmax(1) == task.validation.y)))
+
+
+def wider(of, by=3, deeper=1, epochs=3):
+    convs = tuple(c._replace(units=c.units + by, kernel=c.kernel + (2 if c.same else 0)) for c in of.conv)
+    widths = [n + by for n in of.dense]
+    widths[-1:] = [max(widths)] * (1 + deeper) if widths else []
+    return Program(of.shape, of.classes, convs, tuple(widths), len(of.dense), epochs)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_optimizer_equals_optax_step_for_step(optimizer):
+    rng = np.random.default_rng(1)
+    weights = jnp.asarray(rng.normal(size=40), jnp.float32)
+    gradients = jnp.asarray(rng.normal(size=(30, 40)) * np.geomspace(1e-4, 10, 40), jnp.float32)
+    index, rate = jnp.int32(OPTIMIZERS.index(optimizer)), jnp.float32(3e-3)
+    reference = OPTAX[optimizer](3e-3)
+
+    def ours(state, gradient):
+        weights, first, second, count = state
+        by = coefficients(index, count)
+        weights, first, second = update(by, rate, jnp.float32(0), gradient, first, second, weights)
+        return (weights, first, second, count + 1), weights
+
+    def theirs(state, gradient):
+        weights, inner = state
+        updates, inner = reference.update(gradient, inner, weights)
+        return (optax.apply_updates(weights, updates),) * 1 + (inner,), optax.apply_updates(weights, updates)
+
+    _, found = jax.lax.scan(ours, (weights, *start((40,), index), jnp.int32(1)), gradients)
+    _, expected = jax.lax.scan(theirs, (weights, reference.init(weights)), gradients)
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+
+
+def test_weight_decay_is_decoupled():
+    index, weights = jnp.int32(OPTIMIZERS.index("adam")), jnp.linspace(-1, 1, 9)
+    reference, gradient = optax.adamw(1e-2, weight_decay=0.1), jnp.linspace(1, 2, 9)
+    found = update(
+        coefficients(index, jnp.int32(1)), jnp.float32(1e-2), jnp.float32(0.1), gradient, *start((9,), index), weights
+    )
+    updates, _ = reference.update(gradient, reference.init(weights), weights)
+    np.testing.assert_allclose(found[0], optax.apply_updates(weights, updates), rtol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_no_optimizer_moves_what_is_zero_and_has_no_gradient(optimizer):
+    index, zeros = jnp.int32(OPTIMIZERS.index(optimizer)), jnp.zeros(4)
+    weights, moments = zeros, start((4,), index)
+    for count in range(1, 4):
+        weights, *moments = update(
+            coefficients(index, jnp.int32(count)), jnp.float32(1), jnp.float32(0.5), zeros, *moments, weights
+        )
+    assert not weights.any()
+
+
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+def test_a_padded_mlp_learns_as_it_does_alone(activation):
+    optimizer = OPTIMIZERS[list(ACTIVATIONS).index(activation)]
+    layers = [{"units": 5, "activation": activation, "dropout": 0.25}, {"units": 5, "activation": activation}]
+    task = made_task((9,))
+    same_as_alone({"dense": layers, "optimizer": optimizer, "lr": 3e-3}, wider, task)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_layers_that_a_member_has_not_are_passed_by(depth):
+    genome = {"dense": [{"units": 4, "activation": "tanh", "dropout": 0.1}] * depth}
+    same_as_alone(genome, lambda of: Program(of.shape, of.classes, (), (6, 6, 6), 1, 2), made_task((9,)))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [(3, 1, "same"), (4, 2, "same"), (3, 3, "same"), (4, 1, "valid"), (3, 2, "valid"), (5, 3, "same")],
+)
+def test_a_padded_convolution_learns_as_it_does_alone(kernel, stride, padding):
+    conv = {"units": 3, "kernel": kernel, "stride": stride, "padding": padding, "activation": "swish", "dropout": 0.2}
+    genome = {"conv": [conv], "dense": [{"units": 4}], "optimizer": "nadam"}
+    same_as_alone(genome, wider, made_task())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_deep_networks_learn_as_they_do_alone(seed):
+    rng = np.random.default_rng(seed)
+
+    def pick(*values):
+        return values[rng.integers(len(values))]
+
+    names = list(ACTIVATIONS)
+    convs = [
+        {
+            "units": int(rng.integers(1, 6)), "kernel": int(rng.integers(2, 6)), "stride": int(rng.integers(1, 4)),
+            "padding": pick("same", "valid"), "activation": pick(*names), "dropout": pick(0.0, 0.3),
+        }
+        for _ in range(rng.integers(1, 5))
+    ]  # fmt: skip
+    dense = [
+        {"units": int(rng.integers(1, 9)), "activation": pick(*names), "dropout": pick(0.0, 0.5)}
+        for _ in range(rng.integers(0, 4))
+    ]
+    genome = {"conv": convs, "dense": dense, "optimizer": pick(*OPTIMIZERS), "lr": 1e-3}
+    same_as_alone(genome, wider, made_task((11, 9, 3)), tolerance=1e-3)
+
+
+def test_vmapped_members_learn_what_they_learn_one_by_one():
+    task = made_task((9,))
+    genomes = [
+        {"dense": [{"units": 3, "activation": "relu"}], "optimizer": "sgd", "epochs": 1},
+        {"dense": [{"units": 6, "activation": "tanh", "dropout": 0.5}] * 2, "optimizer": "adadelta", "epochs": 3},
+        {"dense": [{"units": 5, "activation": "elu"}] * 3, "optimizer": "adamax", "epochs": 2},
+    ]
+    program = Program((9,), 3, (), (6, 6, 6), 1, 3)
+    members = [choices(architecture(genome, (9,), 3, 3)[0], program) for genome in genomes]
+    one = train(program, BATCH, 99)
+    keys = jax.random.split(jax.random.key(2), 3)
+    together = jax.jit(jax.vmap(one, in_axes=(0, 0, None)))(keys, jax.tree.map(lambda *a: jnp.stack(a), *members), task)
+    for i, chosen in enumerate(members):
+        alone = jax.jit(one)(jax.random.split(jax.random.key(2), 3)[i], chosen, task)
+        assert int(alone.epochs) == genomes[i]["epochs"]
+        mine = jax.tree.map(lambda leaf, i=i: leaf[i], together)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), mine, alone)
+
+
+def test_a_member_stops_after_its_patience_and_keeps_its_best_weights():
+    task = made_task((9,))
+    # Labels of the validation set that nothing can be learnt for: sooner or later it gets no better.
+    rng = np.random.default_rng(3)
+    task = task._replace(validation=task.validation._replace(y=jnp.asarray(rng.integers(0, 3, 20), jnp.int32)))
+    of, _ = architecture({"dense": [{"units": 16}], "lr": 0.05}, (9,), 3, 60)
+    program = exact(of, 60)
+    found = jax.jit(train(program, BATCH, 4))(jax.random.key(0), choices(of, program), task)
+    assert int(found.epochs) == int(found.best) + 4 < 60
+    shorter = of._replace(epochs=int(found.best))
+    again = jax.jit(train(program, BATCH, 4))(jax.random.key(0), choices(shorter, program), task)
+    jax.tree.map(np.testing.assert_array_equal, found.params, again.params)
+    assert not found.curve[int(found.epochs) :].any()
+
+
+def test_a_member_that_diverges_stops_at_once():
+    task = made_task((9,))
+    of, _ = architecture({"dense": [{"units": 8}], "optimizer": "sgd", "lr": 1e30}, (9,), 3, 50)
+    program = exact(of, 50)
+    found = jax.jit(train(program, BATCH, 50))(jax.random.key(0), choices(of, program), task)
+    assert int(found.epochs) <= 3
+    assert not np.isfinite(found.curve).all()
+
+
+@given(st.integers(1, 30), st.integers(0, 30), st.floats(0, 0.99))
+@settings(max_examples=25, deadline=None)
+def test_dropout_of_a_unit_does_not_depend_on_how_many_there_are(units, more, rate):
+    key, other = jax.random.key(1), jax.random.key(1)
+    few = dropout_gain(key, (units, 3, 7), jnp.float32(rate))
+    many = dropout_gain(other, (units + more, 3, 7), jnp.float32(rate))
+    np.testing.assert_array_equal(few, many[:units])
+
+
+def test_dropout_drops_its_share_and_makes_up_for_it(key):
+    gain = dropout_gain(key, (200, 1000), jnp.float32(0.3))
+    assert float((gain == 0).mean()) == pytest.approx(77 / 256, abs=0.005)
+    assert float(gain.mean()) == pytest.approx(1, abs=0.01)
+
+
+def test_repairs_make_every_genome_some_network():
+    conv = {"units": 4, "kernel": 5, "stride": 3, "padding": "valid"}
+    of, repairs = architecture({"conv": [conv] * 7}, (8, 8, 1), 10, 3)
+    assert all(min(each.output) >= 1 and min(each.pooled) >= 1 for each in of.conv)
+    assert any("conv.1.padding same" in repair for repair in repairs)
+    assert any("not pooled" in repair for repair in repairs)
+    logits = network(of).apply(network(of).init(jax.random.key(0)), jnp.zeros((2, 8, 8, 1)))
+    assert logits.shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("genome", "parts"),
+    [
+        ({"dense": [{"units": 0}]}, ["dense.0.units is 0", "whole number from 1"]),
+        ({"dense": [{}]}, ["dense.0.units is None"]),
+        ({"dense": [{"units": 3, "activation": "rely"}]}, ["'rely'", "did you mean relu?"]),
+        ({"dense": [{"units": 3, "dropout": 1.0}]}, ["dropout is 1.0", "below 1"]),
+        ({"optimizer": "adm"}, ["'adm'", "did you mean"]),
+        ({"lr": -1.0}, ["-1.0", "number > 0"]),
+        ({"conv": [{"units": 3, "padding": "full"}]}, ["conv.0.padding is 'full'", "same or valid"]),
+        ({"conv": [{"units": 3, "stride": 0}]}, ["conv.0.stride is 0"]),
+    ],
+)
+def test_a_gene_that_no_network_can_have_is_named(genome, parts):
+    with pytest.raises(InputError) as caught:
+        architecture(genome, (8, 8, 1), 10, 3)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+# The planner.
+
+widths = st.sampled_from([16, 64, 128, 256, 1024])
+
+
+@st.composite
+def members(draw):
+    """Architectures of one space, MLPs or CNNs."""
+    convs = draw(st.integers(0, 2))
+
+    def one():
+        conv = [
+            {
+                "units": draw(st.sampled_from([16, 64])), "kernel": draw(st.integers(3, 5)),
+                "stride": draw(st.integers(1, 2)), "padding": draw(st.sampled_from(["same", "valid"])),
+            }
+            for _ in range(convs)
+        ]  # fmt: skip
+        dense = [{"units": draw(widths)} for _ in range(draw(st.integers(1, 3)))]
+        return architecture({"conv": conv, "dense": dense, "epochs": draw(st.integers(1, 9))}, (28, 28, 1), 10, 9)[0]
+
+    return [one() for _ in range(draw(st.integers(1, 8)))]
+
+
+def cost(members, batches, known, work, costs):
+    programs = {batch.program for batch in batches}
+    running = sum(planning.seconds(b.program, members[i], work, costs) for b in batches for i in b.members)
+    return running + sum(planning.compile_seconds(p, costs) for p in programs if p not in known)
+
+
+@given(members(), members(), st.sampled_from([1, 30, 3000]), st.sampled_from(["cpu", "gpu"]))
+@settings(max_examples=60, deadline=None)
+def test_a_plan_trains_everyone_once_and_is_never_worse_than_either_extreme(some, before, steps, device):
+    work, costs = Work(64, steps, 9), COSTS[device]
+    known = set(plan(before, (), work, costs).compiled)
+    found = plan(some, known, work, costs)
+    assert sorted(i for batch in found.batches for i in batch.members) == list(range(len(some)))
+    assert all(fits(some[i], batch.program) for batch in found.batches for i in batch.members)
+    assert all(len(batch.members) <= costs.together for batch in found.batches)
+    assert set(found.compiled) == {batch.program for batch in found.batches} - known
+    total = cost(some, found.batches, known, work, costs)
+    assert found.seconds == pytest.approx(total)
+    # Every member exactly.
+    own = [planning.Batch(exact(m, 9), (i,), 0.0) for i, m in enumerate(some)]
+    assert total <= cost(some, own, known, work, costs) * (1 + 1e-9)
+    # As few programs as there can be.
+    groups = []
+    for member in some:
+        program = exact(member, 9)
+        for i, group in enumerate(groups):
+            if joined := join(group, program):
+                groups[i] = joined
+                break
+        else:
+            groups.append(program)
+    hosts = [next(g for g in groups if fits(m, g)) for m in some]
+    fewest = [planning.Batch(host, (i,), 0.0) for i, host in enumerate(hosts)]
+    assert total <= cost(some, fewest, known, work, costs) * (1 + 1e-9)
+
+
+@given(members())
+@settings(max_examples=40, deadline=None)
+def test_joining_is_symmetric_and_holds_both(some):
+    for a, b in product(some, some):
+        one, other = exact(a, 9), exact(b, 9)
+        joined = join(one, other)
+        assert joined == join(other, one)
+        if joined:
+            assert fits(a, joined)
+            assert fits(b, joined)
+            assert join(joined, one) == joined
+
+
+def test_known_programs_are_used_and_cheap_runs_share_one():
+    many = [architecture({"dense": [{"units": n}]}, (28, 28, 1), 10, 2)[0] for n in range(16, 48, 4)]
+    work = Work(64, 10, 2)
+    first = plan(many, (), work, COSTS["cpu"])
+    assert len(first.compiled) == 1
+    second = plan(many[:3], set(first.compiled), work, COSTS["cpu"])
+    assert second.compiled == ()
+    assert "0 of them new" in str(second)
+    # When training takes hours, nobody is padded.
+    long = plan(many, (), Work(64, 10**7, 2), COSTS["cpu"])
+    assert len(long.compiled) == len(many)
+    assert long.padding == pytest.approx(0)
