@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from jevo.data.task import Examples, Task
 from jevo.hyperparams import architecture, network
 from jevo.hyperparams import planner as planning
-from jevo.hyperparams.architecture import layer_key
-from jevo.hyperparams.layers import Program, choices, dropout_gain, unpadded
+from jevo.hyperparams.architecture import first_weights, layer_key
+from jevo.hyperparams.layers import Program, choices, dropout_gain, padded, unpadded
 from jevo.hyperparams.optimizers import OPTIMIZERS, coefficients, start, update
 from jevo.hyperparams.planner import COSTS, Work, exact, fits, join, plan
 from jevo.hyperparams.trainer import train
@@ -68,8 +68,8 @@ class Alone(nn.Module):
 
 def train_alone(of, key, task, batch_size=BATCH):
     """Plain Flax and optax, one step after another: the params of every epoch, and the loss curve."""
-    weight_key, batch_key, noise_key = jax.random.split(key, 3)
-    params, module = network(of).init(weight_key), Alone(of)
+    batch_key, noise_key = jax.random.split(key)
+    params, module = first_weights(of, 7), Alone(of)
     optimizer = OPTAX[of.optimizer](of.learning_rate)
     state, examples, curve, found = optimizer.init(params), len(task.train.y), [], []
     steps = examples // batch_size
@@ -112,7 +112,9 @@ def same_as_alone(genome, pad, task, epochs=2, tolerance=2e-4):
     program = pad(of)
     assert fits(of, program)
     key = jax.random.key(5)
-    trained = jax.jit(train(program, BATCH, 99))(key, choices(of, program), task)
+    trained = jax.jit(train(program, BATCH, 99))(
+        key, padded(first_weights(of, 7), of, program), choices(of, program), task
+    )
     params, curve = train_alone(of, jax.random.key(5), task)
     np.testing.assert_allclose(trained.curve[:epochs], curve, rtol=tolerance)
     best = int(trained.best) - 1
@@ -238,12 +240,14 @@ def test_vmapped_members_learn_what_they_learn_one_by_one():
         {"dense": [{"units": 5, "activation": "elu"}] * 3, "optimizer": "adamax", "epochs": 2},
     ]
     program = Program((9,), 3, (), (6, 6, 6), 1, 3)
-    members = [choices(architecture(genome, (9,), 3, 3)[0], program) for genome in genomes]
+    networks = [architecture(genome, (9,), 3, 3)[0] for genome in genomes]
+    members = [(padded(first_weights(of, 7), of, program), choices(of, program)) for of in networks]
     one = train(program, BATCH, 99)
     keys = jax.random.split(jax.random.key(2), 3)
-    together = jax.jit(jax.vmap(one, in_axes=(0, 0, None)))(keys, jax.tree.map(lambda *a: jnp.stack(a), *members), task)
-    for i, chosen in enumerate(members):
-        alone = jax.jit(one)(jax.random.split(jax.random.key(2), 3)[i], chosen, task)
+    stacked = jax.tree.map(lambda *a: jnp.stack(a), *members)
+    together = jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None)))(keys, *stacked, task)
+    for i, member in enumerate(members):
+        alone = jax.jit(one)(jax.random.split(jax.random.key(2), 3)[i], *member, task)
         assert int(alone.epochs) == genomes[i]["epochs"]
         mine = jax.tree.map(lambda leaf, i=i: leaf[i], together)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), mine, alone)
@@ -256,10 +260,10 @@ def test_a_member_stops_after_its_patience_and_keeps_its_best_weights():
     task = task._replace(validation=task.validation._replace(y=jnp.asarray(rng.integers(0, 3, 20), jnp.int32)))
     of, _ = architecture({"dense": [{"units": 16}], "lr": 0.05}, (9,), 3, 60)
     program = exact(of, 60)
-    found = jax.jit(train(program, BATCH, 4))(jax.random.key(0), choices(of, program), task)
+    found = jax.jit(train(program, BATCH, 4))(jax.random.key(0), first_weights(of, 7), choices(of, program), task)
     assert int(found.epochs) == int(found.best) + 4 < 60
     shorter = of._replace(epochs=int(found.best))
-    again = jax.jit(train(program, BATCH, 4))(jax.random.key(0), choices(shorter, program), task)
+    again = jax.jit(train(program, BATCH, 4))(jax.random.key(0), first_weights(of, 7), choices(shorter, program), task)
     jax.tree.map(np.testing.assert_array_equal, found.params, again.params)
     assert not found.curve[int(found.epochs) :].any()
 
@@ -268,7 +272,7 @@ def test_a_member_that_diverges_stops_at_once():
     task = made_task((9,))
     of, _ = architecture({"dense": [{"units": 8}], "optimizer": "sgd", "lr": 1e30}, (9,), 3, 50)
     program = exact(of, 50)
-    found = jax.jit(train(program, BATCH, 50))(jax.random.key(0), choices(of, program), task)
+    found = jax.jit(train(program, BATCH, 50))(jax.random.key(0), first_weights(of, 7), choices(of, program), task)
     assert int(found.epochs) <= 3
     assert not np.isfinite(found.curve).all()
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jevo.hyperparams.architecture import (
     NAMES,
@@ -16,7 +17,6 @@ from jevo.hyperparams.architecture import (
     Conv,
     convolve,
     edges,
-    fresh_kernel,
     kernel_shapes,
     layer_key,
 )
@@ -95,13 +95,32 @@ def choices(of: Architecture, program: Program) -> Choices:
     )
 
 
+def padded(params: Member, of: Architecture, program: Program) -> Member:
+    """A member's weights `{layer: {kernel, bias}}` among zeros, as its program has them; NumPy arrays."""
+    own = windows(of, program)
+    found = {}
+    for name, shape in kernel_shapes(program.padded).items():
+        kernel, bias = np.zeros(shape, np.float32), np.zeros(shape[-1], np.float32)
+        if name in own:
+            kernel[own[name]], bias[own[name][-1]] = params[name]["kernel"], params[name]["bias"]
+        found[name] = {"kernel": kernel, "bias": bias}
+    return found
+
+
 def unpadded(params: Member, of: Architecture, program: Program) -> Member:
     """A member's own weights out of the padded ones, as `architecture.network` takes them."""
+    return {
+        name: {"kernel": params[name]["kernel"][window], "bias": params[name]["bias"][window[-1]]}
+        for name, window in windows(of, program).items()
+    }
+
+
+def windows(of: Architecture, program: Program) -> dict[str, tuple[slice, ...]]:
+    """Where in the padded kernels a member's own are."""
     found = {}
     for i, (name, shape) in enumerate(kernel_shapes(of).items()):
         first = offsets(program.conv[i], of.conv[i].kernel) if i < len(of.conv) else ()
-        window = tuple(slice(begin, begin + size) for begin, size in zip((*first, 0, 0), shape, strict=True))
-        found[name] = {"kernel": params[name]["kernel"][window], "bias": params[name]["bias"][: shape[-1]]}
+        found[name] = tuple(slice(begin, begin + size) for begin, size in zip((*first, 0, 0), shape, strict=True))
     return found
 
 
@@ -148,35 +167,11 @@ class Layer(NamedTuple):
         """1 or 0, int32 `[]`: whether the member has it."""
         return (self.number - len(self.program.conv) < chosen.depth).astype(jnp.int32)
 
-    def inputs(self, chosen: Choices) -> Any:
-        """What the member's own layer reads: channels or features, perhaps traced."""
-        convs = self.program.conv
-        if self.number < len(convs):
-            return chosen.units[self.number - 1] if self.number else self.program.shape[-1]
-        flat = self.program.padded.flat
-        if convs:
-            flat = flat // convs[-1].units * chosen.units[len(convs) - 1]
-        before = chosen.depth if not self.hidden else self.number - len(convs)
-        if self.hidden and before == 0:
-            return flat
-        if not self.program.dense:
-            return flat
-        return chosen.units[len(convs) + before - 1]
-
-    def start(self, key: Key, chosen: Choices) -> Slots:
-        """The member's first weights."""
-        padded = kernel_shapes(self.program.padded)[self.name]
-        outputs = chosen.units[self.number] if self.hidden else self.program.classes
-        taps, first = (), ()
-        if self.conv:
-            size = chosen.kernel[self.number]
-            taps, first = (size, size), offsets(self.conv, size)
-        kernel = fresh_kernel(layer_key(key, self.name), padded, (*taps, self.inputs(chosen), outputs), first or (0, 0))
-        params = {"kernel": kernel, "bias": jnp.zeros(padded[-1])}
-        firsts, seconds = (
-            {name: start(array.shape, chosen.optimizer)[slot] for name, array in params.items()} for slot in (0, 1)
-        )
-        return Slots(params, (firsts, seconds))
+    def start(self, params: Member, chosen: Choices) -> Slots:
+        """The layer before its first step."""
+        moments = {name: start(array.shape, chosen.optimizer) for name, array in params.items()}
+        first, second = ({name: slots[i] for name, slots in moments.items()} for i in (0, 1))
+        return Slots(params, (first, second))
 
     def linear(self, params: Member, h: jax.Array, chosen: Choices) -> jax.Array:
         """`[channels, height, width, batch]` or `[features, batch]`, before the activation."""

@@ -14,8 +14,8 @@ import numpy as np
 
 from jevo import population as pop
 from jevo.data.task import Task
-from jevo.hyperparams.architecture import Architecture, architecture
-from jevo.hyperparams.layers import Program, choices, unpadded
+from jevo.hyperparams.architecture import Architecture, architecture, first_weights
+from jevo.hyperparams.layers import Choices, Program, choices, padded, unpadded
 from jevo.hyperparams.planner import COSTS, Costs, Plan, Work, plan
 from jevo.hyperparams.search import Score
 from jevo.hyperparams.trainer import Trained, train
@@ -138,11 +138,14 @@ class Mixed:
     def _train(self, program: Program, runs: Sequence[_Run], networks: Sequence[Architecture]) -> list[_Member]:
         """One call of a program. Members that do not fit the memory together are tried in halves, then given up."""
         chosen = pop.stack([choices(networks[run.genome], program) for run in runs])
-        keys = jnp.stack([jax.random.key(self.seed + run.repeat) for run in runs])
+        seeds = [self.seed + run.repeat for run in runs]
+        keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+        weights = [first_weights(networks[run.genome], seed) for run, seed in zip(runs, seeds, strict=True)]
+        first = pop.stack([padded(own, networks[run.genome], program) for own, run in zip(weights, runs, strict=True)])
         try:
-            call, compile_s = self._compiled(program, keys, chosen)
+            call, compile_s = self._compiled(program, (keys, first, chosen))
             began = time.perf_counter()
-            trained = jax.device_get(call(keys, chosen, self.task))
+            trained = jax.device_get(call((keys, first, chosen), self.task))
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -160,25 +163,26 @@ class Mixed:
             found.append(_Member(run, one._replace(params=None), own, reason, *times))
         return found
 
-    def _compiled(self, program: Program, keys: jax.Array, chosen: Any) -> tuple[Any, float]:
+    def _compiled(self, program: Program, members: tuple[jax.Array, Member, Choices]) -> tuple[Any, float]:
         """The program for so many members, and the seconds that compiling took now."""
-        index = (program, len(keys))
+        index = (program, len(members[0]))
         with self._locks.setdefault(index, threading.Lock()):
             if index in self._programs:
                 return self._programs[index], 0.0
             one = train(program, self.batch_size, self.patience)
             alone = jax.default_backend() == "cpu"
 
-            def several(keys: jax.Array, chosen: Any, task: Task) -> Trained:
-                # One at a time, a branch that is not taken costs nothing; side by side, a GPU is full.
-                if alone:
-                    return jax.lax.map(lambda member: one(member[0], member[1], task), (keys, chosen))
-                return jax.vmap(one, in_axes=(0, 0, None))(keys, chosen, task)
+            def several(members: tuple[jax.Array, Member, Choices], task: Task) -> Trained:
+                # One at a time, a layer that is passed by costs nothing; side by side, they fill a GPU.
+                def each(member: tuple[jax.Array, Member, Choices]) -> Trained:
+                    return one(member[0], member[1], member[2], task)
+
+                return jax.lax.map(each, members) if alone else jax.vmap(each)(members)
 
             began = time.perf_counter()
             # The precision is a setting of the thread.
             with jax.default_matmul_precision(self.precision):
-                self._programs[index] = jax.jit(several).lower(keys, chosen, self.task).compile()
+                self._programs[index] = jax.jit(several).lower(members, self.task).compile()
             return self._programs[index], time.perf_counter() - began
 
     def _score(self, repeats: Sequence[_Member], genome: Mapping[str, Any]) -> Score:

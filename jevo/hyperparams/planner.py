@@ -37,7 +37,7 @@ class Costs(NamedTuple):
 
 COSTS = {
     # Measured on two cores at 2.5 GHz, networks of 64 to 1,024 units and batches of 128.
-    "cpu": Costs(2.5e11, 1e10, 4e-4, 1.6, 0.4),
+    "cpu": Costs(2.5e11, 1e10, 4e-4, 1.0, 0.3),
     # Not measured: from the figures that vendors and users give.
     "gpu": Costs(2e13, 1e12, 1e-4, 4.0, 1.0, together=32),
     "tpu": Costs(2e13, 6e11, 1e-4, 6.0, 1.5, together=32),

@@ -125,10 +125,7 @@ class Real:
             raise InputError(f"gene {name} is {reprlib.repr(value)}, but takes {self.takes}")
         start, end = self._scale(self.low), self._scale(self.high)
         share = (self._scale(float(value)) - start) / (end - start) if start < end else 0.0
-        middle = np.float32(min(max(share, 0.0), 1.0))
-        # Rounding may have moved it next to the position that decodes to this value.
-        near = [middle, np.nextafter(middle, np.float32(0)), np.nextafter(middle, np.float32(1))]
-        return jnp.asarray(min(near, key=lambda position: abs(self.decode(position) - float(value))), jnp.float32)
+        return jnp.asarray(min(max(share, 0.0), 1.0), jnp.float32)
 
     def _scale(self, value: float) -> float:
         return math.log(value) if self.log else float(value)
@@ -401,7 +398,7 @@ def _encode(genes: Mapping[str, Gene | Group], values: Any, prefix: str) -> dict
 
 def _rounded(value: float, low: float, high: float) -> float:
     """To 6 significant digits, so that it reads well and JSON gives it back, and within the range."""
-    return float(min(max(float(f"{value:.6g}"), low), high)) + 0.0  # There is one zero: -0.0 would be another in JSON.
+    return float(min(max(float(f"{value:.6g}"), low), high))
 
 
 def _product(sizes: Any) -> int | float:

@@ -2,7 +2,7 @@
 
 A program has fixed, padded sizes. Within them a member's widths, kernels and depth, its activations, optimizer, dropout
 and epochs are data: units beyond its own are masked, layers beyond its own are passed by. Its loss curve is the one it
-would have alone, unpadded: its weights, its batches and its dropout are drawn by numbers that padding does not change.
+would have alone, unpadded: its batches and its dropout are drawn by numbers that padding does not change.
 
 The gradient is taken layer by layer, and each layer's weights move as soon as theirs is known. So no array of weights
 passes through a conditional, which would copy it, and the gradient of one layer exists at a time.
@@ -51,8 +51,8 @@ class _Pupil(NamedTuple):
     so_far: Trained
 
 
-def train(program: Program, batch_size: int, patience: int) -> Callable[[Key, Choices, Task], Trained]:
-    """The training of one member: `(key, choices, task) -> Trained`.
+def train(program: Program, batch_size: int, patience: int) -> Callable[[Key, Member, Choices, Task], Trained]:
+    """The training of one member: `(key, its first weights, choices, task) -> Trained`.
 
     It stops for good when its train loss is not a finite number.
 
@@ -64,8 +64,8 @@ def train(program: Program, batch_size: int, patience: int) -> Callable[[Key, Ch
     """
     layers = [Layer(program, number) for number in range(len(program.padded.layers))]
 
-    def member(key: Key, chosen: Choices, task: Task) -> Trained:
-        weight_key, batch_key, noise_key = jax.random.split(key, 3)
+    def member(key: Key, first: Member, chosen: Choices, task: Task) -> Trained:
+        batch_key, noise_key = jax.random.split(key)
         examples = len(task.train.y)
         size = min(batch_size, examples)
         steps = examples // size
@@ -106,7 +106,7 @@ def train(program: Program, batch_size: int, patience: int) -> Callable[[Key, Ch
             sound = jnp.isfinite(so_far.curve[jnp.maximum(so_far.epochs - 1, 0)])
             return sound & (so_far.epochs < chosen.epochs) & (so_far.epochs - so_far.best < patience)
 
-        weights = [layer.start(weight_key, chosen) for layer in layers]
+        weights = [layer.start(first[layer.name], chosen) for layer in layers]
         curve = jnp.zeros(program.epochs)
         unseen = (jnp.float32(-1), jnp.float32(jnp.inf), jnp.int32(0), jnp.int32(0))
         pupil = _Pupil(weights, Trained(_params(layers, weights), *unseen, curve))

@@ -1,0 +1,1 @@
+"""What a population costs on this device."""
