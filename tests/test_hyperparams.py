@@ -18,7 +18,7 @@ from jevo.hyperparams.architecture import first_weights, layer_key
 from jevo.hyperparams.layers import Program, choices, dropout_gain, padded, unpadded
 from jevo.hyperparams.optimizers import OPTIMIZERS, coefficients, start, update
 from jevo.hyperparams.planner import COSTS, Work, exact, fits, join, plan
-from jevo.hyperparams.trainer import train
+from jevo.hyperparams.trainer import shuffled, train
 from jevo.networks import ACTIVATIONS
 from jevo.types import InputError
 
@@ -95,7 +95,7 @@ def train_alone(of, key, task, batch_size=BATCH):
         return optax.apply_updates(params, updates), state, value
 
     for epoch in range(of.epochs):
-        order, total = jax.random.permutation(jax.random.fold_in(batch_key, epoch), examples), 0.0
+        order, total = shuffled(jax.random.fold_in(batch_key, epoch), examples), 0.0
         for i in range(steps):
             rows = order[i * batch_size : (i + 1) * batch_size]
             x, y = task.inputs(task.train.x[rows]), task.train.y[rows]

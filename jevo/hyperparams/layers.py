@@ -67,31 +67,32 @@ class Choices(NamedTuple):
         epochs: int32 `[]`.
     """
 
-    units: jax.Array
-    kernel: jax.Array
-    depth: jax.Array
-    activation: jax.Array
-    dropout: jax.Array
-    optimizer: jax.Array
-    learning_rate: jax.Array
-    weight_decay: jax.Array
-    epochs: jax.Array
+    units: Any
+    kernel: Any
+    depth: Any
+    activation: Any
+    dropout: Any
+    optimizer: Any
+    learning_rate: Any
+    weight_decay: Any
+    epochs: Any
 
 
 def choices(of: Architecture, program: Program) -> Choices:
-    """A member's choices, for a program that it fits in."""
+    """A member's choices, for a program that it fits in; NumPy arrays."""
     spare = (0,) * (len(program.dense) - len(of.dense))
     units = (*(conv.units for conv in of.conv), *of.dense, *spare)
+    # Each small operation of JAX's own would be compiled, once for every shape.
     return Choices(
-        jnp.asarray(units, jnp.int32).reshape(-1),
-        jnp.asarray([conv.kernel for conv in of.conv], jnp.int32).reshape(-1),
-        jnp.int32(len(of.dense)),
-        jnp.asarray((*(NAMES.index(name) for name in of.activation), *spare), jnp.int32).reshape(-1),
-        jnp.asarray((*of.dropout, *spare), jnp.float32).reshape(-1),
-        jnp.int32(OPTIMIZERS.index(of.optimizer)),
-        jnp.float32(of.learning_rate),
-        jnp.float32(of.weight_decay),
-        jnp.int32(of.epochs),
+        np.asarray(units, np.int32),
+        np.asarray([conv.kernel for conv in of.conv], np.int32),
+        np.int32(len(of.dense)),
+        np.asarray((*(NAMES.index(name) for name in of.activation), *spare), np.int32),
+        np.asarray((*of.dropout, *spare), np.float32),
+        np.int32(OPTIMIZERS.index(of.optimizer)),
+        np.float32(of.learning_rate),
+        np.float32(of.weight_decay),
+        np.int32(of.epochs),
     )
 
 

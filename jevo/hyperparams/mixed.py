@@ -1,7 +1,6 @@
 """Trains genomes of different widths, depths, activations and optimizers in a few shared compiled programs."""
 
 import math
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -9,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jevo import population as pop
@@ -30,6 +28,26 @@ class _Run(NamedTuple):
 
     genome: int
     repeat: int
+
+
+class _Batch(NamedTuple):
+    """Members of one program that train in one call."""
+
+    program: Program
+    runs: list[_Run]
+
+    @property
+    def compiled(self) -> tuple[Program, int]:
+        """What must be compiled for it: a program, and for how many members."""
+        return self.program, len(self.runs)
+
+
+class _Members(NamedTuple):
+    """What a call takes for each of its members, `[members, ...]`."""
+
+    key: jax.Array
+    first: Member
+    chosen: Choices
 
 
 class _Member(NamedTuple):
@@ -75,7 +93,7 @@ class Mixed:
     workers: int = 1
     costs: Costs = COSTS["cpu"]
     _programs: dict[tuple[Program, int], Any] = field(default_factory=dict, repr=False)
-    _locks: dict[Any, threading.Lock] = field(default_factory=dict, repr=False)
+    _unpaid: dict[tuple[Program, int], float] = field(default_factory=dict, repr=False)
     _planned: set[Program] = field(default_factory=set, repr=False)
 
     def architecture(self, genome: Mapping[str, Any]) -> tuple[Architecture, list[str]]:
@@ -112,21 +130,33 @@ class Mixed:
         """
         networks = [self.architecture(genome)[0] for genome in genomes]
         finished: dict[int, list[_Member]] = {}
-        batches = []
+        batches: list[_Batch] = []
         for batch in by.batches:
             runs = [_Run(i % len(genomes), i // len(genomes)) for i in batch.members]
             if runs := [run for run in runs if run.genome not in skip]:
-                batches.append((batch.program, runs))
+                batches.append(_Batch(batch.program, runs))
         executor = ThreadPoolExecutor(self.workers)
         try:
             waiting: set[Future[list[_Member]]] = set()
+            compiling: set[Future[Any]] = set()
             while batches or waiting:
                 # No more are handed over than can run, so that an interrupted search has little to wait for.
-                while batches and len(waiting) < self.workers:
-                    program, runs = batches.pop(0)
-                    waiting.add(executor.submit(self._train, program, runs, networks))
-                ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for member in [member for future in ready for member in future.result()]:
+                while len(waiting) + len(compiling) < self.workers:
+                    strange = next((batch for batch in batches if batch.compiled not in self._programs), None)
+                    known = next((batch for batch in batches if batch.compiled in self._programs), None)
+                    if strange and not compiling and (waiting or not known):
+                        # One at a time, while others train: two that compile at once take longer than in turn.
+                        compiling = {executor.submit(self._compile, strange)}
+                    elif known:
+                        batches.remove(known)
+                        waiting.add(executor.submit(self._train, known, networks))
+                    else:
+                        break
+                ready, _ = wait(waiting | compiling, return_when=FIRST_COMPLETED)
+                for future in ready & compiling:
+                    future.result()
+                compiling, finished_now, waiting = compiling - ready, ready & waiting, waiting - ready
+                for member in [member for future in finished_now for member in future.result()]:
                     genome = member.run.genome
                     finished.setdefault(genome, []).append(member)
                     if len(finished[genome]) == self.repeats:
@@ -135,55 +165,59 @@ class Mixed:
         finally:
             executor.shutdown(cancel_futures=True)
 
-    def _train(self, program: Program, runs: Sequence[_Run], networks: Sequence[Architecture]) -> list[_Member]:
+    def _train(self, batch: _Batch, networks: Sequence[Architecture]) -> list[_Member]:
         """One call of a program. Members that do not fit the memory together are tried in halves, then given up."""
-        chosen = pop.stack([choices(networks[run.genome], program) for run in runs])
+        program, runs = batch
+        own = [networks[run.genome] for run in runs]
         seeds = [self.seed + run.repeat for run in runs]
-        keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-        weights = [first_weights(networks[run.genome], seed) for run, seed in zip(runs, seeds, strict=True)]
-        first = pop.stack([padded(own, networks[run.genome], program) for own, run in zip(weights, runs, strict=True)])
+        first = [padded(first_weights(of, seed), of, program) for of, seed in zip(own, seeds, strict=True)]
         try:
-            call, compile_s = self._compiled(program, (keys, first, chosen))
+            self._compile(batch)
+            # Whoever is trained first pays for the compiling.
+            call, compile_s = self._programs[batch.compiled], self._unpaid.pop(batch.compiled, 0.0)
             began = time.perf_counter()
-            trained = jax.device_get(call((keys, first, chosen), self.task))
+            members = _members(program, own, first, seeds)
+            trained = jax.device_get(call(members, self.task))
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             if len(runs) == 1:
                 return [_Member(runs[0], None, None, "it needs more memory than there is", 0.0, 0.0)]
             middle = len(runs) // 2
-            return self._train(program, runs[:middle], networks) + self._train(program, runs[middle:], networks)
-        seconds = time.perf_counter() - began
+            halves = [_Batch(program, half) for half in (runs[:middle], runs[middle:])]
+            return [member for half in halves for member in self._train(half, networks)]
+        times = (time.perf_counter() - began) / len(runs), compile_s / len(runs)
         found = []
         for i, run in enumerate(runs):
             one: Trained = pop.take(trained, i)
-            own = unpadded(one.params, networks[run.genome], program)
+            params = unpadded(one.params, own[i], program)
             reason = "" if np.isfinite(one.curve).all() else f"diverged in epoch {one.epochs}"
-            times = seconds / len(runs), compile_s / len(runs)
-            found.append(_Member(run, one._replace(params=None), own, reason, *times))
+            found.append(_Member(run, one._replace(params=None), params, reason, *times))
         return found
 
-    def _compiled(self, program: Program, members: tuple[jax.Array, Member, Choices]) -> tuple[Any, float]:
-        """The program for so many members, and the seconds that compiling took now."""
-        index = (program, len(members[0]))
-        with self._locks.setdefault(index, threading.Lock()):
-            if index in self._programs:
-                return self._programs[index], 0.0
+    def _compile(self, batch: _Batch) -> None:
+        """Compile the program of a batch for so many members, unless that is done."""
+        program, runs = batch
+        if batch.compiled not in self._programs:
             one = train(program, self.batch_size, self.patience)
             alone = jax.default_backend() == "cpu"
 
-            def several(members: tuple[jax.Array, Member, Choices], task: Task) -> Trained:
-                # One at a time, a layer that is passed by costs nothing; side by side, they fill a GPU.
-                def each(member: tuple[jax.Array, Member, Choices]) -> Trained:
-                    return one(member[0], member[1], member[2], task)
+            def several(members: _Members, task: Task) -> Trained:
+                def each(member: _Members) -> Trained:
+                    return one(member.key, member.first, member.chosen, task)
 
+                # One at a time, a layer that is passed by costs nothing; side by side, they fill a GPU.
                 return jax.lax.map(each, members) if alone else jax.vmap(each)(members)
 
+            largest = program.padded
+            zeros = jax.tree.map(np.zeros_like, padded(first_weights(largest, 0), largest, program))
+            like = _members(program, [largest] * len(runs), [zeros] * len(runs), [0] * len(runs))
             began = time.perf_counter()
             # The precision is a setting of the thread.
             with jax.default_matmul_precision(self.precision):
-                self._programs[index] = jax.jit(several).lower(members, self.task).compile()
-            return self._programs[index], time.perf_counter() - began
+                compiled = jax.jit(several).lower(like, self.task).compile()
+            self._unpaid[batch.compiled] = time.perf_counter() - began
+            self._programs[batch.compiled] = compiled
 
     def _score(self, repeats: Sequence[_Member], genome: Mapping[str, Any]) -> Score:
         """The score of a genome, all of whose repeats are done."""
@@ -208,3 +242,10 @@ class Mixed:
 
     def _value(self, accuracy: float, loss: float) -> float:
         return -loss if self.fitness == "loss" else accuracy - TIE * min(loss, 10.0)
+
+
+def _members(program: Program, own: Sequence[Architecture], first: Sequence[Member], seeds: Sequence[int]) -> _Members:
+    """What a call takes, stacked on the host."""
+    pairs = [(weights, choices(of, program)) for weights, of in zip(first, own, strict=True)]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *pairs)
+    return _Members(jax.vmap(jax.random.key)(np.asarray(seeds)), *stacked)

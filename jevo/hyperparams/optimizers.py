@@ -9,15 +9,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jevo.types import Member
-
-OPTIMIZERS = ("rmsprop", "adam", "sgd", "adagrad", "adadelta", "adamax", "nadam")
-"""Their names; an index is a position here."""
-LEARNING_RATES = dict(zip(OPTIMIZERS, (1e-3, 1e-3, 1e-2, 1e-2, 1.0, 2e-3, 2e-3), strict=True))
-"""Where a genome has no learning rate: Keras's defaults of the time of the published runs."""
-ADAGRAD_START = 0.1
-"""What adagrad's sums of squares begin at, as in optax."""
 
 
 class Coefficients(NamedTuple):
@@ -38,13 +32,53 @@ class Coefficients(NamedTuple):
     add_square: Any = 0.0
     maximum: Any = 0.0
     from_first: Any = 0.0
-    from_gradient: Any = 1.0
+    from_gradient: Any = 0.0
     numerator: Any = 1.0
     numerator_first: Any = 0.0
     divisor: Any = 0.0
     divisor_second: Any = 0.0
     root_second: Any = 0.0
     root: Any = 0.0
+
+
+class _Rule(NamedTuple):
+    """An optimizer: what does not change from step to step, and what is divided by what moments are short of.
+
+    Attributes:
+        fixed: the coefficients without corrections.
+        first, ahead: of `from_first`, over 1 - 0.9^t and over 1 - 0.9^(t + 1).
+        gradient: of `from_gradient`, over 1 - 0.9^t.
+        second: of `root_second`, over 1 - 0.999^t.
+    """
+
+    fixed: Coefficients
+    first: float = 0.0
+    ahead: float = 0.0
+    gradient: float = 0.0
+    second: float = 0.0
+
+
+_ADAM = Coefficients(keep_first=0.9, add_first=0.1, keep_second=0.999, add_square=0.001, divisor=1e-8)
+_RULES = {
+    "rmsprop": _Rule(Coefficients(keep_second=0.9, add_square=0.1, from_gradient=1.0, root_second=1.0, root=1e-8)),
+    "adam": _Rule(_ADAM, first=1.0, second=1.0),
+    "sgd": _Rule(Coefficients(from_gradient=1.0, divisor=1.0)),
+    "adagrad": _Rule(Coefficients(add_square=1.0, from_gradient=1.0, root_second=1.0, root=1e-7)),
+    "adadelta": _Rule(
+        Coefficients(
+            keep_first=0.9, add_step=0.1, keep_second=0.9, add_square=0.1, from_gradient=1.0, numerator=1e-6,
+            numerator_first=1.0, root_second=1.0, root=1e-6,
+        )
+    ),
+    "adamax": _Rule(_ADAM._replace(add_square=0.0, divisor=0.0, maximum=1e-8, divisor_second=1.0), first=1.0),
+    "nadam": _Rule(_ADAM, ahead=0.9, gradient=0.1, second=1.0),
+}  # fmt: skip
+OPTIMIZERS = tuple(_RULES)
+"""Their names; an index is a position here."""
+LEARNING_RATES = dict(zip(OPTIMIZERS, (1e-3, 1e-3, 1e-2, 1e-2, 1.0, 2e-3, 2e-3), strict=True))
+"""Where a genome has no learning rate: Keras's defaults of the time of the published runs."""
+ADAGRAD_START = 0.1
+"""What adagrad's sums of squares begin at, as in optax."""
 
 
 def start(shape: tuple[int, ...], optimizer: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -60,24 +94,16 @@ def coefficients(optimizer: jax.Array, count: jax.Array) -> Coefficients:
         optimizer: int32 `[]`, an index into `OPTIMIZERS`.
         count: int32 `[]`, 1 for the first step.
     """
-    time = count.astype(jnp.float32)
-    first, second, ahead = 1 / (1 - 0.9**time), 1 / (1 - 0.999**time), 1 / (1 - 0.9 ** (time + 1))
-    moments: dict[str, Any] = {"keep_first": 0.9, "add_first": 0.1, "keep_second": 0.999}
-    squares: dict[str, Any] = {**moments, "add_square": 0.001, "divisor": 1e-8, "root_second": second}
-    known = {
-        "rmsprop": Coefficients(keep_second=0.9, add_square=0.1, root_second=1.0, root=1e-8),
-        "adam": Coefficients(**squares, from_first=first, from_gradient=0.0),
-        "sgd": Coefficients(divisor=1.0),
-        "adagrad": Coefficients(add_square=1.0, root_second=1.0, root=1e-7),
-        "adadelta": Coefficients(
-            keep_first=0.9, add_step=0.1, keep_second=0.9, add_square=0.1, numerator=1e-6, numerator_first=1.0,
-            root_second=1.0, root=1e-6,
-        ),
-        "adamax": Coefficients(**moments, maximum=1e-8, from_first=first, from_gradient=0.0, divisor_second=1.0),
-        "nadam": Coefficients(**squares, from_first=0.9 * ahead, from_gradient=0.1 * first),
-    }  # fmt: skip
-    table = [jnp.stack([jnp.asarray(value, jnp.float32) for value in known[name]]) for name in OPTIMIZERS]
-    return Coefficients(*jnp.stack(table)[optimizer])
+    # One look-up in one array of constants: a table of traced scalars would take longer to compile than all the rest.
+    table = np.asarray([[*rule.fixed, *rule[1:]] for rule in _RULES.values()], np.float32)
+    *fixed, first, ahead, gradient, second = jnp.asarray(table)[optimizer]
+    time, by = count.astype(jnp.float32), Coefficients(*fixed)
+    short, shorter = 1 - 0.9**time, 1 - 0.9 ** (time + 1)
+    return by._replace(
+        from_first=by.from_first + first / short + ahead / shorter,
+        from_gradient=by.from_gradient + gradient / short,
+        root_second=by.root_second + second / (1 - 0.999**time),
+    )
 
 
 def update(

@@ -234,4 +234,4 @@ def seconds(program: Program, of: Architecture, work: Work, costs: Costs) -> flo
 
 def compile_seconds(program: Program, costs: Costs) -> float:
     """Expected time of compiling a program."""
-    return costs.compile_s + costs.layer_s * (3 * len(program.conv) + len(program.dense))
+    return costs.compile_s + costs.layer_s * (4 * len(program.conv) + len(program.dense))
