@@ -84,8 +84,7 @@ def write(
     )
     trials = [trial for trial in found[own].trials if not trial.score.reason]
     once = {trial.number: trial for trial in trials if trial.trained}.values()
-    rows = [flatten(trial.genome) for trial in once]
-    genes = {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
+    genes = by_gene([trial.genome for trial in once])
     diagrams.score_by_gene(run.folder / "genes.png", genes, [trial.score.value for trial in once], "validation score")
     figures["genes.png"] = "The score of every genome trained, by the value of each gene."
     number = result["champion"]["number"]
@@ -131,6 +130,43 @@ def write_tables(folder: Path, found: Mapping[str, Any]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_whole(folder / "genomes.csv", table.getvalue())
+
+
+def by_gene(genomes: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The values of each gene, one for each genome, None where it lacks the gene: `optimizer`, `conv.0.units`, ...
+
+    A gene that the layers of a group share in every genome is one: `dense.units`.
+    """
+    rows = []
+    for genome in genomes:
+        groups = {name: value for name, value in genome.items() if isinstance(value, list)}
+        shared = {f"{name}.{gene}": value for name, layers in groups.items() for gene, value in _shared(layers).items()}
+        rows.append({"shared": shared, "own": flatten(genome)})
+    names = dict.fromkeys(name for row in rows for name in row["shared"])
+    common = [name for name in names if all(name in row["shared"] or _absent(name, row["own"]) for row in rows)]
+    found: dict[str, list[Any]] = {}
+    for name in dict.fromkeys(name for row in rows for name in row["own"]):
+        group, _, rest = name.partition(".")
+        gene = f"{group}.{rest.partition('.')[2]}"
+        if gene in common:
+            found[gene] = [row["shared"].get(gene) for row in rows]
+        else:
+            found[name] = [row["own"].get(name) for row in rows]
+    return found
+
+
+def _shared(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The genes in which all layers agree."""
+    return {
+        gene: value
+        for gene, value in (layers[0] if layers else {}).items()
+        if all(one[gene] == value for one in layers)
+    }
+
+
+def _absent(name: str, own: Mapping[str, Any]) -> bool:
+    """Whether a genome has no layer of the group of a gene."""
+    return own.get(f"{name.partition('.')[0]}.layers") == 0
 
 
 def generation_line(generation: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Plots and the report of a run. Only this file knows matplotlib."""
+"""Plots and the report of a run. Only this file and diagrams.py know matplotlib."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -57,6 +57,8 @@ def curves(path: Path, panels: Sequence[Panel]) -> None:
         counted = all(isinstance(x, int) for xs, _ in panel.curves.values() for x in xs)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=counted))
         axes.set(xlabel=panel.x, ylabel=panel.y, yscale="log" if panel.log else "linear")
+        if not panel.log:
+            axes.ticklabel_format(axis="y", useOffset=False)
         axes.grid(alpha=0.3, which="both")
         axes.legend()
     _save(figure, path)
