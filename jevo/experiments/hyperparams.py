@@ -153,6 +153,7 @@ def run(config: Config) -> dict[str, Any]:
         report.write(
             record, result, dataset, found, outcomes[own].judged[0], trainable.architecture(champion.genome)[0]
         )
+        desk.weights.clear()
         return result
 
 

@@ -1,0 +1,323 @@
+"""The hyperparameter experiment under the run contract."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+import yaml
+
+from jevo import predict
+from jevo.experiments import hyperparams
+from jevo.experiments.hyperparams_report import by_gene, describe
+from jevo.hyperparams import SPACES, Mixed, planner
+from jevo.runs.config import from_command_line
+from jevo.runs.loop import Interrupted
+from jevo.runs.record import read_metrics
+from jevo.types import InputError
+from tests.test_hyperparams import made_task
+
+TINY = {
+    "dense": {"layers": [1, 2], "units": {"min": 4, "max": 12, "step": 4}, "dropout": [0.0, 0.2]},
+    "optimizer": ["adam", "adamax"],
+    "lr": {"min": 0.002, "max": 0.02, "log": True},
+    "epochs": [1, 2],
+}
+SMALL = {"population": 5, "generations": 3, "keep": 0.2, "lucky": 1, "batch_size": 200}
+
+
+@pytest.fixture
+def space(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return str(path)
+
+
+@pytest.fixture
+def images(tmp_path):
+    path = tmp_path / "images.yaml"
+    path.write_text(yaml.safe_dump(TINY | {"conv": {"layers": [0, 1], "units": [2, 3], "kernel": [2, 3]}}))
+    return str(path)
+
+
+def finished(folder, **settings):
+    config = hyperparams.Config(out=folder, **{**SMALL, **settings})
+    return hyperparams.run(config)
+
+
+def rows(folder):
+    with (folder / "genomes.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_what_the_contract_says_and_a_champion_that_can_be_used(images, tmp_path, capsys):
+    folder = tmp_path / "run"
+    result = finished(folder, space=images)
+    assert json.loads((folder / "result.json").read_text()) == result
+    assert result["budget"]["evaluations"] == 5 + 2 * 3 == result["control"]["budget"]["evaluations"]
+    assert result["budget"]["gradient_steps"] > 0
+    for part in ("train", "validation", "test"):
+        for entry in (result, result["control"]):
+            assert set(entry["metrics"][part]) == {"accuracy", "loss"}
+    names = {path.name for path in folder.iterdir()}
+    assert {"genes.png", "family.png", "network.png", "curves.png", "confusion.png", "report.md"} <= names
+    assert {"genomes.csv", "genomes.jsonl", "metrics.jsonl", "random_search.jsonl", "champion"} <= names
+    assert not (folder / "checkpoints" / "weights").exists()
+    lines = read_metrics(folder / "metrics.jsonl")
+    assert [line["generation"] for line in lines] == [1, 2, 3]
+    table = rows(folder)
+    own = [row for row in table if row["search"] == "genetic"]
+    assert len(own) == 11
+    assert max(float(row["score"]) for row in own) == pytest.approx(result["champion"]["score"], abs=1e-6)
+    champion = own[result["champion"]["number"]]
+    assert champion["optimizer"] == result["champion"]["genome"]["optimizer"]
+    # Its saved weights are those that were scored: the judge finds the accuracy that training found.
+    found = list(map(json.loads, (folder / "genomes.jsonl").read_text().splitlines()))
+    mine = next(entry for entry in found if entry["genome"] == result["champion"]["genome"])
+    assert result["metrics"]["validation"]["accuracy"] == pytest.approx(
+        mine["details"]["validation_accuracy"][0], abs=1e-6
+    )
+    assert result["metrics"]["validation"]["loss"] == pytest.approx(mine["details"]["validation_loss"][0], rel=1e-4)
+    answer, _ = predict.champion(folder)
+    assert answer(np.zeros((3, 8, 8, 1), np.uint8)).probabilities.shape == (3, 10)
+    capsys.readouterr()
+    assert finished(folder, space=images) == result
+    assert "is done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"search": "random", "generations": 1},
+        {"search": "brute", "space": {"dense": {"layers": 1, "units": [2, 3, 4]}, "optimizer": ["adam", "sgd"]}},
+        {"crossover": "layer", "mutate": "numbers", "fitness": "loss"},
+        {"mutate": "redraw", "novel": False, "repeats": 2},
+        {"control": "optuna"},
+    ],
+)
+def test_every_way_to_search_runs(settings, space, tmp_path):
+    if "space" in settings:
+        path = tmp_path / "other.yaml"
+        path.write_text(yaml.safe_dump(settings["space"]))
+        settings = {**settings, "space": str(path)}
+    result = finished(tmp_path / "run", **{"space": space, "population": 4, "generations": 2, **settings})
+    assert 0 <= result["metrics"]["test"]["accuracy"] <= 1
+    if settings.get("search") == "brute":
+        assert result["budget"]["evaluations"] == 6
+    if settings.get("control") == "optuna":
+        assert set(result["references"]) == {"tpe", "nsga2"}
+    if settings.get("repeats"):
+        entry = json.loads((tmp_path / "run" / "genomes.jsonl").read_text().splitlines()[0])
+        pairs = zip(*(entry["details"][f"validation_{name}"] for name in ("accuracy", "loss")), strict=True)
+        scores = [accuracy - 1e-5 * min(loss, 10) for accuracy, loss in pairs]
+        assert len(scores) == 2
+        assert entry["value"] == pytest.approx(np.mean(scores), abs=1e-6)
+
+
+def test_a_run_that_is_stopped_goes_on_where_it_was(space, tmp_path, monkeypatch):
+    whole = finished(tmp_path / "whole", space=space)
+    folder, count = tmp_path / "run", 0
+    trained = Mixed._train
+
+    def counting(self, batch, networks):
+        nonlocal count
+        count += 1
+        if count == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return trained(self, batch, networks)
+
+    monkeypatch.setattr(Mixed, "_train", counting)
+    with pytest.raises(Interrupted, match="the same command goes on"):
+        finished(folder, space=space)
+    before = (folder / "genomes.jsonl").read_text().splitlines()
+    assert 1 <= len(before) <= 6
+    again = finished(folder, space=space)
+    lines = (folder / "genomes.jsonl").read_text().splitlines()
+    assert lines[: len(before)] == before
+    genomes = [json.dumps(json.loads(line)["genome"]) for line in lines]
+    assert len(set(genomes)) == len(genomes)
+    assert again["metrics"] == whole["metrics"]
+    assert again["champion"] == whole["champion"]
+    tables = [rows(folder), rows(tmp_path / "whole")]
+    for row in tables[0] + tables[1]:
+        del row["seconds"]
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [2, 7])
+def test_a_killed_run_loses_no_more_than_what_was_in_flight(after, space, tmp_path):
+    command = [sys.executable, "-m", "jevo.experiments.hyperparams", "--space", space, "--out", str(tmp_path / "run")]
+    command += [f for k, v in SMALL.items() for f in (f"--{k.replace('_', '-')}", str(v))]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    ledger = tmp_path / "run" / "genomes.jsonl"
+    while process.poll() is None and not (ledger.exists() and ledger.read_text().count("\n") >= after):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    before = ledger.read_text().splitlines()
+    # A line that was cut short is no line.
+    with ledger.open("a") as file:
+        file.write('{"search": "genetic", "gen')
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    lines = ledger.read_text().splitlines()
+    assert lines[: len(before)] == before
+    genomes = [json.dumps(json.loads(line)["genome"]) for line in lines]
+    assert len(set(genomes)) == len(genomes)
+    whole = finished(tmp_path / "whole", space=space)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["metrics"] == whole["metrics"]
+
+
+def test_weights_that_were_lost_are_trained_again(space, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jevo.experiments.hyperparams_desk.Weights.load", lambda self, genome, like: None)
+    result = finished(tmp_path / "run", space=space, generations=1)
+    assert "trained again" in capsys.readouterr().out
+    assert result["metrics"]["validation"]["accuracy"] == pytest.approx(result["champion"]["score"], abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("dense: {layers: 1, units: 3}\noptimiser: [adam]", ["optimiser", "did you mean optimizer?"]),
+        ("dense: {layers: 1, unit: 3}", ["dense.unit;", "did you mean units?"]),
+        ("dense: {layers: 1}", ["group dense without units"]),
+        ("hidden: {layers: 1, units: 3}", ["group hidden", "conv and dense"]),
+        ("dense: {layers: 1, units: [0]}", ["dense.0.units is 0"]),
+        ("dense: {layers: 1, units: []}", ["dense.units", "at least one value"]),
+        ("a: [", ["is not YAML"]),
+    ],
+)
+def test_a_space_that_is_wrong_is_refused_in_one_line_that_names_the_gene(text, parts, tmp_path):
+    path = tmp_path / "space.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        finished(tmp_path / "run", space=str(path))
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--population", "1"], ["population is 1", "at least 2"]),
+        (["--keep", "0.9"], ["keep and lucky", "fewer than the population of 20"]),
+        (["--search", "brutal"], ["--search", "brute"]),
+        (["--mutation", "2"], ["mutation is 2.0", "between 0 and 1"]),
+    ],
+)
+def test_bad_settings_get_one_plain_line(arguments, parts):
+    with pytest.raises(InputError) as caught:
+        from_command_line(hyperparams.Config, arguments)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_an_unknown_space_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"'mpl' is unknown; did you mean mlp\?"):
+        finished(tmp_path / "run", space="mpl")
+    with pytest.raises(InputError, match="these examples are not images"):
+        hyperparams.mixed(
+            hyperparams.Config(space="cnn"), hyperparams.read_space("cnn"), made_task((9,)), made_dataset()
+        )
+
+
+def made_dataset():
+    class Made:
+        classes = ("a", "b", "c")
+
+    return Made()
+
+
+def test_presets_are_the_published_recipes():
+    harvey = hyperparams.Config.from_preset("harvey")
+    assert hyperparams.read_space(harvey.space).size() == 672
+    # About 117 trainings, as published.
+    assert harvey.population + 9 * (harvey.population - harvey.survivors) == 119
+    mkoeppel = hyperparams.Config.from_preset("mkoeppel")
+    assert (mkoeppel.space, mkoeppel.batch_size, mkoeppel.generations) == ("cnn", 300, 20)
+    assert set(SPACES) == {"mlp", "dense", "cnn"}
+
+
+def trainable(task=None, **settings):
+    return Mixed(task or made_task((9,)), 3, batch_size=16, epochs=2, longest=2, patience=2, **settings)
+
+
+GENOMES = [{"dense": [{"units": n, "activation": "tanh"}] * (1 + n % 2), "lr": 0.01} for n in (3, 4, 6, 5)]
+
+
+def scores(mixed, genomes=GENOMES, **settings):
+    return dict(mixed.score(genomes, mixed.plan(genomes), **settings))
+
+
+def test_a_genome_scores_alike_in_every_company():
+    together = scores(trainable())
+    for i, genome in enumerate(GENOMES):
+        alone = scores(trainable(costs=planner.COSTS["cpu"]._replace(compile_s=0, layer_s=0)), [genome])[0]
+        assert together[i].value == pytest.approx(alone.value, abs=1e-4)
+        np.testing.assert_allclose(together[i].details["curve"], alone.details["curve"], rtol=1e-4)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), together[i].params, alone.params)
+
+
+def test_a_genome_scores_the_same_bit_for_bit_however_many_train_at_once():
+    one, several = scores(trainable()), scores(trainable(workers=3))
+    for i in one:
+        assert one[i].value == several[i].value
+        jax.tree.map(np.testing.assert_array_equal, one[i].params, several[i].params)
+
+
+def test_those_in_skip_are_not_trained():
+    assert sorted(scores(trainable(), skip=[1, 2])) == [0, 3]
+
+
+def test_a_genome_that_diverges_fails_alone_and_says_when():
+    genomes = [*GENOMES, {"dense": [{"units": 4}], "optimizer": "sgd", "lr": 1e30}]
+    found = scores(trainable(), genomes)
+    assert math.isnan(found[4].value)
+    assert "diverged in epoch" in found[4].reason
+    assert all(math.isfinite(found[i].value) for i in range(4))
+
+
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_too_little_memory_halves_a_batch_and_then_fails_a_genome_alone(most, monkeypatch):
+    mixed = trainable(costs=planner.COSTS["cpu"]._replace(together=4, compile_s=100))
+    compiled = Mixed._compile
+
+    def limited(self, batch):
+        compiled(self, batch)
+        call = self._programs[batch.compiled]
+
+        def checked(members, task):
+            if len(members.key) > most:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+            return call(members, task)
+
+        self._programs[batch.compiled] = checked
+
+    monkeypatch.setattr(Mixed, "_compile", limited)
+    found = scores(mixed)
+    assert sorted(found) == [0, 1, 2, 3]
+    if most:
+        assert all(math.isfinite(score.value) for score in found.values())
+    else:
+        assert all(score.reason == "it needs more memory than there is" for score in found.values())
+
+
+def test_genes_that_all_layers_share_are_one():
+    genomes = [
+        {"dense": [{"units": 4, "activation": "relu"}] * 2, "optimizer": "adam"},
+        {"dense": [{"units": 8, "activation": "relu"}, {"units": 8, "activation": "tanh"}], "optimizer": "sgd"},
+    ]
+    found = by_gene(genomes)
+    assert found["dense.units"] == [4, 8]
+    assert found["dense.0.activation"] == ["relu", "relu"]
+    assert found["dense.1.activation"] == ["relu", "tanh"]
+    assert describe(genomes[0]) == "dense 2 x (4, relu), adam"
