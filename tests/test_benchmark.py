@@ -5,7 +5,8 @@ import json
 import jax
 import pytest
 
-from jevo import benchmark
+from jevo.benchmark import __main__ as benchmark
+from jevo.benchmark import timing
 
 TINY = {
     "masks": ["--population", "4", "--images", "8"],
@@ -18,7 +19,7 @@ def test_a_benchmark_writes_what_it_prints(what, tmp_path, capsys, monkeypatch):
     out = tmp_path / "figures.json"
     sizes = ["--sizes", "6", "5", "3", "--repeats", "1", "--out", str(out)]
     monkeypatch.setattr("sys.argv", ["benchmark", what, *TINY[what], *sizes])
-    monkeypatch.setattr(benchmark, "MATMUL", 64)
+    monkeypatch.setattr(timing, "MATMUL", 64)
     with jax.debug_key_reuse(False):  # The same call is timed again and again.
         benchmark.main()
     figures = json.loads(out.read_text())
@@ -32,4 +33,20 @@ def test_an_unknown_benchmark_is_named(capsys, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         benchmark.main()
     assert stopped.value.code == 2
-    assert capsys.readouterr().err == "error: benchmark 'mask' is unknown; did you mean masks? known: masks, sgd\n"
+    assert (
+        capsys.readouterr().err
+        == "error: benchmark 'mask' is unknown; did you mean masks? known: masks, sgd, hyperparams\n"
+    )
+
+
+def test_mixed_training_is_measured_against_networks_that_learn_alike(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "figures.json"
+    sizes = ["--data", "digits", "--population", "2", "--generations", "1", "--epochs", "1"]
+    monkeypatch.setattr("sys.argv", ["benchmark", "hyperparams", *sizes, "--out", str(out)])
+    benchmark.main()
+    (one,) = json.loads(out.read_text())["generations"]
+    assert one["faster"] == pytest.approx(one["alone"]["total"] / one["mixed"]["total"])
+    assert 0 < one["mixed"]["compiling"] < one["mixed"]["total"]
+    # Other draws of weights, batches and dropout, but the same recipe.
+    assert one["median_difference_of_train_loss"] < 0.5
+    assert "times as fast" in capsys.readouterr().out

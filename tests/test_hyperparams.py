@@ -8,25 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jevo.benchmark import parity
+from jevo.benchmark.parity import OPTIMIZERS as OPTAX
+from jevo.benchmark.parity import Alone, train_alone
 from jevo.data.task import Examples, Task
 from jevo.hyperparams import architecture, network
 from jevo.hyperparams import planner as planning
-from jevo.hyperparams.architecture import first_weights, layer_key
+from jevo.hyperparams.architecture import first_weights
 from jevo.hyperparams.layers import Program, choices, dropout_gain, padded, unpadded
 from jevo.hyperparams.optimizers import OPTIMIZERS, coefficients, start, update
 from jevo.hyperparams.planner import COSTS, Work, exact, fits, join, plan
-from jevo.hyperparams.trainer import shuffled, train
+from jevo.hyperparams.trainer import train
 from jevo.networks import ACTIVATIONS
 from jevo.types import InputError
 
-OPTAX = {
-    "rmsprop": optax.rmsprop, "adam": optax.adam, "sgd": optax.sgd, "adagrad": optax.adagrad,
-    "adadelta": optax.adadelta, "adamax": optax.adamax, "nadam": optax.nadam,
-}  # fmt: skip
 BATCH = 16
 
 
@@ -41,72 +39,6 @@ def made_task(shape=(7, 6, 2), classes=3, examples=56, seed=0):
     return Task(split(examples), split(20), jnp.zeros((1, *shape)), jnp.float32(1.0))
 
 
-class Alone(nn.Module):
-    """The network of one genome, as a user of Flax would write it."""
-
-    of: object
-
-    @nn.compact
-    def __call__(self, x, gains=None):
-        of = self.of
-        for i, conv in enumerate(of.conv):
-            padding = "SAME" if conv.same else "VALID"
-            x = nn.Conv(conv.units, (conv.kernel,) * 2, conv.stride, padding, name=f"conv_{i}")(x)
-            x = ACTIVATIONS[of.activation[i]](x)
-            if conv.pool:
-                x = nn.max_pool(x, (2, 2), (2, 2))
-            if gains is not None:
-                x = x * gains[i]
-        if of.conv:
-            x = x.transpose(0, 3, 1, 2)
-        x = x.reshape(x.shape[0], -1)
-        for i, units in enumerate(of.dense):
-            x = ACTIVATIONS[of.activation[len(of.conv) + i]](nn.Dense(units, name=f"dense_{i}")(x))
-            if gains is not None:
-                x = x * gains[len(of.conv) + i]
-        return nn.Dense(of.classes, name="output")(x)
-
-
-def train_alone(of, key, task, batch_size=BATCH):
-    """Plain Flax and optax, one step after another: the params of every epoch, and the loss curve."""
-    batch_key, noise_key = jax.random.split(key)
-    params, module = first_weights(of, 7), Alone(of)
-    optimizer = OPTAX[of.optimizer](of.learning_rate)
-    state, examples, curve, found = optimizer.init(params), len(task.train.y), [], []
-    steps = examples // batch_size
-
-    def gains(count):
-        noise = jax.random.fold_in(noise_key, count)
-        shapes = [(conv.units, *conv.pooled, batch_size) for conv in of.conv] + [(n, batch_size) for n in of.dense]
-        names = of.layers[:-1]
-        drawn = [
-            dropout_gain(layer_key(noise, name), shape, jnp.float32(rate))
-            for name, shape, rate in zip(names, shapes, of.dropout, strict=True)
-        ]
-        return [gain.transpose(3, 1, 2, 0) if gain.ndim == 4 else gain.T for gain in drawn]
-
-    @jax.jit
-    def step(params, state, x, y, count):
-        def loss(params):
-            logits = module.apply({"params": params}, x, gains(count))
-            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-
-        value, gradient = jax.value_and_grad(loss)(params)
-        updates, state = optimizer.update(gradient, state, params)
-        return optax.apply_updates(params, updates), state, value
-
-    for epoch in range(of.epochs):
-        order, total = shuffled(jax.random.fold_in(batch_key, epoch), examples), 0.0
-        for i in range(steps):
-            rows = order[i * batch_size : (i + 1) * batch_size]
-            x, y = task.inputs(task.train.x[rows]), task.train.y[rows]
-            params, state, value = step(params, state, x, y, jnp.int32(epoch * steps + i))
-            total += float(value)
-        curve.append(total / steps)
-        found.append(params)
-    return found, curve
-
-
 @functools.cache
 def compiled(program):
     return jax.jit(train(program, BATCH, 99))
@@ -118,8 +50,8 @@ def same_as_alone(genome, pad, task, epochs=2, tolerance=2e-4):
     program = pad(of)
     assert fits(of, program)
     key = jax.random.key(5)
-    trained = compiled(program)(key, padded(first_weights(of, 7), of, program), choices(of, program), task)
-    params, curve = train_alone(of, jax.random.key(5), task)
+    trained = compiled(program)(key, padded(first_weights(of, 5), of, program), choices(of, program), task)
+    params, curve = train_alone(of, task, BATCH, 5)
     np.testing.assert_allclose(trained.curve[:epochs], curve, rtol=tolerance)
     best = int(trained.best) - 1
     own = unpadded(trained.params, of, program)
@@ -236,6 +168,13 @@ def test_deep_networks_learn_as_they_do_alone(seed):
     same_as_alone(genome, wider, made_task((11, 9, 3)), tolerance=1e-3)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("space", ["mlp", "dense", "cnn"])
+def test_random_genomes_of_a_space_learn_mixed_what_they_learn_alone(space):
+    result = parity.measure(parity.Parity(space=space, count=6, epochs=2, batch_size=200))
+    assert result["largest_difference"] < 1e-3
+
+
 def test_vmapped_members_learn_what_they_learn_one_by_one():
     task = made_task((9,))
     genomes = [
@@ -245,7 +184,7 @@ def test_vmapped_members_learn_what_they_learn_one_by_one():
     ]
     program = Program((9,), 3, (), (6, 6, 6), 1, 3)
     networks = [architecture(genome, (9,), 3, 3)[0] for genome in genomes]
-    members = [(padded(first_weights(of, 7), of, program), choices(of, program)) for of in networks]
+    members = [(padded(first_weights(of, 5), of, program), choices(of, program)) for of in networks]
     one = train(program, BATCH, 99)
     keys = jax.random.split(jax.random.key(2), 3)
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *members)
@@ -264,10 +203,10 @@ def test_a_member_stops_after_its_patience_and_keeps_its_best_weights():
     task = task._replace(validation=task.validation._replace(y=jnp.asarray(rng.integers(0, 3, 20), jnp.int32)))
     of, _ = architecture({"dense": [{"units": 16}], "lr": 0.05}, (9,), 3, 60)
     program = exact(of, 60)
-    found = jax.jit(train(program, BATCH, 4))(jax.random.key(0), first_weights(of, 7), choices(of, program), task)
+    found = jax.jit(train(program, BATCH, 4))(jax.random.key(0), first_weights(of, 5), choices(of, program), task)
     assert int(found.epochs) == int(found.best) + 4 < 60
     shorter = of._replace(epochs=int(found.best))
-    again = jax.jit(train(program, BATCH, 4))(jax.random.key(0), first_weights(of, 7), choices(shorter, program), task)
+    again = jax.jit(train(program, BATCH, 4))(jax.random.key(0), first_weights(of, 5), choices(shorter, program), task)
     jax.tree.map(np.testing.assert_array_equal, found.params, again.params)
     assert not found.curve[int(found.epochs) :].any()
 
@@ -276,7 +215,7 @@ def test_a_member_that_diverges_stops_at_once():
     task = made_task((9,))
     of, _ = architecture({"dense": [{"units": 8}], "optimizer": "sgd", "lr": 1e30}, (9,), 3, 50)
     program = exact(of, 50)
-    found = jax.jit(train(program, BATCH, 50))(jax.random.key(0), first_weights(of, 7), choices(of, program), task)
+    found = jax.jit(train(program, BATCH, 50))(jax.random.key(0), first_weights(of, 5), choices(of, program), task)
     assert int(found.epochs) <= 3
     assert not np.isfinite(found.curve).all()
 

@@ -13,6 +13,7 @@ from tests.members import seeds
 SELECTIONS = {
     "truncation, a count": genetics.truncation(3),
     "truncation, a share": genetics.truncation(0.4),
+    "truncation, with lucky losers": genetics.truncation(2, lucky=2),
     "tournament": genetics.tournament(3),
     "roulette": genetics.roulette(),
     "rank": genetics.rank(1.7),
@@ -108,3 +109,17 @@ def test_rank_gives_the_best_its_pressure(key):
 def test_impossible_settings(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_lucky_losers_breed_as_often_as_the_best_and_are_the_same_for_a_whole_generation(key):
+    fitness = np.arange(10, dtype=np.float32)
+    chosen = np.asarray(genetics.truncation(3, lucky=2)(key, jax.numpy.asarray(fitness), 500))
+    found, counts = np.unique(chosen, return_counts=True)
+    assert len(found) == 5
+    assert set(found) >= {7, 8, 9}
+    assert counts.min() > 60
+    losers = {
+        tuple(np.unique(genetics.truncation(3, lucky=2)(k, jax.numpy.asarray(fitness), 50)))
+        for k in jax.random.split(jax.random.key(5), 20)
+    }
+    assert len(losers) > 5

@@ -13,15 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jevo import genetics
+from jevo.hyperparams.parse import SPACES, parse_space
 from jevo.hyperparams.space import (
-    SPACES,
     Choice,
     Group,
     Real,
     Space,
     flatten,
     identity,
-    parse_space,
     redrawn,
     stepped,
 )

@@ -3,15 +3,17 @@
     python -m jevo.benchmark masks --population 100 --images 2000
     python -m jevo.benchmark sgd --population 64
     python -m jevo.benchmark hyperparams --data mnist[:5000]
+    python -m jevo.benchmark parity --space cnn
 
 Times are medians of calls that take turns, since a machine's speed drifts; compiling is apart, the first two calls are
-dropped, and every call is waited for. (Of `hyperparams`, compiling is what is measured: every call is the first.)
+dropped, and every call is waited for. (Of `hyperparams`, compiling is what is measured: every call is the first.
+`parity` times nothing: it compares.)
 """
 
 import json
 import sys
 
-from jevo.benchmark import hyperparams, masks, sgd
+from jevo.benchmark import hyperparams, masks, parity, sgd
 from jevo.data.files import write_whole
 from jevo.runs.command import plain_errors
 from jevo.runs.config import parse, suggestion
@@ -21,6 +23,7 @@ BENCHMARKS = {
     "masks": (masks.Masks, masks.measure, masks.show),
     "sgd": (sgd.Sgd, sgd.measure, sgd.show),
     "hyperparams": (hyperparams.Hyperparams, hyperparams.measure, hyperparams.show),
+    "parity": (parity.Parity, parity.measure, parity.show),
 }
 
 

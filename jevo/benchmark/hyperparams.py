@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jevo.benchmark.parity import OPTIMIZERS
 from jevo.data.datasets import load
 from jevo.data.task import Task, to_device
 from jevo.hyperparams import COSTS, SPACES, Architecture, Mixed, Score, identity, parse_space
@@ -49,17 +50,6 @@ class Spent(NamedTuple):
 
     total: float
     compiling: float
-
-
-OPTIMIZERS = {
-    "rmsprop": optax.rmsprop,
-    "adam": optax.adam,
-    "sgd": optax.sgd,
-    "adagrad": optax.adagrad,
-    "adadelta": optax.adadelta,
-    "adamax": optax.adamax,
-    "nadam": optax.nadam,
-}
 
 
 def measure(settings: Hyperparams) -> dict[str, Any]:

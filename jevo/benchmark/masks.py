@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jevo import genetics
 from jevo import population as pop
-from jevo.benchmark.timing import MATMUL_FLOPS, in_turns, plain_product
+from jevo.benchmark.timing import MATMUL_FLOPS, in_turns, plain_product, show_plain
 from jevo.networks import INITIALIZERS, masked, mlp
 from jevo.runs.record import device, versions
 from jevo.training import evaluate, scaled_log_likelihood
@@ -110,6 +110,8 @@ def measure(settings: Masks) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
+    """Print the result."""
+    show_plain(result)
     seconds, share = result["seconds"], result["share_of_plain_matmul"]
     peak_gb = result["peak_bytes_of_generations"] / 1e9
     print(f"scoring     {seconds['scoring']:8.4f} s  {share['scoring']:.2f} of the plain rate")

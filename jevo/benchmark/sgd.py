@@ -11,7 +11,7 @@ import jax
 import optax
 
 from jevo import population as pop
-from jevo.benchmark.timing import MATMUL_FLOPS, in_turns, plain_product
+from jevo.benchmark.timing import MATMUL_FLOPS, in_turns, plain_product, show_plain
 from jevo.networks import mlp
 from jevo.runs.record import device, versions
 from jevo.training import Learner, learner, log_likelihood, train
@@ -113,6 +113,8 @@ def measure(settings: Sgd) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
+    """Print the result."""
+    show_plain(result)
     for name, seconds in result["seconds_per_member_step"].items():
         share = result["share_of_plain_matmul"][name]
         print(f"{name:11s} {seconds * 1e6:8.1f} us a member step  {share:.2f} of the plain rate")

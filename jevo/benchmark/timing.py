@@ -28,3 +28,8 @@ def in_turns(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, 
             jax.block_until_ready(call())
             times[name].append(time.perf_counter() - began)
     return {name: statistics.median(seconds[2:]) for name, seconds in times.items()}
+
+
+def show_plain(result: Mapping[str, Any]) -> None:
+    """Print what the yardstick measured."""
+    print(f"plain {MATMUL}^3 product  {result['plain_matmul_flops_per_s'] / 1e9:8.1f} GFLOP/s")

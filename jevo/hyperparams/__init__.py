@@ -5,6 +5,8 @@ from jevo.hyperparams.architecture import architecture as architecture
 from jevo.hyperparams.architecture import check_genes as check_genes
 from jevo.hyperparams.architecture import network as network
 from jevo.hyperparams.mixed import Mixed as Mixed
+from jevo.hyperparams.parse import SPACES as SPACES
+from jevo.hyperparams.parse import parse_space as parse_space
 from jevo.hyperparams.planner import COSTS as COSTS
 from jevo.hyperparams.planner import Plan as Plan
 from jevo.hyperparams.planner import plan as plan
@@ -24,13 +26,11 @@ from jevo.hyperparams.search import each as each
 from jevo.hyperparams.search import enumerate_all as enumerate_all
 from jevo.hyperparams.search import evolve as evolve
 from jevo.hyperparams.search import search as search
-from jevo.hyperparams.space import SPACES as SPACES
 from jevo.hyperparams.space import Choice as Choice
 from jevo.hyperparams.space import Group as Group
 from jevo.hyperparams.space import Real as Real
 from jevo.hyperparams.space import Space as Space
 from jevo.hyperparams.space import flatten as flatten
 from jevo.hyperparams.space import identity as identity
-from jevo.hyperparams.space import parse_space as parse_space
 from jevo.hyperparams.space import redrawn as redrawn
 from jevo.hyperparams.space import stepped as stepped
