@@ -136,7 +136,12 @@ def test_layers_that_a_member_has_not_are_passed_by(depth):
 
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding"),
-    [(3, 1, "same"), (4, 2, "same"), (3, 3, "same"), (4, 1, "valid"), (3, 2, "valid"), (5, 3, "same")],
+    [
+        (3, 1, "same"),
+        (4, 2, "same"),
+        (3, 2, "valid"),
+        *(pytest.param(*slow, marks=pytest.mark.slow) for slow in [(3, 3, "same"), (4, 1, "valid"), (5, 3, "same")]),
+    ],
 )
 def test_a_padded_convolution_learns_as_it_does_alone(kernel, stride, padding):
     conv = {"units": 3, "kernel": kernel, "stride": stride, "padding": padding, "activation": "swish", "dropout": 0.2}

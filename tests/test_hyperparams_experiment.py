@@ -95,11 +95,11 @@ def test_a_run_leaves_what_the_contract_says_and_a_champion_that_can_be_used(ima
 @pytest.mark.parametrize(
     "settings",
     [
-        {"search": "random", "generations": 1},
         {"search": "brute", "space": {"dense": {"layers": 1, "units": [2, 3, 4]}, "optimizer": ["adam", "sgd"]}},
-        {"crossover": "layer", "mutate": "numbers", "fitness": "loss"},
         {"mutate": "redraw", "novel": False, "repeats": 2},
-        {"control": "optuna"},
+        pytest.param({"search": "random"}, marks=pytest.mark.slow),
+        pytest.param({"crossover": "layer", "mutate": "numbers", "fitness": "loss"}, marks=pytest.mark.slow),
+        pytest.param({"control": "optuna"}, marks=pytest.mark.slow),
     ],
 )
 def test_every_way_to_search_runs(settings, space, tmp_path):

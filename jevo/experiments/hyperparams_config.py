@@ -25,6 +25,8 @@ class Config(RunConfig):
         },
     }  # fmt: skip
 
+    checkpoint_every: int = 1
+    """Without effect: every genome is on disk as soon as it is scored."""
     space: str = "mlp"
     """What can be chosen: mlp, dense, cnn, or the path of your own .yaml file."""
     search: Literal["genetic", "random", "brute"] = "genetic"

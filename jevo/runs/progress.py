@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,25 +13,21 @@ PLAIN_SECONDS = 5.0
 """Seconds between two lines where the output is not a terminal."""
 
 
-class Progress:
-    """Shows one stage: generation, best and mean fitness, validation, evaluations per second, time left.
+class _Screen:
+    """Where a run is shown: something that moves, if the output is a terminal, and lines that stay above it.
 
     Args:
-        name: of the stage.
-        total: generations.
-        work: how much one generation does, and of what, such as (100, "evaluations").
+        transient: whether what moves is gone at the end.
     """
 
-    def __init__(self, name: str, total: int, work: tuple[int, str]):
-        self._name, self._total, self._work = name, total, work
+    def __init__(self, transient: bool = False):
         self._console = Console(highlight=False)
+        self._transient = transient
         self._live: Live | None = None
-        self._validation: float | None = None
-        self._printed = 0.0
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         if self._console.is_terminal:
-            self._live = Live(console=self._console, refresh_per_second=8)
+            self._live = Live(console=self._console, refresh_per_second=8, transient=self._transient)
             self._live.start()
         return self
 
@@ -42,6 +38,22 @@ class Progress:
     def say(self, line: str) -> None:
         """A line that stays."""
         self._console.print(Text(line), soft_wrap=True)
+
+
+class Progress(_Screen):
+    """Shows one stage: generation, best and mean fitness, validation, evaluations per second, time left.
+
+    Args:
+        name: of the stage.
+        total: generations.
+        work: how much one generation does, and of what, such as (100, "evaluations").
+    """
+
+    def __init__(self, name: str, total: int, work: tuple[int, str]):
+        super().__init__()
+        self._name, self._total, self._work = name, total, work
+        self._validation: float | None = None
+        self._printed = 0.0
 
     def show(self, done: int, line: dict[str, Any], count: int, seconds: float) -> None:
         """Tell of the generations up to `done`, the last `count` of which took `seconds`."""
@@ -65,7 +77,7 @@ class Progress:
             print(text, flush=True)
 
 
-class Board:
+class Board(_Screen):
     """Shows a search: the best so far in a table, and a line below it; plain lines where there is no terminal.
 
     Args:
@@ -73,25 +85,10 @@ class Board:
     """
 
     def __init__(self, columns: Sequence[str]):
+        super().__init__(transient=True)
         self._columns = columns
-        self._console = Console(highlight=False)
-        self._live: Live | None = None
         self._rows: Sequence[Sequence[str]] = ()
         self._line, self._printed = "", time.monotonic()
-
-    def __enter__(self) -> "Board":
-        if self._console.is_terminal:
-            self._live = Live(console=self._console, refresh_per_second=4, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        if self._live:
-            self._live.stop()
-
-    def say(self, line: str) -> None:
-        """A line that stays."""
-        self._console.print(Text(line), soft_wrap=True)
 
     def rank(self, rows: Sequence[Sequence[str]]) -> None:
         """Show these as the best so far."""
