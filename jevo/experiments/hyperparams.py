@@ -159,7 +159,7 @@ def run(config: Config) -> dict[str, Any]:
 
 def mixed(config: Config, space: Space, task: Task, dataset: Dataset) -> Mixed:
     """What trains the genomes."""
-    costs = COSTS[jax.default_backend()]
+    costs = COSTS.get(jax.default_backend(), COSTS["gpu"])
     gene = space.genes.get("epochs")
     longest = [int(value) for value in gene.values] if isinstance(gene, Choice) else [config.epochs]
     trainable = Mixed(

@@ -191,7 +191,8 @@ class Mixed:
         for i, run in enumerate(runs):
             one: Trained = pop.take(trained, i)
             params = unpadded(one.params, own[i], program)
-            reason = "" if np.isfinite(one.curve).all() else f"diverged in epoch {one.epochs}"
+            sound = np.isfinite(one.curve).all() and np.isfinite(one.loss)
+            reason = "" if sound else f"diverged in epoch {one.epochs}"
             found.append(_Member(run, one._replace(params=None), params, reason, *times))
         return found
 
