@@ -177,7 +177,7 @@ def _planned(
     new = tuple(program for program in by_program if program not in known)
     training = sum(batch.seconds for batch in batches)
     least = sum(seconds(exact(member, work.epochs), member, work, costs) for member in members)
-    padding = 1 - least / training if training else 0.0
+    padding = max(1 - least / training, 0.0) if training else 0.0
     return Plan(batches, new, training + sum(compile_seconds(program, costs) for program in new), padding)
 
 
