@@ -35,10 +35,11 @@ def test_an_unknown_benchmark_is_named(capsys, monkeypatch):
     assert stopped.value.code == 2
     assert (
         capsys.readouterr().err
-        == "error: benchmark 'mask' is unknown; did you mean masks? known: masks, sgd, hyperparams\n"
+        == "error: benchmark 'mask' is unknown; did you mean masks? known: masks, sgd, hyperparams, parity\n"
     )
 
 
+@pytest.mark.slow
 def test_mixed_training_is_measured_against_networks_that_learn_alike(tmp_path, capsys, monkeypatch):
     out = tmp_path / "figures.json"
     sizes = ["--data", "digits", "--population", "2", "--generations", "1", "--epochs", "1"]

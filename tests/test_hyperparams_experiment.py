@@ -57,8 +57,9 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
-def test_a_run_leaves_what_the_contract_says_and_a_champion_that_can_be_used(images, tmp_path, capsys):
-    folder = tmp_path / "run"
+@pytest.mark.parametrize("kind", ["space", pytest.param("images", marks=pytest.mark.slow)])
+def test_a_run_leaves_what_the_contract_says_and_a_champion_that_can_be_used(kind, request, tmp_path, capsys):
+    folder, images = tmp_path / "run", request.getfixturevalue(kind)
     result = finished(folder, space=images)
     assert json.loads((folder / "result.json").read_text()) == result
     assert result["budget"]["evaluations"] == 5 + 2 * 3 == result["control"]["budget"]["evaluations"]
@@ -96,7 +97,7 @@ def test_a_run_leaves_what_the_contract_says_and_a_champion_that_can_be_used(ima
     "settings",
     [
         {"search": "brute", "space": {"dense": {"layers": 1, "units": [2, 3, 4]}, "optimizer": ["adam", "sgd"]}},
-        {"mutate": "redraw", "novel": False, "repeats": 2},
+        pytest.param({"mutate": "redraw", "novel": False, "repeats": 2}, marks=pytest.mark.slow),
         pytest.param({"search": "random"}, marks=pytest.mark.slow),
         pytest.param({"crossover": "layer", "mutate": "numbers", "fitness": "loss"}, marks=pytest.mark.slow),
         pytest.param({"control": "optuna"}, marks=pytest.mark.slow),
@@ -121,6 +122,7 @@ def test_every_way_to_search_runs(settings, space, tmp_path):
         assert entry["value"] == pytest.approx(np.mean(scores), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_goes_on_where_it_was(space, tmp_path, monkeypatch):
     whole = finished(tmp_path / "whole", space=space)
     folder, count = tmp_path / "run", 0
@@ -175,6 +177,7 @@ def test_a_killed_run_loses_no_more_than_what_was_in_flight(after, space, tmp_pa
     assert json.loads((tmp_path / "run" / "result.json").read_text())["metrics"] == whole["metrics"]
 
 
+@pytest.mark.slow
 def test_weights_that_were_lost_are_trained_again(space, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("jevo.experiments.hyperparams_desk.Weights.load", lambda self, genome, like: None)
     result = finished(tmp_path / "run", space=space, generations=1)
@@ -286,7 +289,7 @@ def test_a_genome_that_diverges_fails_alone_and_says_when():
     assert all(math.isfinite(found[i].value) for i in range(4))
 
 
-@pytest.mark.parametrize("most", [0, 1, 2])
+@pytest.mark.parametrize("most", [0, pytest.param(1, marks=pytest.mark.slow), 2])
 def test_too_little_memory_halves_a_batch_and_then_fails_a_genome_alone(most, monkeypatch):
     mixed = trainable(costs=planner.COSTS["cpu"]._replace(together=4, compile_s=100))
     compiled = Mixed._compile

@@ -116,6 +116,7 @@ def test_brute_force_visits_each_genome_once():
     assert len({identity(trial.genome) for trial in trials}) == len(trials) == SPACE.size() == 16 * 16 * 3
 
 
+@pytest.mark.slow
 def test_the_genetic_algorithm_beats_random_search_at_as_many_trainings():
     better = 0
     for seed in range(5):
