@@ -289,7 +289,7 @@ def test_a_genome_that_diverges_fails_alone_and_says_when():
     assert all(math.isfinite(found[i].value) for i in range(4))
 
 
-@pytest.mark.parametrize("most", [0, pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize("most", [0, *(pytest.param(most, marks=pytest.mark.slow) for most in (1, 2))])
 def test_too_little_memory_halves_a_batch_and_then_fails_a_genome_alone(most, monkeypatch):
     mixed = trainable(costs=planner.COSTS["cpu"]._replace(together=4, compile_s=100))
     compiled = Mixed._compile

@@ -78,7 +78,16 @@ def test_nothing_is_trained_twice_and_every_trial_has_its_score(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "after"), [("genetic", 1), ("genetic", 13), ("genetic with known children", 17), ("random", 5), ("tpe", 7)]
+    ("name", "after"),
+    [
+        ("genetic", 13),
+        ("random", 5),
+        ("tpe", 7),
+        *(
+            pytest.param(*slow, marks=pytest.mark.slow)
+            for slow in [("genetic", 1), ("genetic with known children", 17)]
+        ),
+    ],
 )
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(name, after):
     whole, _ = search(strategies()[name], each(worth))
