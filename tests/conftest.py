@@ -1,12 +1,21 @@
 """Every test runs strictly: a rank promotion, a key used twice or any warning is an error."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "--slow" not in sys.argv:
     # Most of the time of a test is XLA compiling it. The full suite (--slow) compiles as users do.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+# Many tests compile the same programs, some of them in processes of their own: within a session, each is compiled once.
+programs = tempfile.mkdtemp(prefix="jevo-test-programs-")
+atexit.register(shutil.rmtree, programs, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import pytest

@@ -17,6 +17,7 @@ import yaml
 
 from jevo.data.datasets import Dataset
 from jevo.data.files import write_whole
+from jevo.runs.compiled import keep_programs
 from jevo.runs.config import Config, RunConfig, as_arguments, differences, from_settings, read_yaml, resolved
 from jevo.runs.report import report
 from jevo.types import InputError
@@ -50,6 +51,8 @@ def open_run(experiment: str, config: RunConfig) -> Iterator["Run"]:
         InputError: if the folder holds a run with other settings, or something that is not a run, or another
             process is at work in it.
     """
+    if config.compile_cache:
+        keep_programs()
     default = f"runs/{experiment}-{Path(config.data).stem}-{config.preset}-seed{config.seed}"
     folder = Path(config.out or default)
     stored = folder / "config.yaml"
