@@ -12,14 +12,13 @@ if "--slow" not in sys.argv:
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 # Many tests compile the same programs, some of them in processes of their own: within a session, each is compiled once.
-programs = tempfile.mkdtemp(prefix="jevo-test-programs-")
-atexit.register(shutil.rmtree, programs, ignore_errors=True)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jevo-test-programs-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import pytest
 
+atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
