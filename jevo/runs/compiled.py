@@ -17,7 +17,7 @@ def keep_programs() -> None:
     JAX's own settings come first: `JAX_COMPILATION_CACHE_DIR` names another folder, `JAX_ENABLE_COMPILATION_CACHE=0`
     keeps nothing. A folder that cannot be written is no reason to fail: JAX then compiles as if there were none.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     folder = cache.folder() / "programs"
     try:
