@@ -14,12 +14,19 @@ from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jevo.types import Key, Rate
 
 WORD = 32
 TRACED_DIGITS = 24
-"""Binary digits kept of a traced probability: its error is at most 2**-25, under 1% from 3e-6 upwards."""
+"""Binary digits kept of a traced probability: its error is at most 2**-25."""
+RARE = 1 / 256
+"""Ones this rare are placed, block by block, not drawn gene by gene."""
+BLOCK = 16
+"""Words of a block: 512 genes, so a place in it takes 9 bits, and a random word gives three."""
+HITS = 13
+"""The most ones placed in a block. At `RARE` a block has 2 in the mean; more than 13 come once in a million blocks."""
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["words"], meta_fields=["shape"])
@@ -79,27 +86,33 @@ def bernoulli(key: Key, p: Rate, shape: tuple[int, ...]) -> Bits:
 
     Random words are combined along the binary digits of `p`, last digit first: `or` with a fresh word for a
     one, `and` for a zero, which halves the distance to that digit. Thirty-two genes so cost one random word a
-    digit, where a number for each gene costs 32.
+    digit, where a number for each gene costs 32. Rare ones (`p`, or for a number `1 - p`, at most `RARE`) cost a
+    third of a word: each block of genes draws how many hits it takes (Poisson's), and where.
 
     Args:
         key: consumed.
         p: a number is rounded to as few binary digits as keep the relative error of `p` and of `1 - p` under
-            1%, so 0.5 costs one word and 0.002 sixteen. A traced scalar is rounded to `TRACED_DIGITS`.
+            1%, so 0.5 costs one word and 0.05 ten. A traced scalar is rounded to `TRACED_DIGITS`. One that is
+            rare is not rounded.
         shape: shape of the genes.
     """
     words = words_for(shape)
     if isinstance(p, jax.Array):  # A tracer is one too.
-        digits = TRACED_DIGITS
-        scaled = jnp.clip(jnp.round(p * 2.0**digits), 0, 2**digits).astype(jnp.uint32)
+        scaled = jnp.clip(jnp.round(p * 2.0**TRACED_DIGITS), 0, 2**TRACED_DIGITS).astype(jnp.uint32)
+        ones = jax.lax.cond(
+            p <= RARE,
+            lambda key: _placed(key, jnp.minimum(p, RARE), words),
+            lambda key: _along_digits(key, TRACED_DIGITS, scaled, words),
+            key,
+        )
+    elif not 0 <= p <= 1:
+        raise ValueError(f"a probability is between 0 and 1, not {p}")
+    elif p <= RARE:
+        ones = _placed(key, float(p), words)
+    elif 1 - p <= RARE:
+        ones = ~_placed(key, 1 - float(p), words)
     else:
-        digits, scaled = _digits(float(p))
-    ones = jnp.zeros(words, jnp.uint32)
-    if digits:
-        for digit, random in enumerate(jax.random.bits(key, (digits, words))):
-            is_one = (scaled >> digit) & 1
-            ones = jnp.where(is_one, ones | random, ones & random)
-    # p = 1 is the one probability that needs a digit before the point.
-    ones = jnp.where(scaled >> digits, ~jnp.uint32(0), ones)
+        ones = _along_digits(key, *_digits(float(p)), words)
     return Bits(ones & prefix(shape, math.prod(shape)).words, shape)
 
 
@@ -142,10 +155,42 @@ def _positions() -> jax.Array:
     return jnp.arange(WORD, dtype=jnp.uint32)
 
 
+def _along_digits(key: Key, digits: int, scaled: int | jax.Array, words: int) -> jax.Array:
+    """Words of genes that are one with probability `scaled / 2**digits`."""
+    ones = jnp.zeros(words, jnp.uint32)
+    for digit, random in enumerate(jax.random.bits(key, (digits, words))):
+        is_one = (scaled >> digit) & 1
+        ones = jnp.where(is_one, ones | random, ones & random)
+    # p = 1 is the one probability that needs a digit before the point.
+    return jnp.where(scaled >> digits, ~jnp.uint32(0), ones)
+
+
+def _placed(key: Key, p: float | jax.Array, words: int) -> jax.Array:
+    """Words of genes that are one with probability `p <= RARE`.
+
+    If a gene's hits are Poisson's and it takes none with probability `1 - p`, then genes with a hit are what is
+    wanted; and all hits of a block are Poisson's too, each at a place of its own choice.
+    """
+    xp = jnp if isinstance(p, jax.Array) else np
+    mean = -BLOCK * WORD * xp.log1p(-p)
+    exactly, more = xp.exp(-mean), [-xp.expm1(-mean)]
+    for hits in range(1, HITS):
+        exactly = exactly * mean / hits
+        more.append(xp.maximum(more[-1] - exactly, 0))
+
+    random = jax.random.bits(key, (1 + -(-HITS // 3), -(-words // BLOCK)))
+    own = jnp.arange(BLOCK, dtype=jnp.uint32)
+    ones = jnp.zeros((random.shape[1], BLOCK), jnp.uint32)
+    for hit in range(HITS):
+        lands = random[0] < xp.uint32(more[hit] * 2.0**WORD)  # There are more than `hit` hits.
+        place = random[1 + hit // 3] >> (9 * (hit % 3))
+        bit = jnp.where(lands, jnp.uint32(1) << (place % WORD), 0)
+        ones = ones | jnp.where((place // WORD % BLOCK)[:, None] == own[None, :], bit[:, None], 0)
+    return ones.reshape(-1)[:words]
+
+
 def _digits(p: float) -> tuple[int, int]:
     """The fewest binary digits k, and round(p * 2**k), that keep p and 1 - p within 1%."""
-    if not 0 <= p <= 1:
-        raise ValueError(f"a probability is between 0 and 1, not {p}")
     rarer = min(p, 1 - p)
     digits = 0
     while digits < TRACED_DIGITS and abs(round(rarer * 2**digits) / 2**digits - rarer) > 0.01 * rarer:

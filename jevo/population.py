@@ -35,8 +35,44 @@ def in_chunks(function: Callable[[Any], Any], arguments: Any, batch_size: int) -
         The results, stacked `[n, ...]`.
     """
     n = jax.tree.leaves(arguments)[0].shape[0]
-    whole = next((chunk for chunk in range(min(batch_size, n), batch_size // 2, -1) if n % chunk == 0), None)
-    return jax.lax.map(function, arguments, batch_size=whole or min(batch_size, n))
+    return jax.lax.map(function, arguments, batch_size=chunk_of(n, batch_size))
+
+
+def extended(population: Population, function: Callable[[Any], Any], arguments: Any, batch_size: int) -> Population:
+    """`population`, then `function` of every element of `arguments`, `batch_size` elements at a time.
+
+    As `concat(population, in_chunks(...))`, but every member is written where it stays.
+
+    Args:
+        population: leaves `[m, ...]`; m may be 0.
+        function: of one element; makes a member.
+        arguments: a pytree of `[n, ...]`.
+        batch_size: at most so many at a time.
+
+    Returns:
+        Leaves `[m + n, ...]`.
+    """
+    m, n = size(population), jax.tree.leaves(arguments)[0].shape[0]
+    chunk = chunk_of(n, batch_size)
+
+    # The last chunk is moved back to the end: where it overlaps, the same members are made once more.
+    starts = jnp.minimum(jnp.arange(-(-n // chunk)) * chunk, n - chunk)
+    chunks = take(arguments, starts[:, None] + jnp.arange(chunk)[None, :])
+
+    def write(whole: Population, start_and_some: Any) -> tuple[Population, None]:
+        start, some = start_and_some
+        made = jax.vmap(function)(some)
+        place = lambda leaf, new: jax.lax.dynamic_update_slice_in_dim(leaf, new, m + start, 0)
+        return jax.tree.map(place, whole, made), None
+
+    empty = jax.tree.map(lambda leaf: jnp.pad(leaf, [(0, n), *[(0, 0)] * (leaf.ndim - 1)]), population)
+    return jax.lax.scan(write, empty, (starts, chunks))[0]
+
+
+def chunk_of(n: int, at_most: int) -> int:
+    """How many of `n` to take at once: `at_most`, or as few as half of that if it then divides `n`."""
+    at_most = min(at_most, n)
+    return next((chunk for chunk in range(at_most, at_most // 2, -1) if n % chunk == 0), at_most)
 
 
 def size(population: Population) -> int:

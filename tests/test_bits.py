@@ -95,3 +95,29 @@ def test_a_population_keeps_the_shape_of_its_members(key):
     assert population.shape == (7, 9)
     assert jax.vmap(bits.unpack)(population).shape == (4, 7, 9)
     np.testing.assert_array_equal(bits.count_ones(population), jax.vmap(bits.unpack)(population).sum(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("p", [1 / 256, 1e-3, 1e-5])
+@pytest.mark.parametrize("traced", [False, True])
+def test_rare_ones_are_binomial_and_evenly_spread(p, traced):
+    """Counts of whole genomes against the binomial law, and places against the uniform one, by scipy's tests."""
+    from scipy import stats
+
+    genes, draws = 700, 20_000
+    keys = jax.random.split(jax.random.key(7), draws)
+    draw = lambda key: bits.bernoulli(key, jnp.float32(p) if traced else p, (genes,))
+    ones = np.asarray(jax.jit(jax.vmap(lambda key: bits.unpack(draw(key))))(keys))
+    counts = np.bincount(ones.sum(axis=1))
+    expected = stats.binom.pmf(np.arange(len(counts)), genes, p) * draws
+    last = max(int((expected >= 10).sum()), 2)
+    table = [np.append(a[: last - 1], a[last - 1 :].sum()) for a in (counts, expected)]
+    table[1][-1] = draws - table[1][:-1].sum()
+    assert stats.chisquare(*table).pvalue > 1e-3
+    by_place = ones.sum(axis=0).reshape(-1, 10 if p > 1e-4 else 100).sum(axis=1)
+    assert stats.chisquare(by_place).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
+def test_what_is_no_probability_is_refused(p, key):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        bits.bernoulli(key, p, (5,))

@@ -113,7 +113,7 @@ def genetic(
     >>> algorithm = genetic(truncation(17), uniform(per="layer"), flip(0.01), survivors=2)
     """
 
-    def breed(key: Key, state: State, n: int) -> tuple[Population, jax.Array]:
+    def breed(key: Key, state: State, n: int, beside: Population) -> tuple[Population, jax.Array]:
         select_key, child_key = jax.random.split(key)
         chosen = select(select_key, state.fitness, n * parents).reshape(n, parents).astype(jnp.int32)
 
@@ -125,7 +125,7 @@ def genetic(
             return mutate(mutate_key, cross(cross_key, *members))
 
         keys = jax.random.split(child_key, n)
-        return pop.in_chunks(child, (keys, chosen), batch_size), chosen
+        return pop.extended(beside, child, (keys, chosen), batch_size), chosen
 
     return _generational(breed, survivors, lucky, rescore)
 
@@ -138,8 +138,8 @@ def random_search(
     It scores exactly as many members as `genetic` with the same `survivors` and `rescore`.
     """
 
-    def breed(key: Key, state: State, n: int) -> tuple[Population, jax.Array]:
-        return pop.init(key, init, n, batch_size), jnp.full((n, 2), -1, jnp.int32)
+    def breed(key: Key, state: State, n: int, beside: Population) -> tuple[Population, jax.Array]:
+        return pop.extended(beside, init, jax.random.split(key, n), batch_size), jnp.full((n, 2), -1, jnp.int32)
 
     return _generational(breed, survivors, 0, rescore)
 
@@ -204,7 +204,10 @@ def guarded(state: State, candidates: Candidates, fitness: Fitness) -> Candidate
 
 
 def _generational(
-    breed: Callable[[Key, State, int], tuple[Population, jax.Array]], survivors: int, lucky: int, rescore: bool
+    breed: Callable[[Key, State, int, Population], tuple[Population, jax.Array]],
+    survivors: int,
+    lucky: int,
+    rescore: bool,
 ) -> GeneticAlgorithm:
     if not 0 <= lucky <= survivors:
         raise ValueError(f"lucky members are among the survivors: 0 <= lucky <= {survivors}, not {lucky}")
@@ -218,14 +221,10 @@ def _generational(
             raise ValueError(f"{survivors} survivors leave no place for a child in a population of {size}")
         lucky_key, breed_key = jax.random.split(key)
         kept = _survivors(lucky_key, state.fitness, survivors - lucky, lucky)
-        children, parents = breed(breed_key, state, size - survivors)
-        if not rescore or not survivors:
-            return Candidates(children, parents, kept)
-        return Candidates(
-            members=pop.concat(pop.take(state.population, kept), children),
-            parents=jnp.concatenate([jnp.repeat(kept[:, None], parents.shape[1], axis=1), parents]),
-            kept=kept[:0],
-        )
+        again, kept = (kept, kept[:0]) if rescore else (kept[:0], kept)
+        members, parents = breed(breed_key, state, size - survivors, pop.take(state.population, again))
+        own = jnp.repeat(again[:, None], parents.shape[1], axis=1)
+        return Candidates(members, jnp.concatenate([own, parents]), kept)
 
     def tell(state: State, candidates: Candidates, fitness: Fitness) -> State:
         fitness = _failed_last(fitness)
