@@ -62,8 +62,10 @@ def extended(population: Population, function: Callable[[Any], Any], arguments: 
     def write(whole: Population, start_and_some: Any) -> tuple[Population, None]:
         start, some = start_and_some
         made = jax.vmap(function)(some)
-        place = lambda leaf, new: jax.lax.dynamic_update_slice_in_dim(leaf, new, m + start, 0)
-        return jax.tree.map(place, whole, made), None
+        placed = jax.tree.map(
+            lambda leaf, new: jax.lax.dynamic_update_slice_in_dim(leaf, new, m + start, 0), whole, made
+        )
+        return placed, None
 
     empty = jax.tree.map(lambda leaf: jnp.pad(leaf, [(0, n), *[(0, 0)] * (leaf.ndim - 1)]), population)
     return jax.lax.scan(write, empty, (starts, chunks))[0]

@@ -105,8 +105,8 @@ def test_rare_ones_are_binomial_and_evenly_spread(p, traced):
 
     genes, draws = 700, 20_000
     keys = jax.random.split(jax.random.key(7), draws)
-    draw = lambda key: bits.bernoulli(key, jnp.float32(p) if traced else p, (genes,))
-    ones = np.asarray(jax.jit(jax.vmap(lambda key: bits.unpack(draw(key))))(keys))
+    rate = jnp.float32(p) if traced else p
+    ones = np.asarray(jax.jit(jax.vmap(lambda key: bits.unpack(bits.bernoulli(key, rate, (genes,)))))(keys))
     counts = np.bincount(ones.sum(axis=1))
     expected = stats.binom.pmf(np.arange(len(counts)), genes, p) * draws
     last = max(int((expected >= 10).sum()), 2)
