@@ -1,6 +1,9 @@
 """Populations: members stacked into one pytree whose every leaf is `[P, ...]`."""
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -71,9 +74,32 @@ def extended(population: Population, function: Callable[[Any], Any], arguments: 
     return jax.lax.scan(write, empty, (starts, chunks))[0]
 
 
+class Limit:
+    """How many members a program may hold at once, and the most that one has asked for since."""
+
+    def __init__(self, members: int):
+        self.members, self.asked = members, 0
+
+
+_LIMIT: ContextVar[Limit | None] = ContextVar("limit", default=None)
+
+
+@contextmanager
+def limited(members: int) -> Iterator[Limit]:
+    """Programs traced inside take no more than so many members at once, whatever chunk they are told to take."""
+    limit = Limit(members)
+    token = _LIMIT.set(limit)
+    try:
+        yield limit
+    finally:
+        _LIMIT.reset(token)
+
+
 def chunk_of(n: int, at_most: int) -> int:
     """How many of `n` to take at once: `at_most`, or as few as half of that if it then divides `n`."""
-    at_most = min(at_most, n)
+    limit = _LIMIT.get() or Limit(sys.maxsize)
+    at_most = min(at_most, n, limit.members)
+    limit.asked = max(limit.asked, at_most)
     return next((chunk for chunk in range(at_most, at_most // 2, -1) if n % chunk == 0), at_most)
 
 

@@ -3,29 +3,69 @@
 import json
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jevo.benchmark import __main__ as benchmark
-from jevo.benchmark import timing
+from jevo.benchmark import mask_peers, masks, timing
 
-TINY = {
-    "masks": ["--population", "4", "--images", "8"],
-    "sgd": ["--population", "2", "--steps", "2", "--examples", "64"],
+TINY = ["--budget-s", "0", "--sizes", "6", "5", "3"]
+SMALL = {
+    "masks": [*TINY, "--populations", "1", "4", "--compare", "6", "--images", "8"],
+    "sgd": [*TINY, "--populations", "1", "2", "--compare", "2", "--steps", "2", "--examples", "64"],
+    "mating": [*TINY, "--populations", "2", "4", "--compare", "4"],
+    "small": ["--budget-s", "0", "--population", "8", "--hidden", "4", "--images", "16", "--block", "3"],
 }
+OTHERS = {"masks": 3, "sgd": 2, "mating": 3, "small": 3}
+"""Peers that need nothing else installed."""
 
 
-@pytest.mark.parametrize("what", TINY)
-def test_a_benchmark_writes_what_it_prints(what, tmp_path, capsys, monkeypatch):
-    out = tmp_path / "figures.json"
-    sizes = ["--sizes", "6", "5", "3", "--repeats", "1", "--out", str(out)]
-    monkeypatch.setattr("sys.argv", ["benchmark", what, *TINY[what], *sizes])
-    monkeypatch.setattr(timing, "MATMUL", 64)
-    with jax.debug_key_reuse(False):  # The same call is timed again and again.
-        benchmark.main()
-    figures = json.loads(out.read_text())
-    assert figures["settings"]["population"] == int(TINY[what][1])
-    assert all(share > 0 for share in figures["share_of_plain_matmul"].values())
-    assert "of the plain rate" in capsys.readouterr().out
+@pytest.fixture
+def main(monkeypatch):
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
+        monkeypatch.setattr(timing, "MATMUL", 64)
+        with jax.debug_key_reuse(False):  # The same call is timed again and again.
+            benchmark.main()
+
+    return run
+
+
+@pytest.mark.parametrize("what", SMALL)
+def test_a_benchmark_leaves_a_table_its_figures_and_a_plot(what, main, tmp_path, capsys):
+    main(what, *SMALL[what], "--out", str(tmp_path))
+    found, printed = json.loads((tmp_path / f"{what}.json").read_text()), capsys.readouterr().out
+    rows = found["rows"]
+    assert len({row["name"] for row in rows} - {"jevo"}) >= OTHERS[what]
+    assert (tmp_path / f"{what}.png").stat().st_size > 5000
+    for row in rows:
+        seconds = row["seconds"]
+        assert 0 < seconds["lower"] <= seconds["median"] <= seconds["upper"]
+        assert seconds["rounds"] == timing.FEWEST
+        assert row.get("share_of_plain_matmul", 1) > 0
+    own = {row["population"]: row for row in rows if row["name"] == "jevo"}
+    assert all(row["compile_s"] > 0 for row in own.values())
+    for row in rows:
+        if row["name"] != "jevo":
+            faster = own[row["population"]]["per_second"] / row["per_second"]
+            assert found["jevo_is_faster_than"][row["name"]] == faster
+            assert f"{faster:.2f} times as fast as {row['name']}" in printed
+
+
+def test_a_peer_that_computes_something_else_is_found_out(main, monkeypatch, tmp_path):
+    honest = mask_peers.numpy_loop
+    wrong = {"wrong": lambda problem: honest(problem)._replace(fitness=lambda: honest(problem).fitness() * 1.01)}
+    monkeypatch.setattr(masks, "PEERS", wrong)
+    with pytest.raises(AssertionError, match="wrong"):
+        main("masks", *SMALL["masks"], "--out", str(tmp_path))
+
+
+def test_a_transfer_while_jevo_is_timed_raises():
+    value = np.ones(3)
+    with pytest.raises(Exception, match="host-to-device transfer"):
+        timing.in_turns({"moves": lambda: jnp.sum(value)}, 0)
+    timing.in_turns({}, 0, {"a peer may": lambda: jnp.sum(value)})
 
 
 def test_an_unknown_benchmark_is_named(capsys, monkeypatch):
@@ -33,17 +73,16 @@ def test_an_unknown_benchmark_is_named(capsys, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         benchmark.main()
     assert stopped.value.code == 2
-    assert (
-        capsys.readouterr().err
-        == "error: benchmark 'mask' is unknown; did you mean masks? known: masks, sgd, hyperparams, parity\n"
-    )
+    known = "masks, sgd, mating, small, hyperparams, parity, all"
+    message = f"error: benchmark 'mask' is unknown; did you mean masks? known: {known}\n"
+    assert capsys.readouterr().err == message
 
 
 @pytest.mark.slow
 def test_mixed_training_is_measured_against_networks_that_learn_alike(tmp_path, capsys, monkeypatch):
-    out = tmp_path / "figures.json"
+    out = tmp_path / "hyperparams.json"
     sizes = ["--data", "digits", "--population", "2", "--generations", "1", "--epochs", "1"]
-    monkeypatch.setattr("sys.argv", ["benchmark", "hyperparams", *sizes, "--out", str(out)])
+    monkeypatch.setattr("sys.argv", ["benchmark", "hyperparams", *sizes, "--out", str(tmp_path)])
     benchmark.main()
     (one,) = json.loads(out.read_text())["generations"]
     assert one["faster"] == pytest.approx(one["alone"]["total"] / one["mixed"]["total"])

@@ -41,8 +41,8 @@ class Hyperparams:
     """Of the genomes."""
     workers: int = 2
     """Mixed programs that run at once."""
-    out: Path | None = None
-    """JSON file to write."""
+    out: Path = Path("runs/benchmark")
+    """Folder for the JSON file."""
 
 
 class Spent(NamedTuple):
@@ -100,6 +100,7 @@ def measure(settings: Hyperparams) -> dict[str, Any]:
         )
         print(f"generation {number + 1}: {by}", flush=True)
     return {
+        "benchmark": "hyperparams",
         "settings": {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()},
         "generations": generations,
         "device": device(),

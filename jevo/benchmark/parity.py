@@ -54,8 +54,8 @@ class Parity:
     """Of the genomes, and of their training."""
     workers: int = 2
     """Mixed programs that run at once."""
-    out: Path | None = None
-    """JSON file to write."""
+    out: Path = Path("runs/benchmark")
+    """Folder for the JSON file."""
 
 
 class Alone(nn.Module):
@@ -161,6 +161,7 @@ def measure(settings: Parity) -> dict[str, Any]:
         found.append({"genome": genomes[i], "mixed": mixed, "alone": alone, "difference": difference})
     differences = [one["difference"] for one in found]
     return {
+        "benchmark": "parity",
         "settings": {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()},
         "plan": str(by),
         "largest_difference": max(differences),

@@ -25,7 +25,7 @@ class Config(RunConfig):
         },
         "ga": {
             "method": "ga", "population": 50, "generations": 150, "images": 500, "mate": "uniform", "erase": "random",
-            "zero": 0.01, "chunk": 8, "checkpoint_every": 25,
+            "zero": 0.01, "checkpoint_every": 25,
         },
     }  # fmt: skip
 
@@ -78,13 +78,15 @@ class Config(RunConfig):
     """How the learning rate goes over a phase: to zero by a half cosine, or not at all."""
     svm_samples: int = 0
     """Train examples that the support vector machine is fitted on; 0 for all [examples]."""
-    chunk: int = 1
-    """Members trained, bred or scored side by side."""
+    chunk: int = 0
+    """Members trained, bred or scored side by side, at most; 0 for what suits the device, and less where its memory is
+    short."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("generations", "images", "steps", "batch_size", "chunk"):
+        for name in ("generations", "images", "steps", "batch_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.chunk >= 0, "chunk", self.chunk, "a number of members, or 0")
         require(self.population >= 2, "population", self.population, "at least 2: a member mates with another")
         require(
             not self.shape or (len(self.shape) > 1 and min(self.shape) >= 1),

@@ -14,6 +14,7 @@ from jevo.experiments.autoencoder_config import Config
 from jevo.genetics import GeneticAlgorithm, Search, State, crown
 from jevo.genetics.selection import descending
 from jevo.networks import ACTIVATIONS, INITIALIZERS, Autoencoder, tied
+from jevo.runs.memory import members_at_once
 from jevo.training import Learner, evaluate, mean_over_rows
 from jevo.types import Fitness, Key, Member, Population
 
@@ -106,7 +107,7 @@ def phase(
             mean = mean_over_rows(lambda batch: error(autoencoder, below, params, frozen, batch), rows)
             return 1 / jnp.sqrt(jnp.maximum(mean, LEAST_ERROR))
 
-        return evaluate(fitness, params, config.chunk)
+        return evaluate(fitness, params, _chunk(config))
 
     def learn(key: Key, state: State, data: Data, rows: Any) -> State:
         """The state after its better members have taken gradient steps; nobody breeds of the others, nor stays."""
@@ -120,7 +121,7 @@ def phase(
             descend,
             steps=steps,
             batch_size=config.batch_size,
-            chunk=config.chunk,
+            chunk=_chunk(config),
         )
         fitness = score(population.params, rows, data.below)
         if learners < members:
@@ -134,7 +135,7 @@ def phase(
         return jax.tree.map(lambda leaf: leaf[rows], data.train)
 
     def start(data: Data) -> Search:
-        population = pop.init(start_key, fresh, members, config.chunk)
+        population = pop.init(start_key, fresh, members, _chunk(config))
         state = algorithm.init(population, score(population.params, sample(data, jnp.int32(0)), data.below))
         return Search(state, pop.take(population.params, 0), jnp.float32(-jnp.inf), jnp.int32(0))
 
@@ -179,7 +180,7 @@ def breeding(config: Config, way: Way, autoencoder: Autoencoder, fresh: Callable
     """How a population of `Learner` changes from one generation to the next, learning apart."""
     half = config.population // 2
     if way not in ("ga", "ga-sgd"):  # Of restarts, which never change but by learning, only `init` is used.
-        return genetics.random_search(fresh, survivors=half, rescore=True, batch_size=config.chunk)
+        return genetics.random_search(fresh, survivors=half, rescore=True, batch_size=_chunk(config))
     cross = {
         "average": genetics.average,
         "uniform": lambda: genetics.uniform(config.mate_rate),
@@ -194,8 +195,13 @@ def breeding(config: Config, way: Way, autoencoder: Autoencoder, fresh: Callable
         survivors=half,
         # Under ga-sgd survivors have just been scored, after learning; else their scores are of other examples.
         rescore=way == "ga",
-        batch_size=config.chunk,
+        batch_size=_chunk(config),
     )
+
+
+def _chunk(config: Config) -> int:
+    """Members at once: large layers with their moments fill the cache one at a time."""
+    return members_at_once(config.chunk, on_cpu=8 if config.method == "ga" else 1)
 
 
 def optimizer(config: Config, steps: int, prune: bool) -> optax.GradientTransformation:

@@ -88,13 +88,15 @@ class Config(RunConfig):
     """Best members that go on as they are; the others are replaced by children."""
     consensus: bool = True
     """After each leg, the mean of all members stands for champion beside them; it can win once they have mated."""
-    chunk: int = 5
-    """Members trained or bred side by side, of all seeds together."""
+    chunk: int = 0
+    """Members trained or bred side by side, of all seeds together, at most; 0 for what suits the device, and less where
+    its memory is short."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("members", "cycles", "steps", "legs", "repeats", "chunk"):
+        for name in ("members", "cycles", "steps", "legs", "repeats"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.chunk >= 0, "chunk", self.chunk, "a number of members, or 0")
         require(self.members >= 2, "members", self.members, "at least 2: a member mates with another")
         require(self.steps % self.legs == 0, "legs", self.legs, f"a divisor of the {self.steps} steps of a cycle")
         require(all(n >= 1 for n in self.hidden), "hidden", self.hidden, "widths >= 1")

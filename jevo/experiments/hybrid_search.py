@@ -17,6 +17,7 @@ from jevo.data.task import Examples, Task
 from jevo.experiments.hybrid_config import Config
 from jevo.genetics import Candidates, GeneticAlgorithm, Search, crown
 from jevo.networks import Network
+from jevo.runs.memory import members_at_once
 from jevo.training import Learner, evaluate, mean_over_rows, train
 from jevo.types import Cross, Fitness, Key, Member, Mutate, Population
 
@@ -75,7 +76,7 @@ def algorithm(config: Config, network: Network) -> GeneticAlgorithm:
         survivors=config.elites,
         rescore=True,  # Survivors train too.
         parents=keep if soup else 2,
-        batch_size=config.chunk,
+        batch_size=members_at_once(config.chunk, on_cpu=5),
     )
 
 
@@ -99,7 +100,7 @@ def search(config: Config, network: Network, members: int, leg: int, mates: bool
     descend = optimizer(config, config.cycles * config.legs * leg)
     descended, reported = objectives(config)
     fresh = _spread(training.learner(network.init, descend), config.lr_spread)
-    chunk = max(1, config.chunk // config.repeats)
+    chunk = max(1, members_at_once(config.chunk, on_cpu=5) // config.repeats)
 
     def score(params: Population, task: Task) -> tuple[Fitness, Fitness]:
         """Fitness `[P]`, and minus the validation loss `[P]`."""

@@ -29,6 +29,7 @@ from jevo.runs.command import main
 from jevo.runs.config import RunConfig, require
 from jevo.runs.contest import Champion, Contestant, Phase, classifier, classifies, compete, verdict
 from jevo.runs.loop import Stage
+from jevo.runs.memory import members_at_once
 from jevo.runs.record import Run, described, open_run, precision
 from jevo.training import accuracy, evaluate, scaled_log_likelihood
 from jevo.types import Fitness, Key, Member, Population
@@ -106,15 +107,17 @@ class Config(RunConfig):
     """Also train masks by straight-through gradient, and the weights themselves, as reference lines."""
     reference_steps: int = 3000
     """Gradient steps of each reference, in hundreds [steps]."""
-    chunk: int = 16
-    """Members bred at once, and scored at once where the device is not a CPU; never changes a result on a CPU."""
+    chunk: int = 0
+    """Members bred or scored at once, at most; 0 for what suits the device, and less where its memory is short.
+    On a CPU it never changes a result."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("population", "images", "validate_every", "validate_top", "chunk", "entrants"):
+        for name in ("population", "images", "validate_every", "validate_top", "entrants"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("density", "rate", "final_rate", "redraw_ones"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability between 0 and 1")
+        require(self.chunk >= 0, "chunk", self.chunk, "a number of members, or 0")
         require(self.consensus >= 0, "consensus", self.consensus, "a number of members, or 0")
         require(self.generations >= 1, "generations", self.generations, "at least 1")
         require(self.first_image >= 0, "first_image", self.first_image, "an index >= 0")
@@ -199,11 +202,11 @@ def search(
     def score(data: Data, generation: jax.Array, population: Population) -> Fitness:
         x, y = _batch(config, data.task, generation)
         apply = net(data).apply
-        return evaluate(lambda genome: objective(apply(genome, x), y), population, config.chunk)
+        return evaluate(lambda genome: objective(apply(genome, x), y), population, _chunk(config))
 
     def start(data: Data) -> Search:
         generation = jnp.int32(0)
-        population = pop.init(start_key, net(data).init, config.population, config.chunk)
+        population = pop.init(start_key, net(data).init, config.population, _chunk(config))
         state = breed(data, generation).init(population, score(data, generation, population))
         return Search(state, pop.take(population, 0), jnp.float32(-jnp.inf), generation)
 
@@ -324,7 +327,12 @@ def champion(folder: Path, result: dict[str, Any]) -> Champion:
 def _survival(config: Config) -> dict[str, Any]:
     """What the algorithm and its control have in common."""
     survivors, rescore = config.elites + config.lucky, config.batches == "rotating"
-    return {"survivors": survivors, "rescore": rescore, "batch_size": config.chunk}
+    return {"survivors": survivors, "rescore": rescore, "batch_size": _chunk(config)}
+
+
+def _chunk(config: Config) -> int:
+    """Members at once. Convolutions have large temporaries, and gain nothing by standing beside others on a CPU."""
+    return members_at_once(config.chunk, on_cpu=1 if config.channels else 16)
 
 
 def _rate(config: Config, generation: jax.Array) -> jax.Array:
@@ -351,7 +359,7 @@ def _validate(config: Config, net: Network, search: Search, task: Task) -> tuple
         agreed = jax.tree.map(bits.majority, voters, is_leaf=bits.is_bits)
         candidates = pop.concat(candidates, pop.stack([agreed]))
     x, y = task.inputs(task.validation.x), task.validation.y
-    scores = evaluate(lambda genome: accuracy(net.apply(genome, x), y), candidates, config.chunk)
+    scores = evaluate(lambda genome: accuracy(net.apply(genome, x), y), candidates, _chunk(config))
     return crown(search, candidates, scores, search.state.generation), jnp.max(scores)
 
 

@@ -29,10 +29,9 @@ def map_genes(function: Callable[..., Gene], key: Key, member: Member, *others: 
 
 
 def gate(key: Key, rate: Rate, genes: Gene) -> Gate:
-    """Open for each gene with probability `rate`."""
-    if is_bits(genes):
-        return bits.bernoulli(key, rate, genes.shape)
-    return jax.random.bernoulli(key, rate, genes.shape)
+    """Open for each gene with probability `rate`, as `bits.bernoulli` rounds it: no number is drawn for each gene."""
+    drawn = bits.bernoulli(key, rate, genes.shape)
+    return drawn if is_bits(genes) else bits.unpack(drawn)
 
 
 def pick(where: Gate, opened: Gene, closed: Gene) -> Gene:

@@ -2,6 +2,7 @@
 
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jevo import population as pop
 from jevo.runs.checkpoint import Checkpoints
+from jevo.runs.memory import is_exhausted, require_room
 from jevo.runs.progress import Progress
 from jevo.runs.record import Metrics
 from jevo.types import InputError
@@ -74,7 +77,8 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> F
     """Run a stage from its newest checkpoint, or from the start, to its end.
 
     The result does not depend on where it was interrupted: a generation depends on the carry alone, and lines
-    written after the checkpoint are dropped and written again.
+    written after the checkpoint are dropped and written again. A program for which there is not enough memory is made
+    anew with half as many members at once, and goes on from there.
 
     Args:
         folder: of the run.
@@ -84,27 +88,48 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> F
 
     Raises:
         Interrupted: after Ctrl-C or SIGTERM, when a checkpoint is written.
-        InputError: when every member of the population has failed.
+        InputError: when every member of the population has failed, or the device has no room for a single one.
     """
+    members = sys.maxsize
+    while True:
+        with pop.limited(members) as limit:
+            try:
+                return _run_stage(folder, stage, data, checkpoint_every)
+            except jax.errors.JaxRuntimeError as error:
+                if not is_exhausted(error):
+                    raise
+        if limit.asked <= 1:
+            raise InputError(
+                f"{stage.name} needs more memory than there is, even with one member at a time; "
+                "take a smaller population, network or batch"
+            )
+        members = limit.asked // 2
+        print(f"{stage.name}: no room for {limit.asked} members at once, goes on with {members}", flush=True)
+
+
+def _run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> Finished:
     with (
         Patience() as patience,
         Progress(stage.name, stage.generations, stage.work) as progress,
         Checkpoints(folder / "checkpoints" / stage.name) as checkpoints,
     ):
         began = time.perf_counter()
-        like = {"carry": jax.eval_shape(stage.start, data), "wall_s": jax.ShapeDtypeStruct((), jnp.float32)}
+        # New functions, so that nothing is traced from memory: how many members they may hold can have changed.
+        start, step = (lambda data: stage.start(data)), (lambda carry, data: stage.step(carry, data))
+        like = {"carry": jax.eval_shape(start, data), "wall_s": jax.ShapeDtypeStruct((), jnp.float32)}
         done, saved, warnings = checkpoints.restore(like)
         for warning in warnings:
             progress.say(warning)
         if done < 0:
-            done, saved = 0, {"carry": jax.jit(stage.start)(data), "wall_s": jnp.float32(0)}
+            done, saved = 0, {"carry": jax.jit(start)(data), "wall_s": jnp.float32(0)}
             checkpoints.save(done, saved, float("-inf"))
         elif 0 < done < stage.generations:
             progress.say(f"{stage.name} goes on from generation {done}")
         carry, wall_s = saved["carry"], float(saved["wall_s"])
         if done >= stage.generations:
             return Finished(carry, wall_s, 0.0)
-        advance = jax.jit(_block(stage.step), donate_argnums=0).lower(carry, data, 0).compile()
+        advance = jax.jit(_block(step), donate_argnums=0).lower(carry, data, 0).compile()
+        require_room(advance)
         compile_s = time.perf_counter() - began
 
         with Metrics(folder / stage.metrics, until=stage.after + done) as metrics:
