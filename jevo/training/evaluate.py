@@ -12,7 +12,7 @@ from jevo.types import Member, Population
 
 ROWS = 2048
 """Examples predicted at a time."""
-UNROLLED = 10
+UNROLLED = 16
 """The most members that a turn of the loop scores on a CPU."""
 TURNS = 4
 """The fewest turns of that loop: a turn of many members takes longer to compile."""
@@ -29,7 +29,7 @@ def evaluate(score: Callable[[Member], Any], population: Population, batch_size:
     Args:
         score: `member -> float32 []`, or a pytree of them.
         population: leaves `[P, ...]`.
-        batch_size: members in a chunk, at most. (On a CPU it is never more than ten, or a quarter of the population.)
+        batch_size: members in a chunk, at most. (On a CPU it is never more than sixteen, or a quarter of the population.)
 
     Returns:
         What `score` returns, each array with a leading axis `[P]`.
