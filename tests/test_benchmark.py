@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jevo.benchmark import __main__ as benchmark
-from jevo.benchmark import mask_peers, masks, timing
+from jevo.benchmark import mask_peers, masks, precision, timing
 
 TINY = ["--budget-s", "0", "--sizes", "6", "5", "3"]
 SMALL = {
@@ -53,6 +53,29 @@ def test_a_benchmark_leaves_a_table_its_figures_and_a_plot(what, main, tmp_path,
             assert f"{faster:.2f} times as fast as {row['name']}" in printed
 
 
+def test_precisions_are_compared_member_by_member(main, tmp_path, capsys):
+    sizes = ["--population", "10", "--images", "50", "--hidden", "8", "--generations", "2"]
+    main("precision", *sizes, "--out", str(tmp_path))
+    rows = {
+        (row["masks"], row["precision"]): row for row in json.loads((tmp_path / "precision.json").read_text())["rows"]
+    }
+    for masks_are in ("random", "evolved"):
+        coarse, fine = (rows[masks_are, name] for name in ("bfloat16", "tensorfloat32"))
+        assert 0 < fine["largest_difference"] < coarse["largest_difference"] < 0.1
+        assert 0.9 < coarse["rank_correlation"] <= 1
+    assert "of the parents the same" in capsys.readouterr().out
+
+
+def test_rounding_is_that_of_the_hardware():
+    from ml_dtypes import bfloat16
+
+    x = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    np.testing.assert_array_equal(precision.as_bfloat16(jnp.asarray(x)), x.astype(bfloat16).astype(np.float32))
+    # A TensorFloat-32 has ten bits after the first: the error is at most half of the last one.
+    error = np.abs(precision.as_tensorfloat32(jnp.asarray(x)) - x) / np.abs(x)
+    assert 2**-12 < error.max() <= 2**-11
+
+
 def test_a_peer_that_computes_something_else_is_found_out(main, monkeypatch, tmp_path):
     honest = mask_peers.numpy_loop
     wrong = {"wrong": lambda problem: honest(problem)._replace(fitness=lambda: honest(problem).fitness() * 1.01)}
@@ -73,7 +96,7 @@ def test_an_unknown_benchmark_is_named(capsys, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         benchmark.main()
     assert stopped.value.code == 2
-    known = "masks, sgd, mating, small, hyperparams, parity, all"
+    known = "masks, sgd, mating, small, hyperparams, precision, parity, all"
     message = f"error: benchmark 'mask' is unknown; did you mean masks? known: {known}\n"
     assert capsys.readouterr().err == message
 

@@ -5,22 +5,24 @@
     python -m jevo.benchmark mating
     python -m jevo.benchmark small
     python -m jevo.benchmark hyperparams --data mnist[:5000]
+    python -m jevo.benchmark precision --data mnist
     python -m jevo.benchmark all
     python -m jevo.benchmark parity --space cnn
 
 Each prints a table, and leaves it as JSON in `--out` (runs/benchmark), most of them with a plot. Times are medians and
 quartiles of calls that take turns, since a machine's speed drifts; compiling is apart, the first two rounds are
 dropped, every call is waited for, and nothing moves between host and device in jevo's own calls. (Of `hyperparams`,
-compiling is what is measured: every call is the first. `parity` times nothing: it compares.) Peers that are not
-installed are left out: `pip install jevo[peers]`.
+compiling is what is measured: every call is the first. `precision` and `parity` time nothing: they compare.) Peers that
+are not installed are left out: `pip install jevo[peers]`.
 """
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jevo.benchmark import figures, hyperparams, masks, mating, parity, sgd, small
+from jevo.benchmark import figures, hyperparams, masks, mating, parity, precision, sgd, small
 from jevo.runs.command import plain_errors
 from jevo.runs.config import parse, suggestion
 from jevo.types import InputError
@@ -41,10 +43,26 @@ BENCHMARKS = {
     "mating": Benchmark(mating.Mating, mating.measure),
     "small": Benchmark(small.Small, small.measure),
     "hyperparams": Benchmark(hyperparams.Hyperparams, hyperparams.measure, hyperparams.show, figures.write_json),
+    "precision": Benchmark(precision.Precision, precision.measure, precision.show, figures.write_json),
     "parity": Benchmark(parity.Parity, parity.measure, parity.show, figures.write_json),
 }
-ALL = ("masks", "sgd", "mating", "small", "hyperparams")
-"""What `all` runs, each with its defaults; it takes no settings but --budget-s and --out."""
+
+
+@dataclass(frozen=True)
+class All:
+    """Run masks, sgd, mating, small and hyperparams, each with its defaults."""
+
+    budget_s: float = 60.0
+    """Seconds of timed calls of each (hyperparams has no budget: it takes a minute or two)."""
+    out: Path = Path("runs/benchmark")
+    """Folder for the tables as JSON, and the plots."""
+
+    def each(self) -> list[tuple[Benchmark, Any]]:
+        """The benchmarks and their settings."""
+        timed = [BENCHMARKS[name] for name in ("masks", "sgd", "mating", "small")]
+        chosen = [(one, one.settings(budget_s=self.budget_s, out=self.out)) for one in timed]
+        last = BENCHMARKS["hyperparams"]
+        return [*chosen, (last, last.settings(out=self.out))]
 
 
 def main() -> None:
@@ -53,14 +71,16 @@ def main() -> None:
         what, *arguments = sys.argv[1:] if named else ["masks", *sys.argv[1:]]
         if what != "all" and what not in BENCHMARKS:
             raise InputError(f"benchmark {what!r} is unknown; {suggestion(what, [*BENCHMARKS, 'all'])}")
-        for name in ALL if what == "all" else (what,):
-            benchmark = BENCHMARKS[name]
-            settings = parse(benchmark.settings, arguments)
-            # Compile times are figures here, so no program comes from the disk.
+        if what == "all":
+            chosen = parse(All, arguments).each()
+        else:
+            chosen = [(BENCHMARKS[what], parse(BENCHMARKS[what].settings, arguments))]
+        # Compile times are figures here, so no program comes from the disk.
+        for benchmark, settings in chosen:
             found = benchmark.measure(settings)
             benchmark.show(found)
             benchmark.write(settings.out, found)
-            print(f"in {settings.out / name}.json", flush=True)
+            print(f"in {settings.out / found['benchmark']}.json", flush=True)
 
 
 if __name__ == "__main__":

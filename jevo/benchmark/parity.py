@@ -161,7 +161,7 @@ def measure(settings: Parity) -> dict[str, Any]:
         found.append({"genome": genomes[i], "mixed": mixed, "alone": alone, "difference": difference})
     differences = [one["difference"] for one in found]
     return {
-        "benchmark": "parity",
+        "benchmark": f"parity-{settings.space}",
         "settings": {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()},
         "plan": str(by),
         "largest_difference": max(differences),

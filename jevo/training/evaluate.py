@@ -29,7 +29,7 @@ def evaluate(score: Callable[[Member], Any], population: Population, batch_size:
     Args:
         score: `member -> float32 []`, or a pytree of them.
         population: leaves `[P, ...]`.
-        batch_size: members in a chunk, at most. (On a CPU it is never more than sixteen, or a quarter of the population.)
+        batch_size: members in a chunk, at most. On a CPU it is never more than sixteen, or a quarter of the population.
 
     Returns:
         What `score` returns, each array with a leading axis `[P]`.
