@@ -139,11 +139,12 @@ def measure(settings: Precision) -> dict[str, Any]:
 
 def _compare(expected: np.ndarray, found: np.ndarray) -> dict[str, float]:
     parents = max(1, int(TOP * len(expected)))
+    correlation: Any = spearmanr(expected, found)
     chosen, right = (set(np.argsort(-fitness)[:parents].tolist()) for fitness in (found, expected))
     return {
         "largest_difference": float(np.abs(found - expected).max()),
         "standard_deviation_of_fitness": float(expected.std()),
-        "rank_correlation": float(spearmanr(expected, found).statistic),
+        "rank_correlation": float(correlation.statistic),
         "same_parents": len(chosen & right) / parents,
     }
 
