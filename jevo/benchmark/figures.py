@@ -112,7 +112,12 @@ def write(folder: Path, found: Mapping[str, Any]) -> None:
             [a / row["seconds"]["lower"] - r for r, a, row in zip(rate, amounts, rows, strict=True)],
         ]
         axes.errorbar(size, rate, yerr=spread, marker="o", capsize=3, label=label, linewidth=2 if label == OWN else 1)
-    axes.set(xscale="log", yscale="log", xlabel="population [members]", ylabel=f"{found['unit']} per second")
+    axes.set(xscale="log", xlabel="population [members]", ylabel=f"{found['unit']} per second")
+    rates = [row["per_second"] for row in found["rows"]]
+    if max(rates) < 30 * min(rates):
+        axes.set_ylim(bottom=0)
+    else:
+        axes.set_yscale("log")
     axes.set_title(f"{name}: median and quartiles, {found['device']['kind']}, {found['device']['cores']} cores")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize="small")

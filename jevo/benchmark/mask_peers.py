@@ -137,7 +137,7 @@ def evosax(problem: Problem) -> Peer | None:
     """evosax's SimpleGA, if it is installed: genes are floats, and a weight is kept where its gene is positive."""
     if find_spec("evosax") is None:
         return None
-    from evosax.algorithms import SimpleGA
+    from evosax.algorithms import SimpleGA  # pyright: ignore[reportMissingImports]
 
     weights, x, y = _on_device(problem)
     score = jax.vmap(lambda genes: _jax_score(weights, [gene > 0 for gene in genes], x, y))
@@ -212,7 +212,7 @@ def _jax_child(key: jax.Array, first: list[jax.Array], second: list[jax.Array]) 
 def _torch(problem: Problem, batched: Callable[[Any, Callable[..., Any]], Callable[..., Any]]) -> Peer | None:
     if find_spec("torch") is None:
         return None
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     at = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
     weights = [torch.tensor(w, device=at) for w in problem.weights]

@@ -134,7 +134,7 @@ def torch_loop(own: Training) -> Peer | None:
     """PyTorch's own optimizer, one member after another."""
     if find_spec("torch") is None:
         return None
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     x, y, rows, stacked = _torch_arrays(torch, own)
     losses = []
@@ -159,7 +159,7 @@ def torch_vmap(own: Training) -> Peer | None:
     """`torch.func.vmap` over the members' gradients, and Adam on the stacked arrays."""
     if find_spec("torch") is None:
         return None
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     x, y, rows, params = _torch_arrays(torch, own)
     loss = lambda x, y, *params: _torch_loss(torch, params, x, y)  # noqa: E731
