@@ -8,8 +8,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
 
 from jevo.types import Key, Member, Population
+
+AXIS = "population"
+"""The axis of a mesh that members are spread over."""
+
+_MESH: ContextVar[Mesh | None] = ContextVar("mesh", default=None)
 
 
 def init(key: Key, member: Callable[[Key], Member], size: int, batch_size: int = 64) -> Population:
@@ -37,8 +43,11 @@ def in_chunks(function: Callable[[Any], Any], arguments: Any, batch_size: int) -
     Returns:
         The results, stacked `[n, ...]`.
     """
-    n = jax.tree.leaves(arguments)[0].shape[0]
-    return jax.lax.map(function, arguments, batch_size=chunk_of(n, batch_size))
+
+    def mapped(some: Any) -> Any:
+        return jax.lax.map(function, some, batch_size=chunk_of(_length(some), batch_size))
+
+    return over_devices(mapped, arguments)
 
 
 def extended(population: Population, function: Callable[[Any], Any], arguments: Any, batch_size: int) -> Population:
@@ -55,7 +64,14 @@ def extended(population: Population, function: Callable[[Any], Any], arguments: 
     Returns:
         Leaves `[m + n, ...]`.
     """
-    m, n = size(population), jax.tree.leaves(arguments)[0].shape[0]
+    m, n = size(population), _length(arguments)
+    if _MESH.get():
+        # Each device makes the members of its own places, among them, if they are the first, those that are there.
+        places = jnp.arange(m + n)
+        made = in_chunks(function, take(arguments, jnp.maximum(places - m, 0)), batch_size)
+        old = take(population, jnp.minimum(places, m - 1)) if m else made
+        kept = lambda leaf: (places < m).reshape(-1, *[1] * (leaf.ndim - 1))  # noqa: E731
+        return jax.tree.map(lambda new, old: jnp.where(kept(new), old, new), made, old)
     chunk = chunk_of(n, batch_size)
 
     # The last chunk is moved back to the end: where it overlaps, the same members are made once more.
@@ -72,6 +88,41 @@ def extended(population: Population, function: Callable[[Any], Any], arguments: 
 
     empty = jax.tree.map(lambda leaf: jnp.pad(leaf, [(0, n), *[(0, 0)] * (leaf.ndim - 1)]), population)
     return jax.lax.scan(write, empty, (starts, chunks))[0]
+
+
+@contextmanager
+def spread(mesh: Mesh | None) -> Iterator[None]:
+    """Programs traced inside give each device of `mesh` its own share of a population's members.
+
+    Args:
+        mesh: with the one axis `AXIS`; None for a single device.
+    """
+    token = _MESH.set(mesh if mesh and mesh.size > 1 else None)
+    try:
+        yield
+    finally:
+        _MESH.reset(token)
+
+
+def over_devices(program: Callable[[Any], Any], arguments: Any) -> Any:
+    """`program` of `arguments`, each device computing its own share of them.
+
+    Args:
+        program: `[n, ...] -> [n, ...]`, each row a function of the same row alone, and of what the program closes over
+            (which every device then has whole).
+        arguments: a pytree of `[n, ...]`. Where n does not divide evenly, the last row is computed again for the
+            places that are left over, and dropped.
+    """
+    mesh, n = _MESH.get(), _length(arguments)
+    if mesh is None:
+        return program(arguments)
+    places = -(-n // mesh.size) * mesh.size
+    if places > n:
+        arguments = take(arguments, jnp.minimum(jnp.arange(places), n - 1))
+    rows = PartitionSpec(AXIS)
+    # Nothing is said of what varies over devices: rows do, and there is nothing else.
+    found = jax.shard_map(program, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False)(arguments)
+    return jax.tree.map(lambda leaf: leaf[:n], found) if places > n else found
 
 
 class Limit:
@@ -101,6 +152,10 @@ def chunk_of(n: int, at_most: int) -> int:
     at_most = min(at_most, n, limit.members)
     limit.asked = max(limit.asked, at_most)
     return next((chunk for chunk in range(at_most, at_most // 2, -1) if n % chunk == 0), at_most)
+
+
+def _length(arguments: Any) -> int:
+    return jax.tree.leaves(arguments)[0].shape[0]
 
 
 def size(population: Population) -> int:

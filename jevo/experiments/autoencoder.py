@@ -198,7 +198,8 @@ def run(config: Config) -> dict[str, Any]:
             task = to_device(dataset, *((0.0, dataset.top) if pictures else ()))
             rivals = contestants(config, shape, task, dataset)
             outcomes = {
-                way: compete(record.folder, contestant, config.checkpoint_every) for way, contestant in rivals.items()
+                way: compete(record.folder, contestant, config.checkpoint_every, config.devices)
+                for way, contestant in rivals.items()
             }
             own = outcomes[config.method]
             judged = own.judged[0]

@@ -90,7 +90,7 @@ def run(config: Config) -> dict[str, Any]:
         with jax.default_matmul_precision(precision(config)):
             task = to_device(dataset, config.center, config.scale)
             outcomes = {
-                name: compete(record.folder, contestant, config.checkpoint_every)
+                name: compete(record.folder, contestant, config.checkpoint_every, config.devices)
                 for name, contestant in contestants(config, net, task, dataset).items()
             }
         found: Search = outcomes["search"].kept[0]

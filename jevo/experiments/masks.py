@@ -291,7 +291,7 @@ def _run(config: Config, record: Run) -> dict[str, Any]:
     with jax.default_matmul_precision(precision(config)):
         data = Data(to_device(dataset), jax.jit(net.init)(weights_key))
         outcomes = {
-            name: compete(record.folder, contestant, config.checkpoint_every)
+            name: compete(record.folder, contestant, config.checkpoint_every, config.devices)
             for name, contestant in contestants(config, net, data, dataset).items()
         }
     found = outcomes["search"].kept[0]

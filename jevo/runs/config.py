@@ -17,7 +17,7 @@ import yaml
 
 from jevo.types import InputError
 
-HIDDEN_FROM_RESUME = ("out", "data_dir", "config", "fresh", "checkpoint_every", "workers", "compile_cache")
+HIDDEN_FROM_RESUME = ("out", "data_dir", "config", "fresh", "checkpoint_every", "workers", "compile_cache", "devices")
 """Settings that may differ when a run goes on: none of them changes its result."""
 
 
@@ -47,6 +47,9 @@ class RunConfig:
     """Precision of matrix products. auto: float32 on a CPU, tensorfloat32 on a GPU, bfloat16 on a TPU."""
     checkpoint_every: int = 50
     """Generations from one checkpoint to the next: what a crash can lose [generations]."""
+    devices: int = 0
+    """Devices that the population is spread over; 0 for all there are. Their number does not change a result, but for
+    the last bits on a GPU or TPU."""
     compile_cache: bool = True
     """Keep compiled programs in the cache folder, so that a later run need not compile them again."""
 

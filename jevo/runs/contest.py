@@ -132,17 +132,18 @@ def classifier(network: Network, task: Task, dataset: Dataset) -> Callable[[Memb
     return judge
 
 
-def compete(folder: Path, contestant: Contestant, every: int) -> Outcome:
+def compete(folder: Path, contestant: Contestant, every: int, devices: int = 1) -> Outcome:
     """Run a contestant to its end and judge its champions.
 
     Args:
         folder: of the run.
         contestant: who competes.
         every: generations between checkpoints.
+        devices: that the population is spread over; 0 for all there are.
     """
     kept, wall_s, compile_s = [], 0.0, 0.0
     for phase in contestant.phases:
-        finished = run_stage(folder, phase.stage, phase.data(kept), every)
+        finished = run_stage(folder, phase.stage, phase.data(kept), every, devices)
         wall_s, compile_s = wall_s + finished.wall_s, compile_s + finished.compile_s
         kept.append(phase.keep(finished.carry))
     budget = {

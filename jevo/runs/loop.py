@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jevo import population as pop
 from jevo.runs.checkpoint import Checkpoints
+from jevo.runs.devices import on_every, population_mesh
 from jevo.runs.memory import is_exhausted, require_room
 from jevo.runs.progress import Progress
 from jevo.runs.record import Metrics
@@ -73,26 +74,28 @@ class Stage:
     advice: str = "use other settings"
 
 
-def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> Finished:
+def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, devices: int = 1) -> Finished:
     """Run a stage from its newest checkpoint, or from the start, to its end.
 
     The result does not depend on where it was interrupted: a generation depends on the carry alone, and lines
     written after the checkpoint are dropped and written again. A program for which there is not enough memory is made
-    anew with half as many members at once, and goes on from there.
+    anew with half as many members at once, and goes on from there. The number of devices may be another each time.
 
     Args:
         folder: of the run.
         stage: what to run.
         data: handed to start and to every step: arrays that do not change.
         checkpoint_every: generations between checkpoints.
+        devices: that the population is spread over; 0 for all there are.
 
     Raises:
         Interrupted: after Ctrl-C or SIGTERM, when a checkpoint is written.
         InputError: when every member of the population has failed, or the device has no room for a single one.
     """
-    members = sys.maxsize
+    mesh, members = population_mesh(devices), sys.maxsize
+    data = on_every(mesh, data)
     while True:
-        with pop.limited(members) as limit:
+        with pop.limited(members) as limit, pop.spread(mesh):
             try:
                 return _run_stage(folder, stage, data, checkpoint_every)
             except jax.errors.JaxRuntimeError as error:
@@ -116,19 +119,32 @@ def _run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> 
         began = time.perf_counter()
         # New functions, so that nothing is traced from memory: how many members they may hold can have changed.
         start, step = (lambda data: stage.start(data)), (lambda carry, data: stage.step(carry, data))
-        like = {"carry": jax.eval_shape(start, data), "wall_s": jax.ShapeDtypeStruct((), jnp.float32)}
+        everywhere = jax.tree.map(lambda array: array.sharding, data)
+        first = jax.jit(start, in_shardings=(everywhere,)).lower(_bare(data)).compile()
+        placed = jax.tree.map(
+            lambda array, sharding: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
+            first.out_info,
+            first.output_shardings,
+        )
+        like = {"carry": placed, "wall_s": jax.ShapeDtypeStruct((), jnp.float32)}
         done, saved, warnings = checkpoints.restore(like)
         for warning in warnings:
             progress.say(warning)
         if done < 0:
-            done, saved = 0, {"carry": jax.jit(start)(data), "wall_s": jnp.float32(0)}
+            done, saved = 0, {"carry": first(data), "wall_s": jnp.float32(0)}
             checkpoints.save(done, saved, float("-inf"))
         elif 0 < done < stage.generations:
             progress.say(f"{stage.name} goes on from generation {done}")
         carry, wall_s = saved["carry"], float(saved["wall_s"])
         if done >= stage.generations:
             return Finished(carry, wall_s, 0.0)
-        advance = jax.jit(_block(step), donate_argnums=0).lower(carry, data, 0).compile()
+        # The carry comes out as it went in, so that it can go in again.
+        shardings = {
+            "in_shardings": (first.output_shardings, everywhere, None),
+            "out_shardings": (first.output_shardings, None),
+        }
+        block = jax.jit(_block(step), donate_argnums=0, **shardings)
+        advance = block.lower(_bare(carry), _bare(data), 0).compile()
         require_room(advance)
         compile_s = time.perf_counter() - began
 
@@ -160,6 +176,12 @@ def _run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> 
                 if stopping:
                     raise Interrupted(f"stopped at generation {done} of {stage.generations}; the same command goes on")
         return Finished(carry, wall_s, compile_s)
+
+
+def _bare(tree: Any) -> Any:
+    """Shapes and dtypes. Where arrays are is told apart: part of a traced array's type, it would forbid to index into
+    one that a device's share of the work closes over."""
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), tree)
 
 
 def _block(step: Step) -> Callable[[Any, Any, jax.Array], tuple[Any, dict[str, jax.Array]]]:

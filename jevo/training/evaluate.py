@@ -39,14 +39,18 @@ def evaluate(score: Callable[[Member], Any], population: Population, batch_size:
     Array([-2., -2., -2.], dtype=float32)
     """
     if jax.default_backend() == "cpu":
-        members = pop.size(population)
-        chunk = pop.chunk_of(members, max(1, min(batch_size, UNROLLED, members // TURNS)))
 
-        def each(_: None, i: jax.Array) -> tuple[None, Any]:
-            return None, score(pop.take(population, i))
+        def in_turns(population: Population) -> Any:
+            members = pop.size(population)
+            chunk = pop.chunk_of(members, max(1, min(batch_size, UNROLLED, members // TURNS)))
 
-        # By index: a scan over the population itself would copy it wherever the chunk does not divide it.
-        return jax.lax.scan(each, None, jnp.arange(members), unroll=chunk)[1]
+            def each(_: None, i: jax.Array) -> tuple[None, Any]:
+                return None, score(pop.take(population, i))
+
+            # By index: a scan over the population itself would copy it wherever the chunk does not divide it.
+            return jax.lax.scan(each, None, jnp.arange(members), unroll=chunk)[1]
+
+        return pop.over_devices(in_turns, population)
     return pop.in_chunks(score, population, batch_size)
 
 

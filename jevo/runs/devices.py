@@ -1,0 +1,29 @@
+"""The devices that a run's population is spread over."""
+
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jevo.population import AXIS
+from jevo.runs.config import require
+
+
+def population_mesh(devices: int) -> Mesh | None:
+    """A mesh of so many devices with the one axis of the population, or None where one device has it all.
+
+    Args:
+        devices: how many; 0 for all there are.
+
+    Raises:
+        InputError: if there are fewer.
+    """
+    there = jax.devices()
+    require(0 <= devices <= len(there), "devices", devices, f"0 to {len(there)}: so many are there")
+    chosen = there[: devices or len(there)]
+    return jax.make_mesh((len(chosen),), (AXIS,), (AxisType.Auto,), devices=chosen) if len(chosen) > 1 else None
+
+
+def on_every(mesh: Mesh | None, data: Any) -> Any:
+    """A pytree of arrays, whole on every device of the mesh."""
+    return data if mesh is None else jax.device_put(data, NamedSharding(mesh, PartitionSpec()))

@@ -1,0 +1,125 @@
+"""A population spread over eight devices, which are pretended on one CPU in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from jevo.runs.devices import population_mesh
+from jevo.types import InputError
+
+ENGINE = """
+import json, re, sys
+import jax, jax.numpy as jnp, numpy as np
+from jevo import genetics, population as pop
+from jevo.networks import masked, mlp
+from jevo.runs.devices import population_mesh
+from jevo.training import evaluate, log_likelihood
+
+mesh = population_mesh(0)
+assert mesh.size == 8
+keys = jax.random.split(jax.random.key(0), 4)
+network = mlp((20, 12, 4), bias=False)
+over = masked(network, network.init(keys[0]))
+x, y = jax.random.normal(keys[1], (50, 20)), jnp.arange(50) % 4
+
+def run(members, survivors, rescore, mesh):
+    algorithm = genetics.genetic(
+        genetics.truncation(0.25), genetics.uniform(), genetics.flip(0.01), survivors=survivors, rescore=rescore
+    )
+    def score(members, x):
+        return evaluate(lambda genome: log_likelihood(over.apply(genome, x), y), members, 8)
+    def start(key, x):
+        members_ = pop.init(key, over.init, members)
+        return algorithm.init(members_, score(members_, x))
+    def block(key, state, x):
+        step = lambda i, state: genetics.generation(algorithm, lambda _, m: (m, score(m, x)), key, state)
+        return jax.lax.fori_loop(0, 5, step, state)
+    with pop.spread(mesh):
+        state = jax.jit(lambda key, x: start(key, x))(keys[2], x)
+        program = jax.jit(lambda key, state, x: block(key, state, x)).lower(keys[3], state, x).compile()
+        return program(keys[3], state, x), program.as_text()
+
+for case in json.loads(sys.argv[1]):
+    (alone, _), (spread, hlo) = run(*case, None), run(*case, mesh)
+    jax.tree.map(np.testing.assert_array_equal, alone, spread)
+    moved = re.findall(r"= (\\S+?)\\{\\S* (all-gather|all-reduce|collective-permute|all-to-all|reduce-scatter)\\(", hlo)
+    print(json.dumps([str(spread.fitness.sharding.spec), moved]))
+"""
+
+
+def process(*arguments, devices=8, check=True):
+    flags = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"}
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | flags, check=check)
+
+
+def test_eight_devices_do_what_one_does():
+    """Also where the population does not divide evenly, and where survivors are not scored again: bit for bit."""
+    cases = [(64, 2, True), (64, 0, True), (61, 3, False), (5, 1, True)]
+    lines = process("-c", ENGINE, json.dumps(cases)).stdout.splitlines()
+    placed, moved = json.loads(lines[0])
+    assert placed == "PartitionSpec('population',)"
+    # Each generation gathers the parents' words, two arrays, and the fitness; nothing else is as large.
+    words = [shape for shape, _ in moved if shape.startswith("u32[64,")]
+    assert len(words) == 2
+    assert all(shape.startswith(("f32[", "u32[", "s32[", "pred[")) for shape, _ in moved)
+
+
+SMALL = {
+    "masks": ["--population", "20", "--generations", "6", "--validate-every", "2", "--hidden", "8"],
+    "hybrid": ["--members", "6", "--cycles", "3", "--steps", "6", "--legs", "2", "--hidden", "8", "--repeats", "2"],
+    "autoencoder": ["--shape", "64", "8", "--population", "6", "--generations", "3", "--steps", "4", "--images", "50"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", SMALL)
+def test_an_experiment_does_not_depend_on_the_number_of_devices(experiment, tmp_path):
+    found = {}
+    for devices in (1, 8):
+        out = tmp_path / str(devices)
+        done = process(
+            "-m", f"jevo.experiments.{experiment}", *SMALL[experiment], "--out", out, "--seed", "3", devices=devices
+        )
+        assert f"on {devices} x cpu" in done.stdout
+        found[devices] = json.loads((out / "result.json").read_text())
+    for split in ("train", "validation", "test"):
+        for metric, value in found[1]["metrics"][split].items():
+            assert found[8]["metrics"][split][metric] == pytest.approx(value, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_devices(tmp_path):
+    def run(out, devices, generations):
+        small = [*SMALL["masks"], "--checkpoint-every", "2", "--devices", str(devices)]
+        script = f"""
+import sys
+from jevo.experiments import masks
+from jevo.runs import loop
+from jevo.runs.command import main
+real, calls = loop._lines, []
+def lines(values, done, count):
+    if done + count > {generations}:
+        raise KeyboardInterrupt
+    return real(values, done, count)
+loop._lines = lines
+main(masks.Config, masks.run)
+"""
+        return process("-c", script, *small, "--out", out, check=False)
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert run(whole, 8, 99).returncode == 0
+    assert run(broken, 8, 4).returncode == 130
+    done = run(broken, 3, 99)
+    assert done.returncode == 0
+    assert "goes on from generation 4" in done.stdout
+    results = [json.loads((out / "result.json").read_text()) for out in (whole, broken)]
+    assert results[0]["metrics"] == results[1]["metrics"]
+
+
+def test_more_devices_than_there_are_is_said_plainly():
+    with pytest.raises(InputError, match=r"devices is 99, but takes 0 to \d+: so many are there"):
+        population_mesh(99)
