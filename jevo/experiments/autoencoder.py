@@ -29,7 +29,7 @@ from jevo.runs import contest
 from jevo.runs.checkpoint import load_arrays, load_model, save_arrays, save_model
 from jevo.runs.command import main
 from jevo.runs.config import require
-from jevo.runs.contest import Answers, Champion, Contestant, Judged, compete, verdict
+from jevo.runs.contest import Answers, Champion, Contestant, Judged, champion_of, compete, verdict
 from jevo.runs.loop import Stage
 from jevo.runs.record import described, open_run, precision
 from jevo.training import fit_svm, in_rows, predict_classes
@@ -112,11 +112,7 @@ def contestants(config: Config, shape: tuple[int, ...], task: Task, dataset: Dat
             for depth, each in enumerate(found)
         ]
         return Contestant(
-            # The population is not kept: the phases after this one need its champion alone.
-            [
-                contest.Phase(stage, partial(data, depth), lambda search: search._replace(state=None))
-                for depth, stage in enumerate(stages)
-            ],
+            [contest.Phase(stage, partial(data, depth), champion_of) for depth, stage in enumerate(stages)],
             judge,
             sum(each.evaluations * (each.generations + 1) for each in found),
             sum(each.gradient_steps * each.generations for each in found),

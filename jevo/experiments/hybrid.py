@@ -23,7 +23,7 @@ from jevo.genetics import Search
 from jevo.networks import INITIALIZERS, Network
 from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.runs.command import main
-from jevo.runs.contest import Champion, Contestant, Phase, classifier, classifies, compete, verdict
+from jevo.runs.contest import Champion, Contestant, Phase, champion_of, classifier, classifies, compete, verdict
 from jevo.runs.loop import Stage
 from jevo.runs.record import described, open_run, precision
 
@@ -62,7 +62,7 @@ def contestants(config: Config, network: Network, task: Task, dataset: Dataset) 
             name, start, step, legs, (members * each * config.repeats, "steps"), hybrid_report.METRICS[name],
             advice="try a smaller --lr",
         )  # fmt: skip
-        phase = Phase(stage, lambda _: task, lambda carry: carry[0])
+        phase = Phase(stage, lambda _: task, lambda carry: champion_of(carry[0]))
         return Contestant([phase], judge, scored, total, lambda kept: pop.unstack(kept[0].champion))
 
     return {

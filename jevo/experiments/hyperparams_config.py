@@ -67,6 +67,7 @@ class Config(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(not self.coordinator, "coordinator", self.coordinator, "nothing here: --ray spreads genomes over hosts")
         for name in ("generations", "epochs", "patience", "batch_size", "repeats"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("together", "workers", "lucky"):

@@ -27,7 +27,7 @@ from jevo.networks.masked import Kind
 from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.runs.command import main
 from jevo.runs.config import RunConfig, require
-from jevo.runs.contest import Champion, Contestant, Phase, classifier, classifies, compete, verdict
+from jevo.runs.contest import Champion, Contestant, Phase, champion_of, classifier, classifies, compete, verdict
 from jevo.runs.loop import Stage
 from jevo.runs.memory import members_at_once
 from jevo.runs.record import Run, described, open_run, precision
@@ -248,7 +248,7 @@ def contestants(config: Config, network: Network, data: Data, dataset: Dataset) 
         return genetics.random_search(init, **_survival(config))
 
     def contestant(stage: Stage, network: Network, evaluations: int, gradient_steps: int) -> Contestant:
-        phase = Phase(stage, lambda _: data)
+        phase = Phase(stage, lambda _: data, champion_of)
         return Contestant([phase], classifier(network, data.task, dataset), evaluations, gradient_steps)
 
     found = {}

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from jevo.data.files import write_whole
+from jevo.runs.processes import greatest
 from jevo.types import InputError
 
 
@@ -31,7 +32,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         try:
-            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+            self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
         except ValueError as error:  # A score that is not JSON: the list of checkpoints itself is damaged.
             raise InputError(f"the checkpoints in {folder} cannot be read ({error}); start over with --fresh") from None
 
@@ -57,12 +58,15 @@ class Checkpoints:
         abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, like)
         damaged = []
         for generation in sorted(self._manager.all_steps(), reverse=True):
+            carry, problem = None, ""
             try:
                 carry = self._manager.restore(generation, args=self._ocp.args.StandardRestore(abstract))
             except Exception as error:  # Orbax raises whatever the damaged file provokes in its parsers.
-                damaged.append(
-                    f"checkpoint {generation} is damaged ({type(error).__name__}); going back to an older one"
-                )
+                problem = type(error).__name__
+            # A part that one process cannot read is missing to all.
+            if any(greatest(bool(problem))):
+                reason = problem or "in a part of another process"
+                damaged.append(f"checkpoint {generation} is damaged ({reason}); going back to an older one")
                 continue
             for line_generation in [g for g in self._manager.all_steps() if g > generation]:
                 self._manager.delete(line_generation)
@@ -82,8 +86,12 @@ def save_arrays(folder: Path, tree: Any) -> None:
     """Save a pytree of arrays in a folder of its own, replacing what is there."""
     import orbax.checkpoint as ocp
 
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder.absolute(), tree, force=True)
+    # Of several processes each saves to a folder of its own, and waits for no other.
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(me, {me}, f"process-{me}")
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+        checkpointer.save(folder.absolute(), args=ocp.args.StandardSave(jax.device_get(tree)), force=True)
 
 
 def save_model(path: Path, model: Any) -> None:

@@ -2,11 +2,13 @@
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 from jevo.runs.config import Config, from_command_line
 from jevo.runs.loop import Interrupted
+from jevo.runs.processes import is_lost, leave, several
 from jevo.types import InputError
 
 
@@ -31,11 +33,22 @@ class plain_errors:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, InputError):
             print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+            leave(2)
         if isinstance(error, OSError):
             # Nothing of what is on disk is lost by it: files are written whole, and the run can go on.
             print(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
-            sys.exit(1)
+            leave(1)
+        if error and is_lost(error):
+            print(
+                f"error: another process of this run was lost ({str(error).splitlines()[0]}); "
+                "start all of them again: the run goes on from its last checkpoint",
+                file=sys.stderr,
+            )
+            leave(1)
         if isinstance(error, (Interrupted, KeyboardInterrupt)):
             print(str(error) or "interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-            sys.exit(130)
+            # All processes have agreed to stop; a second Ctrl-C is this one's alone.
+            sys.exit(130) if isinstance(error, Interrupted) else leave(130)
+        if isinstance(error, Exception) and several():
+            traceback.print_exception(error)
+            leave(1)

@@ -15,9 +15,13 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 import tyro
 import yaml
 
+from jevo.runs.processes import AUTO
 from jevo.types import InputError
 
-HIDDEN_FROM_RESUME = ("out", "data_dir", "config", "fresh", "checkpoint_every", "workers", "compile_cache", "devices")
+HIDDEN_FROM_RESUME = (
+    "out", "data_dir", "config", "fresh", "checkpoint_every", "workers", "compile_cache", "devices", "coordinator",
+    "processes", "process_id",
+)  # fmt: skip
 """Settings that may differ when a run goes on: none of them changes its result."""
 
 
@@ -50,12 +54,32 @@ class RunConfig:
     devices: int = 0
     """Devices that the population is spread over; 0 for all there are. Their number does not change a result, but for
     the last bits on a GPU or TPU."""
+    coordinator: str = ""
+    """For a run of several processes, each started with the same settings: HOST:PORT of process 0, or auto where Slurm,
+    Open MPI, GKE or Cloud TPU say who takes part. Their --out must be a folder that all of them see."""
+    processes: int | None = None
+    """How many processes there are. Unset: as the environment says."""
+    process_id: int | None = None
+    """Which of them this one is, from 0. Unset: as the environment says."""
     compile_cache: bool = True
     """Keep compiled programs in the cache folder, so that a later run need not compile them again."""
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
         require(self.checkpoint_every >= 1, "checkpoint_every", self.checkpoint_every, "at least 1 generation")
+        _, _, port = self.coordinator.rpartition(":")
+        require(
+            self.coordinator in ("", AUTO) or port.isdecimal(),
+            "coordinator", self.coordinator, "HOST:PORT of process 0, or auto",
+        )  # fmt: skip
+        for name in ("processes", "process_id"):
+            value = getattr(self, name)
+            require(value is None or self.coordinator != "", name, value, "a --coordinator beside it")
+        require(self.processes is None or self.processes >= 1, "processes", self.processes, "at least 1")
+        require(
+            self.process_id is None or 0 <= self.process_id < (self.processes or sys.maxsize),
+            "process_id", self.process_id, "0 or more, and less than processes",
+        )  # fmt: skip
 
     @classmethod
     def from_preset(cls, preset: str, **settings: Any) -> Self:

@@ -12,6 +12,7 @@ from jevo.data.datasets import SPLITS, Dataset
 from jevo.data.task import Task
 from jevo.networks import Network
 from jevo.runs.loop import Stage, run_stage
+from jevo.runs.processes import on_each_host
 from jevo.training import measure, predict
 from jevo.types import Member
 
@@ -66,12 +67,17 @@ class Phase(NamedTuple):
     Attributes:
         stage: runs it.
         data: what its stage reads, made from what was kept of each phase before.
-        keep: what is kept of its last carry.
+        keep: what is kept of its last carry, without the population, which may be larger than one host holds.
     """
 
     stage: Stage
     data: Callable[[Sequence[Any]], Any]
-    keep: Callable[[Any], Any] = lambda carry: carry
+    keep: Callable[[Any], Any]
+
+
+def champion_of(carry: Any) -> Any:
+    """What most phases keep: a Search without its population, or all of a carry that has none."""
+    return carry._replace(state=None) if hasattr(carry, "state") else carry
 
 
 class Contestant(NamedTuple):
@@ -145,7 +151,7 @@ def compete(folder: Path, contestant: Contestant, every: int, devices: int = 1) 
     for phase in contestant.phases:
         finished = run_stage(folder, phase.stage, phase.data(kept), every, devices)
         wall_s, compile_s = wall_s + finished.wall_s, compile_s + finished.compile_s
-        kept.append(phase.keep(finished.carry))
+        kept.append(on_each_host(phase.keep(finished.carry)))
     budget = {
         "evaluations": contestant.evaluations,
         "gradient_steps": contestant.gradient_steps,

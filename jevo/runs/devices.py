@@ -7,6 +7,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jevo.population import AXIS
 from jevo.runs.config import require
+from jevo.runs.processes import several
 
 
 def population_mesh(devices: int) -> Mesh | None:
@@ -20,10 +21,16 @@ def population_mesh(devices: int) -> Mesh | None:
     """
     there = jax.devices()
     require(0 <= devices <= len(there), "devices", devices, f"0 to {len(there)}: so many are there")
+    require(not (several() and 0 < devices < len(there)), "devices", devices, "0, all, in a run of several processes")
     chosen = there[: devices or len(there)]
     return jax.make_mesh((len(chosen),), (AXIS,), (AxisType.Auto,), devices=chosen) if len(chosen) > 1 else None
 
 
 def on_every(mesh: Mesh | None, data: Any) -> Any:
     """A pytree of arrays, whole on every device of the mesh."""
-    return data if mesh is None else jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
+    return data if mesh is None else jax.device_put(data, replicated(mesh))
+
+
+def replicated(mesh: Mesh | None) -> NamedSharding | None:
+    """Where an array is that every device of the mesh has whole; None where there is one device."""
+    return None if mesh is None else NamedSharding(mesh, PartitionSpec())

@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 
 from jevo import population as pop
 from jevo.runs.checkpoint import Checkpoints
-from jevo.runs.devices import on_every, population_mesh
+from jevo.runs.devices import on_every, population_mesh, replicated
 from jevo.runs.memory import is_exhausted, require_room
+from jevo.runs.processes import greatest, several
 from jevo.runs.progress import Progress
 from jevo.runs.record import Metrics
 from jevo.types import InputError
@@ -97,10 +100,13 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, devi
     while True:
         with pop.limited(members) as limit, pop.spread(mesh):
             try:
-                return _run_stage(folder, stage, data, checkpoint_every)
+                return _run_stage(folder, stage, data, checkpoint_every, mesh)
             except jax.errors.JaxRuntimeError as error:
                 if not is_exhausted(error):
                     raise
+        if several():
+            # They would have to agree on a program anew, and some may be waiting in the old one.
+            raise InputError(f"{stage.name}: no room for {limit.asked} members at once; take a --chunk of half as many")
         if limit.asked <= 1:
             raise InputError(
                 f"{stage.name} needs more memory than there is, even with one member at a time; "
@@ -110,7 +116,7 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, devi
         print(f"{stage.name}: no room for {limit.asked} members at once, goes on with {members}", flush=True)
 
 
-def _run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> Finished:
+def _run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, mesh: Mesh | None) -> Finished:
     with (
         Patience() as patience,
         Progress(stage.name, stage.generations, stage.work) as progress,
@@ -126,12 +132,12 @@ def _run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> 
             first.out_info,
             first.output_shardings,
         )
-        like = {"carry": placed, "wall_s": jax.ShapeDtypeStruct((), jnp.float32)}
+        like = {"carry": placed, "wall_s": np.zeros((), np.float32)}
         done, saved, warnings = checkpoints.restore(like)
         for warning in warnings:
             progress.say(warning)
         if done < 0:
-            done, saved = 0, {"carry": first(data), "wall_s": jnp.float32(0)}
+            done, saved = 0, {"carry": first(data), "wall_s": np.zeros((), np.float32)}
             checkpoints.save(done, saved, float("-inf"))
         elif 0 < done < stage.generations:
             progress.say(f"{stage.name} goes on from generation {done}")
@@ -141,7 +147,7 @@ def _run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> 
         # The carry comes out as it went in, so that it can go in again.
         shardings = {
             "in_shardings": (first.output_shardings, everywhere, None),
-            "out_shardings": (first.output_shardings, None),
+            "out_shardings": (first.output_shardings, replicated(mesh)),
         }
         block = jax.jit(_block(step), donate_argnums=0, **shardings)
         advance = block.lower(_bare(carry), _bare(data), 0).compile()
@@ -157,7 +163,8 @@ def _run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> 
                 tick = time.perf_counter()
                 carry, values = advance(carry, data, count)
                 lines = _lines(values, stage.after + done, count)
-                seconds = time.perf_counter() - tick
+                # What all processes must do alike they agree on: how many generations a call has, and when to stop.
+                seconds, lost = greatest(time.perf_counter() - tick, patience.lost)
                 wall_s += seconds
                 done += count
                 length = max(1, min(BLOCK, round(count * BLOCK_SECONDS / max(seconds, 1e-6))))
@@ -170,9 +177,9 @@ def _run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int) -> 
                         f"{stage.advice}; the last good state is kept in {folder / 'checkpoints' / stage.name}"
                     )
                 validation = next((v for line in lines[::-1] if (v := line["validation"]) is not None), validation)
-                stopping = patience.lost and done < stage.generations
+                stopping = bool(lost) and done < stage.generations
                 if done % checkpoint_every == 0 or done == stage.generations or stopping:
-                    checkpoints.save(done, {"carry": carry, "wall_s": jnp.float32(wall_s)}, validation)
+                    checkpoints.save(done, {"carry": carry, "wall_s": np.float32(wall_s)}, validation)
                 if stopping:
                     raise Interrupted(f"stopped at generation {done} of {stage.generations}; the same command goes on")
         return Finished(carry, wall_s, compile_s)

@@ -49,7 +49,7 @@ def is_exhausted(error: Exception) -> bool:
 
 def _free() -> int | None:
     """Free bytes of the device, or None where nobody tells."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     if stats := device.memory_stats():
         return stats["bytes_limit"] - stats["bytes_in_use"] if "bytes_limit" in stats else None
     if device.platform != "cpu":

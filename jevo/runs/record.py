@@ -6,7 +6,7 @@ import platform
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +19,7 @@ from jevo.data.datasets import Dataset
 from jevo.data.files import write_whole
 from jevo.runs.compiled import keep_programs
 from jevo.runs.config import Config, RunConfig, as_arguments, differences, from_settings, read_yaml, resolved
+from jevo.runs.processes import join, own_books, said_by_first, several
 from jevo.runs.report import report
 from jevo.types import InputError
 
@@ -49,12 +50,28 @@ def open_run(experiment: str, config: RunConfig) -> Iterator["Run"]:
 
     Raises:
         InputError: if the folder holds a run with other settings, or something that is not a run, or another
-            process is at work in it.
+            process is at work in it, or the other processes of the run cannot be reached.
     """
+    join(config.coordinator, config.processes, config.process_id)
     if config.compile_cache:
         keep_programs()
     default = f"runs/{experiment}-{Path(config.data).stem}-{config.preset}-seed{config.seed}"
     folder = Path(config.out or default)
+    with ExitStack() as stack:
+        complaint = ""
+        if not several() or jax.process_index() == 0:
+            try:
+                stack.enter_context(_prepared(folder, config))
+            except InputError as error:
+                complaint = str(error)
+        if complaint := said_by_first(complaint):
+            raise InputError(complaint)
+        yield Run(stack.enter_context(own_books(folder)), experiment, config)
+
+
+@contextmanager
+def _prepared(folder: Path, config: RunConfig) -> Iterator[None]:
+    """Holds the folder of a run, which has its settings."""
     stored = folder / "config.yaml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +93,7 @@ def open_run(experiment: str, config: RunConfig) -> Iterator["Run"]:
                 "give another --out, or --fresh to start over"
             )
         write_whole(stored, yaml.safe_dump(resolved(config), sort_keys=False))
-        yield Run(folder, experiment, config)
+        yield
 
 
 @dataclass(frozen=True)
@@ -237,6 +254,7 @@ def device() -> dict[str, Any]:
         "platform": devices[0].platform,
         "kind": devices[0].device_kind,
         "count": len(devices),
+        "processes": jax.process_count(),
         "cores": os.cpu_count(),
     }
 

@@ -1,0 +1,149 @@
+"""A run of several processes, on one host or on many: each has devices of its own, and all run the same program.
+
+Process 0 keeps the run's books; the others keep theirs in a folder that is deleted, and say nothing. So an experiment
+need not know how many there are.
+"""
+
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jevo.types import InputError
+
+AUTO = "auto"
+"""The coordinator's name where the environment says who takes part."""
+HEARTBEAT_S = 30
+"""How long a process may be silent before it counts as lost [s]."""
+LONGEST = 2000
+"""Bytes of a message that process 0 hands to the others."""
+
+
+def join(coordinator: str, processes: int | None, process_id: int | None) -> None:
+    """Become one of the processes of a run; nothing to do for a run of this process alone, or if that is done.
+
+    Args:
+        coordinator: `HOST:PORT` of process 0; `auto` where Slurm, Open MPI, GKE or Cloud TPU tell; "" for this process
+            alone.
+        processes: how many there are; None where the environment tells.
+        process_id: which one this is, from 0; None where the environment tells.
+
+    Raises:
+        InputError: if the others cannot be reached.
+    """
+    if not coordinator or jax.distributed.is_initialized():
+        return
+    try:
+        jax.distributed.initialize(
+            None if coordinator == AUTO else coordinator,
+            processes,
+            process_id,
+            heartbeat_timeout_seconds=HEARTBEAT_S,
+            shutdown_timeout_seconds=HEARTBEAT_S,
+        )
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"cannot join the other processes (coordinator {coordinator}): {reason}; "
+            "give --coordinator HOST:PORT of process 0, --processes and --process-id to each"
+        ) from None
+
+
+def several() -> bool:
+    """Whether this is a run of more than one process."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def said_by_first(line: str) -> str:
+    """What process 0 says, in every process."""
+    if not several():
+        return line
+    said = np.zeros(LONGEST, np.uint8)
+    text = np.frombuffer(line.encode()[:LONGEST], np.uint8)
+    said[: len(text)] = text
+    heard: Any = multihost_utils.broadcast_one_to_all(said)
+    return bytes(heard).rstrip(b"\0").decode(errors="ignore")
+
+
+def greatest(*numbers: float) -> tuple[float, ...]:
+    """The greatest that any process has of each number."""
+    if not several():
+        return numbers
+    found: Any = multihost_utils.process_allgather(np.asarray(numbers, np.float32))
+    return tuple(float(number) for number in found.max(axis=0))
+
+
+def on_each_host(tree: Any) -> Any:
+    """A pytree of arrays that may be spread over the devices of all hosts, whole on each of them."""
+    if not several():
+        return tree
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+
+@contextmanager
+def own_books(folder: Path) -> Iterator[Path]:
+    """Where this process keeps the books of the run in `folder`, which process 0 has opened.
+
+    For process 0 that is the folder itself. The others get a copy to write to, whose checkpoints alone are the run's
+    own, since each process has a part of them.
+
+    Raises:
+        InputError: if the folder is not one that all processes see.
+    """
+    if not several():
+        yield folder
+        return
+    (missing,) = greatest(not (folder / "config.yaml").exists())
+    if missing:
+        raise InputError(f"not every process sees the run folder {folder} of process 0; give an --out that all share")
+    if jax.process_index() == 0:
+        # The others have read what the run has so far; from now on it changes.
+        multihost_utils.sync_global_devices("books")
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="jevo-") as name, Path(os.devnull).open("w") as nowhere:
+        own = Path(name)
+        for path in folder.iterdir():
+            if path.is_file():
+                shutil.copy(path, own)
+        (own / "checkpoints").symlink_to(folder.resolve() / "checkpoints")
+        multihost_utils.sync_global_devices("books")
+        silenced = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            with redirect_stdout(nowhere):
+                yield own
+        finally:
+            logging.disable(silenced)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error means that another process is gone: JAX raises what its transport reports, in more than one
+    type, with a status in capitals in front."""
+    status = re.match(
+        r"(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION): ", str(error)
+    )
+    return several() and isinstance(error, (RuntimeError, ValueError)) and bool(status)
+
+
+def leave(code: int) -> None:
+    """End this process with an exit code, after an error.
+
+    A process that others wait for cannot leave in the ordinary way: it would wait for them at the exit, and they for
+    it in their next exchange. So it is gone at once, which they notice.
+    """
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

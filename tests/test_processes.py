@@ -1,0 +1,171 @@
+"""A run of several processes: two real ones on this machine, which talk over loopback as hosts do over a network."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jevo.experiments import hyperparams, masks
+from jevo.runs import processes
+from jevo.types import InputError
+from tests.test_devices import SMALL
+
+MINUTE = 60
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start(experiment, *settings, outs, devices=1):
+    """One process for each folder, of one run, or a run of its own if there is one folder."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    coordinator = f"127.0.0.1:{free_port()}"
+    started = []
+    for number, out in enumerate(outs):
+        command = [sys.executable, "-m", f"jevo.experiments.{experiment}", *map(str, settings), "--out", str(out)]
+        if len(outs) > 1:
+            command += ["--coordinator", coordinator, "--processes", str(len(outs)), "--process-id", str(number)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, env=os.environ | {"XLA_FLAGS": flags}, **pipes))
+    return started
+
+
+def ends(started, timeout=240):
+    """`(exit code, output, errors)` of each."""
+    try:
+        said = [process.communicate(timeout=timeout) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [(process.returncode, *texts) for process, texts in zip(started, said, strict=True)]
+
+
+def result(out):
+    return json.loads((out / "result.json").read_text())
+
+
+def fitness(out):
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [line["best"] for line in lines]
+
+
+def wait_for(path, processes):
+    while not path.exists():
+        assert all(process.poll() is None for process in processes), ends(processes)
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", SMALL)
+def test_two_processes_find_what_one_finds(experiment, tmp_path):
+    """Every generation's best to the last bits, which depend on how many members a device computes at once."""
+    settings = [*SMALL[experiment], "--seed", "3"]
+    ((code, *_),) = ends(start(experiment, *settings, outs=[tmp_path / "one"]))
+    assert code == 0
+    first, second = ends(start(experiment, *settings, outs=[tmp_path / "two"] * 2, devices=2))
+    assert first[0] == second[0] == 0, (first, second)
+    assert "on 4 x cpu" in first[1]
+    assert "generation" not in second[1]  # Only process 0 speaks.
+    assert fitness(tmp_path / "two") == pytest.approx(fitness(tmp_path / "one"), rel=1e-6)
+    if experiment == "masks":
+        assert result(tmp_path / "two")["metrics"] == result(tmp_path / "one")["metrics"]
+        assert result(tmp_path / "two")["control"]["metrics"] == result(tmp_path / "one")["control"]["metrics"]
+    both = [{path.name for path in (tmp_path / name).iterdir()} - {".lock"} for name in ("one", "two")]
+    assert both[0] == both[1]
+    # What is done is done for all, and says so once.
+    first, second = ends(start(experiment, *settings, outs=[tmp_path / "two"] * 2, devices=2))
+    assert (first[0], second[0]) == (0, 0)
+    assert "is done" in first[1]
+    assert "is done" not in second[1]
+
+
+LONG = ["--population", "20", "--validate-every", "2", "--hidden", "8", "--checkpoint-every", "5", "--seed", "3"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_when_one_process_is_killed_the_other_ends_and_the_run_goes_on_alone(killed, tmp_path):
+    settings, generations = [*LONG, "--generations"], 60
+    assert ends(start("masks", *settings, generations, outs=[tmp_path / "whole"]))[0][0] == 0
+    broken = tmp_path / "broken"
+    both = start("masks", *settings, generations, outs=[broken] * 2)
+    wait_for(broken / "checkpoints" / "search" / "5", both)
+    both[killed].send_signal(signal.SIGKILL)
+    began = time.monotonic()
+    other = ends(both)[1 - killed]
+    assert time.monotonic() - began < MINUTE
+    assert other[0] not in (0, None)
+    # The coordinator's own end is seen by JAX's runtime as soon as by jevo, which may then have no time to speak.
+    line = "another process of this run was lost"
+    assert line in other[2] or (killed == 0 and "another task died" in other[2])
+    if line in other[2]:
+        assert "Traceback" not in other[2]
+    # The restart, on one process, goes on from the checkpoint to the same end.
+    ((code, said, _),) = ends(start("masks", *settings, generations, outs=[broken]))
+    assert code == 0
+    assert "goes on from generation" in said
+    assert result(broken)["metrics"] == result(tmp_path / "whole")["metrics"]
+
+
+@pytest.mark.slow
+def test_when_one_process_is_asked_to_stop_all_do(tmp_path):
+    both = start("masks", *LONG, "--generations", 2000, outs=[tmp_path / "run"] * 2)
+    wait_for(tmp_path / "run" / "checkpoints" / "search" / "5", both)
+    both[1].send_signal(signal.SIGTERM)
+    for code, _, errors in ends(both, MINUTE):
+        assert code == 130
+        assert "the same command goes on" in errors
+
+
+@pytest.mark.slow
+def test_what_process_0_refuses_all_refuse(tmp_path):
+    assert ends(start("masks", *SMALL["masks"], outs=[tmp_path]))[0][0] == 0
+    for code, _, errors in ends(start("masks", *SMALL["masks"], "--rate", "0.5", outs=[tmp_path] * 2)):
+        assert code == 2
+        assert "holds a run with other settings (rate: 0.003 -> 0.5)" in errors
+
+
+@pytest.mark.slow
+def test_processes_must_share_the_folder(tmp_path):
+    for code, _, errors in ends(start("masks", *SMALL["masks"], outs=[tmp_path / "here", tmp_path / "there"])):
+        assert code == 2
+        assert "not every process sees the run folder" in errors
+
+
+def test_a_process_alone_agrees_with_itself(tmp_path):
+    assert not processes.several()
+    assert processes.said_by_first("word") == "word"
+    assert processes.greatest(1.5, True) == (1.5, True)
+    with processes.own_books(tmp_path) as own:
+        assert own == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"coordinator": "host"}, "setting coordinator is host, but takes HOST:PORT of process 0, or auto"),
+        ({"processes": 2}, "setting processes is 2, but takes a --coordinator beside it"),
+        ({"process_id": 0}, "setting process_id is 0, but takes a --coordinator beside it"),
+        (
+            {"coordinator": "host:1", "processes": 2, "process_id": 2},
+            "setting process_id is 2, but takes 0 or more, and less than processes",
+        ),
+    ],
+)
+def test_processes_that_cannot_be_are_said_plainly(settings, complaint):
+    with pytest.raises(InputError) as error:
+        masks.Config(**settings)
+    assert str(error.value) == complaint
+
+
+def test_hyperparams_points_to_its_own_way():
+    with pytest.raises(InputError, match="--ray spreads genomes over hosts"):
+        hyperparams.Config(coordinator="host:1")
