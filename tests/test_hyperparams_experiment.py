@@ -17,7 +17,7 @@ import yaml
 from jevo import predict
 from jevo.experiments import hyperparams
 from jevo.experiments.hyperparams_report import by_gene, describe
-from jevo.hyperparams import SPACES, Mixed, planner
+from jevo.hyperparams import SPACES, Mixed, Site, Worker, planner, threads
 from jevo.runs.config import from_command_line
 from jevo.runs.loop import Interrupted
 from jevo.runs.record import read_metrics
@@ -126,16 +126,16 @@ def test_every_way_to_search_runs(settings, space, tmp_path):
 def test_a_run_that_is_stopped_goes_on_where_it_was(space, tmp_path, monkeypatch):
     whole = finished(tmp_path / "whole", space=space)
     folder, count = tmp_path / "run", 0
-    trained = Mixed._train
+    trained = Worker.train
 
-    def counting(self, batch, networks):
+    def counting(self, job):
         nonlocal count
         count += 1
         if count == 4:
             os.kill(os.getpid(), signal.SIGINT)
-        return trained(self, batch, networks)
+        return trained(self, job)
 
-    monkeypatch.setattr(Mixed, "_train", counting)
+    monkeypatch.setattr(Worker, "train", counting)
     with pytest.raises(Interrupted, match="the same command goes on"):
         finished(folder, space=space)
     before = (folder / "genomes.jsonl").read_text().splitlines()
@@ -229,7 +229,11 @@ def test_an_unknown_space_is_named(tmp_path):
         finished(tmp_path / "run", space="mpl")
     with pytest.raises(InputError, match="these examples are not images"):
         hyperparams.mixed(
-            hyperparams.Config(space="cnn"), hyperparams.read_space("cnn"), made_task((9,)), made_dataset()
+            hyperparams.Config(space="cnn"),
+            hyperparams.read_space("cnn"),
+            made_task((9,)),
+            made_dataset(),
+            Site("cpu", threads()),
         )
 
 
@@ -271,7 +275,7 @@ def test_a_genome_scores_alike_in_every_company():
 
 
 def test_a_genome_scores_the_same_bit_for_bit_however_many_train_at_once():
-    one, several = scores(trainable()), scores(trainable(workers=3))
+    one, several = scores(trainable()), scores(trainable(hire=threads(3)))
     for i in one:
         assert one[i].value == several[i].value
         jax.tree.map(np.testing.assert_array_equal, one[i].params, several[i].params)
@@ -292,20 +296,20 @@ def test_a_genome_that_diverges_fails_alone_and_says_when():
 @pytest.mark.parametrize("most", [0, *(pytest.param(most, marks=pytest.mark.slow) for most in (1, 2))])
 def test_too_little_memory_halves_a_batch_and_then_fails_a_genome_alone(most, monkeypatch):
     mixed = trainable(costs=planner.COSTS["cpu"]._replace(together=4, compile_s=100))
-    compiled = Mixed._compile
+    compiled = Worker.compile
 
-    def limited(self, batch):
-        compiled(self, batch)
-        call = self._programs[batch.compiled]
+    def limited(self, job):
+        compiled(self, job)
+        call = self._programs[job.compiled]
 
         def checked(members, task):
             if len(members.key) > most:
                 raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
             return call(members, task)
 
-        self._programs[batch.compiled] = checked
+        self._programs[job.compiled] = checked
 
-    monkeypatch.setattr(Mixed, "_compile", limited)
+    monkeypatch.setattr(Worker, "compile", limited)
     found = scores(mixed)
     assert sorted(found) == [0, 1, 2, 3]
     if most:

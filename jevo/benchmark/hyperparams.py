@@ -14,7 +14,7 @@ import optax
 from jevo.benchmark.parity import OPTIMIZERS
 from jevo.data.datasets import load
 from jevo.data.task import Task, to_device
-from jevo.hyperparams import COSTS, SPACES, Architecture, Mixed, Score, identity, parse_space
+from jevo.hyperparams import COSTS, SPACES, Architecture, Mixed, Score, identity, parse_space, threads
 from jevo.networks import ACTIVATIONS, mlp
 from jevo.runs.record import device, versions
 from jevo.training import accuracy, log_likelihood
@@ -67,7 +67,7 @@ def measure(settings: Hyperparams) -> dict[str, Any]:
         epochs=settings.epochs,
         longest=settings.epochs,
         patience=settings.epochs,
-        workers=settings.workers,
+        hire=threads(settings.workers),
         costs=COSTS[jax.default_backend()],
     )
     key, seen = jax.random.key(settings.seed), set()

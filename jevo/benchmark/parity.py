@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from jevo.data.datasets import load
 from jevo.data.task import Task, to_device
-from jevo.hyperparams import COSTS, SPACES, Architecture, Mixed, parse_space
+from jevo.hyperparams import COSTS, SPACES, Architecture, Mixed, parse_space, threads
 from jevo.hyperparams.architecture import first_weights, layer_key
 from jevo.hyperparams.layers import dropout_gain
 from jevo.hyperparams.trainer import shuffled
@@ -145,7 +145,7 @@ def measure(settings: Parity) -> dict[str, Any]:
         longest=settings.epochs,
         patience=settings.epochs,
         seed=settings.seed,
-        workers=settings.workers,
+        hire=threads(settings.workers),
         costs=COSTS[jax.default_backend()],
     )
     keys = jax.random.split(jax.random.key(settings.seed), settings.count)

@@ -8,7 +8,8 @@ neural-network-genetic-algorithm, `mkoeppel`: Optimizing_neural_nets), the defau
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from jevo.hyperparams import (
     SPACES,
     Choice,
     Mixed,
+    Site,
     Space,
     Strategy,
     Trial,
@@ -37,14 +39,17 @@ from jevo.hyperparams import (
     network,
     optuna_search,
     parse_space,
+    ray_cluster,
     redrawn,
     stepped,
+    threads,
 )
 from jevo.hyperparams.search import champion as best_of
 from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.runs.command import main
 from jevo.runs.config import read_yaml, suggestion
 from jevo.runs.contest import Champion, Outcome, classifier, classifies, verdict
+from jevo.runs.devices import population_mesh
 from jevo.runs.ledger import Ledger
 from jevo.runs.loop import Patience
 from jevo.runs.progress import Board
@@ -119,13 +124,14 @@ def run(config: Config) -> dict[str, Any]:
         dataset = load(config.data, config.data_dir)
         record.announce(dataset)
         task = to_device(dataset)
-        trainable = mixed(config, space, task, dataset)
-        (record.folder / "checkpoints").mkdir(exist_ok=True)
         with (
+            hiring(config) as site,
             Patience() as patience,
             Board(("score", "generation", "genome")) as board,
             Ledger(record.folder / "genomes.jsonl") as ledger,
         ):
+            trainable = mixed(config, space, task, dataset, site)
+            (record.folder / "checkpoints").mkdir(exist_ok=True)
             desk = Desk(record.folder, ledger, board, patience)
             found = searches(config, space, desk, trainable)
             outcomes, champions = {}, {}
@@ -157,9 +163,26 @@ def run(config: Config) -> dict[str, Any]:
         return result
 
 
-def mixed(config: Config, space: Space, task: Task, dataset: Dataset) -> Mixed:
+@contextmanager
+def hiring(config: Config) -> Iterator[Site]:
+    """Those who train: a Ray cluster, or this process, whose devices share the members of a batch."""
+    if config.ray:
+        with ray_cluster(config.ray, config.workers) as found:
+            yield found
+        return
+    platform = jax.default_backend()
+    mesh = population_mesh(config.devices) if together(config, platform) > 1 else None
+    yield Site(platform, threads(config.at_once, mesh), mesh.size if mesh else 1)
+
+
+def together(config: Config, platform: str) -> int:
+    """How many networks train side by side on a device."""
+    return config.together or COSTS.get(platform, COSTS["gpu"]).together
+
+
+def mixed(config: Config, space: Space, task: Task, dataset: Dataset, site: Site) -> Mixed:
     """What trains the genomes."""
-    costs = COSTS.get(jax.default_backend(), COSTS["gpu"])
+    costs = COSTS.get(site.platform, COSTS["gpu"])
     gene = space.genes.get("epochs")
     longest = [int(value) for value in gene.values] if isinstance(gene, Choice) else [config.epochs]
     trainable = Mixed(
@@ -172,9 +195,9 @@ def mixed(config: Config, space: Space, task: Task, dataset: Dataset) -> Mixed:
         repeats=config.repeats,
         seed=config.seed,
         fitness=config.fitness,
-        precision=precision(config),
-        workers=config.at_once,
-        costs=costs._replace(together=config.together or costs.together),
+        precision=precision(config, site.platform),
+        hire=site.hire,
+        costs=costs._replace(together=together(config, site.platform) * site.devices),
     )
     # A space that no network can be built from is refused before anything is trained.
     trainable.architecture(space.decode(jax.jit(space.init)(jax.random.key(0))))

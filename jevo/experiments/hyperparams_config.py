@@ -63,7 +63,10 @@ class Config(RunConfig):
     together: int = 0
     """Networks that train side by side in one program; 0: 1 on a CPU, 32 on a GPU or TPU."""
     workers: int = 0
-    """Programs that run at once; 0: as many as a CPU has cores, up to 4; 1 on a GPU or TPU."""
+    """Programs that run at once on a host; 0: as many as a CPU has cores, up to 4; 1 on a GPU or TPU."""
+    ray: str = ""
+    """Train on a Ray cluster: its address (auto, HOST:PORT, ray://HOST:PORT), or local for one of this machine alone.
+    Every node must have jevo[ray]. It does not change a result, but for the last bits on other processors."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,6 +4,7 @@ from jevo.hyperparams.architecture import Architecture as Architecture
 from jevo.hyperparams.architecture import architecture as architecture
 from jevo.hyperparams.architecture import check_genes as check_genes
 from jevo.hyperparams.architecture import network as network
+from jevo.hyperparams.cluster import ray_cluster as ray_cluster
 from jevo.hyperparams.mixed import Mixed as Mixed
 from jevo.hyperparams.parse import SPACES as SPACES
 from jevo.hyperparams.parse import parse_space as parse_space
@@ -34,3 +35,11 @@ from jevo.hyperparams.space import flatten as flatten
 from jevo.hyperparams.space import identity as identity
 from jevo.hyperparams.space import redrawn as redrawn
 from jevo.hyperparams.space import stepped as stepped
+from jevo.hyperparams.worker import Crew as Crew
+from jevo.hyperparams.worker import Hire as Hire
+from jevo.hyperparams.worker import Job as Job
+from jevo.hyperparams.worker import Learnt as Learnt
+from jevo.hyperparams.worker import Site as Site
+from jevo.hyperparams.worker import Training as Training
+from jevo.hyperparams.worker import Worker as Worker
+from jevo.hyperparams.worker import threads as threads

@@ -20,7 +20,7 @@ from jevo.types import InputError
 
 HIDDEN_FROM_RESUME = (
     "out", "data_dir", "config", "fresh", "checkpoint_every", "workers", "compile_cache", "devices", "coordinator",
-    "processes", "process_id",
+    "processes", "process_id", "ray",
 )  # fmt: skip
 """Settings that may differ when a run goes on: none of them changes its result."""
 

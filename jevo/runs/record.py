@@ -241,10 +241,10 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def precision(config: RunConfig) -> str:
-    """The precision of matrix products that a setting means on this device."""
+def precision(config: RunConfig, platform: str = "") -> str:
+    """The precision of matrix products that a setting means on a platform, by default that of this process."""
     native = {"cpu": "float32", "gpu": "tensorfloat32", "tpu": "bfloat16"}
-    return native.get(jax.default_backend(), "float32") if config.precision == "auto" else config.precision
+    return native.get(platform or jax.default_backend(), "float32") if config.precision == "auto" else config.precision
 
 
 def device() -> dict[str, Any]:

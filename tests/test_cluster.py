@@ -1,0 +1,99 @@
+"""Hyperparameter search on a Ray cluster: two real nodes on this machine, one of which is killed."""
+
+import csv
+import os
+import sys
+import threading
+import time
+
+import pytest
+
+from jevo.experiments import hyperparams
+from jevo.hyperparams import Mixed, Worker, cluster
+from jevo.types import InputError
+from tests.test_hyperparams_experiment import GENOMES, made_task
+
+SEARCH = {"population": 6, "generations": 2, "lucky": 0, "epochs": 8, "patience": 8, "workers": 1, "seed": 2}
+
+
+def rows(folder):
+    """Every proposal with all that it led to, but the time that it took."""
+    with (folder / "genomes.csv").open() as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture
+def nodes(monkeypatch):
+    """A head that trains nothing, and two nodes; `nodes[0]` is the cluster."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        yield made, [made.add_node(num_cpus=1) for _ in range(2)]
+    finally:
+        made.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:os.fork")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_node_dies_and_the_search_ends_as_it_would_have(nodes, tmp_path, caplog):
+    made, (doomed, _) = nodes
+    alone = hyperparams.run(hyperparams.Config(out=tmp_path / "alone", **SEARCH))
+    caplog.set_level("INFO", "jevo")
+
+    def kill():
+        ledger = tmp_path / "ray" / "genomes.jsonl"
+        while not (ledger.exists() and ledger.read_text().count("\n") >= 2):
+            time.sleep(0.01)
+        made.remove_node(doomed, allow_graceful=False)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    found = hyperparams.run(hyperparams.Config(out=tmp_path / "ray", ray=made.address, **SEARCH))
+    killer.join()
+    assert "is lost" in caplog.text
+    assert rows(tmp_path / "ray") == rows(tmp_path / "alone")
+    assert found["metrics"] == alone["metrics"]
+    assert found["budget"]["gradient_steps"] == alone["budget"]["gradient_steps"]
+    trained = (tmp_path / "ray" / "genomes.jsonl").read_text().splitlines()
+    assert len(trained) == len((tmp_path / "alone" / "genomes.jsonl").read_text().splitlines())
+
+
+class Dying(Worker):
+    """Takes its process with it when it shall train a network of three units."""
+
+    def train(self, job):
+        if job.pupils[0].of.dense[0] == 3:
+            os._exit(1)
+        return super().train(job)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:os.fork")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_genome_that_kills_its_workers_is_given_up(monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setattr(cluster, "Worker", Dying)
+    with cluster.ray_cluster("local", 1) as site:
+        mixed = Mixed(made_task((9,)), 3, batch_size=16, epochs=2, longest=2, patience=2, hire=site.hire)
+        found = dict(mixed.score(GENOMES, mixed.plan(GENOMES)))
+    assert sorted(found) == [0, 1, 2, 3]
+    assert found[0].reason == "3 workers died of it, perhaps for want of memory"
+    assert not any(found[i].reason for i in (1, 2, 3))
+
+
+def test_a_cluster_that_is_not_there_is_said_plainly(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"Ray is not installed; pip install 'jevo\[ray\]', here and on every node"):
+        hyperparams.run(hyperparams.Config(out=tmp_path / "run", ray="local"))
+
+
+@pytest.mark.slow
+def test_an_address_where_nobody_answers_is_said_plainly(tmp_path):
+    pytest.importorskip("ray")
+    with pytest.raises(InputError, match="no Ray cluster at 127.0.0.1:1 "):
+        hyperparams.run(hyperparams.Config(out=tmp_path / "run", ray="127.0.0.1:1"))
