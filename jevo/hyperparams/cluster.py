@@ -6,6 +6,7 @@ again by another; since a job's result depends on the job alone, the search ends
 
 import logging
 import os
+import socket
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,8 @@ LOCAL = "local"
 """The address of a cluster that is started for this search alone, on this machine."""
 TRIES = 3
 """How many workers may die of a job before its genomes are given up."""
+KNOCK_S = 10.0
+"""How long a cluster may take to answer [s]."""
 LOOK_S = 5.0
 """How often to look for new nodes [s]."""
 
@@ -52,6 +55,7 @@ def ray_cluster(address: str, at_once: int) -> Iterator[Site]:
         raise InputError("Ray is not installed; pip install 'jevo[ray]', here and on every node") from None
     quiet: Any = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
+        _knock(address)
         with warnings.catch_warnings():
             # JAX warns of any fork: what Ray starts here becomes another program at once.
             warnings.filterwarnings("ignore", r"os.fork\(\) was called", RuntimeWarning)
@@ -70,6 +74,16 @@ def ray_cluster(address: str, at_once: int) -> Iterator[Site]:
         yield Site(platform, lambda task, training: _RayCrew(task, training, platform, at_once))
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise a ConnectionError at once where nobody answers: Ray would try for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
+        except OSError as error:
+            raise ConnectionError(error.strerror or str(error)) from None
 
 
 class _Seat(NamedTuple):

@@ -130,32 +130,35 @@ class Worker:
 
     def compile(self, job: Job) -> None:
         """Compile the program of a job, unless that is done."""
-        program, pupils = job
         with self._compiling:
-            if self.knows(job):
-                return
-            one = train(program, self._training.batch_size, self._training.patience)
-            alone = jax.default_backend() == "cpu"
+            if not self.knows(job):
+                began = time.perf_counter()
+                compiled = self.traced(job).lower().compile()
+                self._unpaid[job.compiled] = time.perf_counter() - began
+                self._programs[job.compiled] = compiled
 
-            def several(members: _Members, task: Task) -> Trained:
-                def each(member: _Members) -> Trained:
-                    return one(member.key, member.first, member.chosen, task)
+    def traced(self, job: Job) -> jax.stages.Traced:
+        """The program of a job, not compiled yet."""
+        program, pupils = job
+        one = train(program, self._training.batch_size, self._training.patience)
+        alone = jax.default_backend() == "cpu"
 
-                # One at a time, a layer that is passed by costs nothing; side by side, they fill a GPU.
-                share = (lambda some: jax.lax.map(each, some)) if alone else jax.vmap(each)
-                return pop.over_devices(share, members)
+        def several(members: _Members, task: Task) -> Trained:
+            def each(member: _Members) -> Trained:
+                return one(member.key, member.first, member.chosen, task)
 
-            largest = program.padded
-            zeros = jax.tree.map(np.zeros_like, padded(first_weights(largest, 0), largest, program))
-            like = _members(program, [largest] * len(pupils), [zeros] * len(pupils), [0] * len(pupils))
-            bare = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), self._task)
-            everywhere = jax.tree.map(lambda array: array.sharding, self._task)
-            began = time.perf_counter()
-            # The precision and the mesh are settings of the thread.
-            with jax.default_matmul_precision(self._training.precision), pop.spread(self._mesh):
-                compiled = jax.jit(several, in_shardings=(None, everywhere)).lower(like, bare).compile()
-            self._unpaid[job.compiled] = time.perf_counter() - began
-            self._programs[job.compiled] = compiled
+            # One at a time, a layer that is passed by costs nothing; side by side, they fill a GPU.
+            share = (lambda some: jax.lax.map(each, some)) if alone else jax.vmap(each)
+            return pop.over_devices(share, members)
+
+        largest = program.padded
+        zeros = jax.tree.map(np.zeros_like, padded(first_weights(largest, 0), largest, program))
+        like = _members(program, [largest] * len(pupils), [zeros] * len(pupils), [0] * len(pupils))
+        bare = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), self._task)
+        everywhere = jax.tree.map(lambda array: array.sharding, self._task)
+        # The precision and the mesh are settings of the thread.
+        with jax.default_matmul_precision(self._training.precision), pop.spread(self._mesh):
+            return jax.jit(several, in_shardings=(None, everywhere)).trace(like, bare)
 
 
 class Crew(Protocol):
