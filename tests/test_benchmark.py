@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jevo.benchmark import __main__ as benchmark
-from jevo.benchmark import mask_peers, masks, precision, timing
+from jevo.benchmark import mask_peers, masks, precision, scaling, timing
+from tests.test_devices import process
 
 TINY = ["--budget-s", "0", "--sizes", "6", "5", "3"]
 SMALL = {
@@ -113,3 +114,31 @@ def test_mixed_training_is_measured_against_networks_that_learn_alike(tmp_path, 
     # Other draws of weights, batches and dropout, but the same recipe.
     assert one["median_difference_of_train_loss"] < 0.5
     assert "times as fast" in capsys.readouterr().out
+
+
+def test_every_collective_is_counted_once_with_its_bytes():
+    text = """
+  %gathered = u32[64,25]{1,0} all-gather(%a), channel_id=1, replica_groups=[1,8]<=[8], dimensions={0}
+  %sums = (s32[], f32[2,3]{1,0}) all-reduce(%b, %c), channel_id=2
+  ROOT %begun = bf16[8]{0} collective-permute-start(%d), source_target_pairs={{0,1}}
+  %over = bf16[8]{0} collective-permute-done(%begun)
+  %fused = f32[9]{0} fusion(%all-gather.1), kind=kLoop
+"""
+    assert list(scaling.collectives(text)) == [
+        ("all-gather", "u32[64,25]", 6400),
+        ("all-reduce", "(s32[], f32[2,3])", 28),
+        ("collective-permute", "bf16[8]", 16),
+    ]
+
+
+def test_what_eight_devices_move_is_the_population_once(tmp_path):
+    sizes = ["--sizes", "40", "32", "10", "--images", "8", "--populations", "128", "--per-device", "4"]
+    process("-m", "jevo.benchmark", "scaling", *sizes, "--budget-s", "0", "--out", tmp_path)
+    found = json.loads((tmp_path / "scaling.json").read_text())
+    (counted,) = found["counted"]
+    assert counted["devices"] == 8
+    assert counted["population_bytes"] == 128 * (40 * 32 + 32 * 10) / 8
+    # Genomes once, the two elites, and a few numbers of each member.
+    assert 1 < counted["bytes"] / counted["population_bytes"] < 1.2
+    assert [each["devices"] for each in found["timed"]] == [1, 2, 4, 8]
+    assert [each["chips"] for each in found["paper"]] == [8, 64, 256]

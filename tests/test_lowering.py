@@ -26,6 +26,10 @@ def platform(request, monkeypatch):
         yield request.param
 
 
+def rarely(*variants):
+    return [pytest.param(variant, marks=pytest.mark.slow) for variant in variants]
+
+
 def lower(contestants, kept, platform):
     """Lower the first generation and a block of every phase of every contestant."""
     for contestant in contestants.values():
@@ -45,9 +49,11 @@ def digits():
     "settings",
     [
         {"reference": True},
-        {"channels": (4,), "mask": "mask_flip", "chunk": 4},
-        {"crossover": "one_point", "mates": 2, "mutation": "redraw", "selection": "tournament"},
-        {"crossover": "layer", "fitness": "accuracy", "batches": "fixed", "selection": "roulette", "lucky": 2},
+        *rarely(
+            {"channels": (4,), "mask": "mask_flip", "chunk": 4},
+            {"crossover": "one_point", "mates": 2, "mutation": "redraw", "selection": "tournament"},
+            {"crossover": "layer", "fitness": "accuracy", "batches": "fixed", "selection": "roulette", "lucky": 2},
+        ),
     ],
     ids=lambda settings: "-".join(settings),
 )
@@ -60,7 +66,10 @@ def test_masks(settings, digits, platform):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"network": "cnn", "channels": (2, 4)}, {"network": "logistic", "mate": "uniform"}, {"mate": "clone"}],
+    [
+        {},
+        *rarely({"network": "cnn", "channels": (2, 4)}, {"network": "logistic", "mate": "uniform"}, {"mate": "clone"}),
+    ],
     ids=lambda settings: "-".join(map(str, settings.values())) or "default",
 )
 def test_hybrid(settings, digits, platform):
@@ -71,7 +80,7 @@ def test_hybrid(settings, digits, platform):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"method": "ga"}, {"target": "image"}],
+    [{}, *rarely({"method": "ga"}, {"target": "image"})],
     ids=lambda settings: "-".join(settings.values()) or "default",
 )
 def test_autoencoder(settings, digits, platform):
@@ -82,7 +91,7 @@ def test_autoencoder(settings, digits, platform):
     lower(found, type("Kept", (), {"champion": first}), platform)
 
 
-@pytest.mark.parametrize("name", ["mlp", "dense", "cnn"])
+@pytest.mark.parametrize("name", ["mlp", *rarely("dense", "cnn")])
 def test_hyperparams(name, digits, platform):
     config, space, task = hyperparams.Config(space=name), hyperparams.read_space(name), to_device(digits)
     trainable: Mixed = hyperparams.mixed(config, space, task, digits, Site("cpu", threads()))

@@ -5,6 +5,7 @@
     python -m jevo.benchmark mating
     python -m jevo.benchmark small
     python -m jevo.benchmark hyperparams --data mnist[:5000]
+    python -m jevo.benchmark scaling
     python -m jevo.benchmark precision --data mnist
     python -m jevo.benchmark all
     python -m jevo.benchmark parity --space cnn
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jevo.benchmark import figures, hyperparams, masks, mating, parity, precision, sgd, small
+from jevo.benchmark import figures, hyperparams, masks, mating, parity, precision, scaling, sgd, small
 from jevo.runs.command import plain_errors
 from jevo.runs.config import parse, suggestion
 from jevo.types import InputError
@@ -43,6 +44,7 @@ BENCHMARKS = {
     "mating": Benchmark(mating.Mating, mating.measure),
     "small": Benchmark(small.Small, small.measure),
     "hyperparams": Benchmark(hyperparams.Hyperparams, hyperparams.measure, hyperparams.show, figures.write_json),
+    "scaling": Benchmark(scaling.Scaling, scaling.measure, scaling.show, figures.write_json),
     "precision": Benchmark(precision.Precision, precision.measure, precision.show, figures.write_json),
     "parity": Benchmark(parity.Parity, parity.measure, parity.show, figures.write_json),
 }

@@ -1,9 +1,10 @@
 """Generations of masks over a frozen network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import mul
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jevo.benchmark.timing import Times, compiled, in_turns, plain_product, plai
 from jevo.networks import INITIALIZERS, masked, mlp
 from jevo.runs.memory import needs
 from jevo.training import evaluate, scaled_log_likelihood
-from jevo.types import Fitness, Key, Population
+from jevo.types import Fitness, Key, Member, Population
 
 
 @dataclass(frozen=True)
@@ -63,37 +64,58 @@ def flops(settings: Masks, members: int) -> int:
     return members * settings.images * 2 * sum(map(mul, settings.sizes, settings.sizes[1:]))
 
 
+class Programs(NamedTuple):
+    """What a search for masks over a frozen network is made of.
+
+    Attributes:
+        weights: the frozen ones.
+        algorithm: breeds.
+        start, generation: `start(key, x, y)` and `generation(key, state, x, y)`.
+    """
+
+    weights: Member
+    algorithm: genetics.GeneticAlgorithm
+    start: Callable[[Key, jax.Array, jax.Array], genetics.State]
+    generation: Callable[[Key, genetics.State, jax.Array, jax.Array], genetics.State]
+
+
+def programs(settings: Masks, members: int, key: Key) -> Programs:
+    """The programs of a search with so many members."""
+    network = mlp(settings.sizes, bias=False, kernel_init=INITIALIZERS["signed_constant"])
+    weights = network.init(key)
+    over = masked(network, weights)
+    algorithm = genetics.genetic(
+        genetics.truncation(0.2),
+        genetics.uniform(),
+        genetics.flip(2e-3),
+        survivors=min(2, members // 2),
+        rescore=True,
+        parents=settings.mates,
+        batch_size=settings.chunk,
+    )
+
+    def score(population: Population, x: jax.Array, y: jax.Array) -> Fitness:
+        judge = lambda genome: scaled_log_likelihood(over.apply(genome, x), y, 2.0)  # noqa: E731
+        return evaluate(judge, population, settings.chunk)
+
+    def start(key: Key, x: jax.Array, y: jax.Array) -> genetics.State:
+        population = pop.init(key, over.init, members, settings.chunk)
+        return algorithm.init(population, score(population, x, y))
+
+    def generation(key: Key, state: genetics.State, x: jax.Array, y: jax.Array) -> genetics.State:
+        return genetics.generation(algorithm, lambda _, members: (members, score(members, x, y)), key, state)
+
+    return Programs(weights, algorithm, start, generation)
+
+
 class Generations:
     """A population of masks, its programs, and their calls."""
 
     def __init__(self, settings: Masks, members: int):
         keys = jax.random.split(jax.random.key(0), 6)
-        network = mlp(settings.sizes, bias=False, kernel_init=INITIALIZERS["signed_constant"])
-        self.weights = network.init(keys[0])
-        over = masked(network, self.weights)
+        self.weights, algorithm, start, generation = programs(settings, members, keys[0])
         self.x = jax.random.normal(keys[1], (settings.images, settings.sizes[0]))
         self.y = jax.random.randint(keys[2], (settings.images,), 0, settings.sizes[-1])
-        algorithm = genetics.genetic(
-            genetics.truncation(0.2),
-            genetics.uniform(),
-            genetics.flip(2e-3),
-            survivors=min(2, members // 2),
-            rescore=True,
-            parents=settings.mates,
-            batch_size=settings.chunk,
-        )
-
-        def score(population: Population, x: jax.Array, y: jax.Array) -> Fitness:
-            judge = lambda genome: scaled_log_likelihood(over.apply(genome, x), y, 2.0)  # noqa: E731
-            return evaluate(judge, population, settings.chunk)
-
-        def start(key: Key, x: jax.Array, y: jax.Array) -> genetics.State:
-            population = pop.init(key, over.init, members, settings.chunk)
-            return algorithm.init(population, score(population, x, y))
-
-        def generation(key: Key, state: genetics.State, x: jax.Array, y: jax.Array) -> genetics.State:
-            return genetics.generation(algorithm, lambda _, members: (members, score(members, x, y)), key, state)
-
         self.state = jax.block_until_ready(jax.jit(start)(keys[3], self.x, self.y))
         # As numbers to compare with: the state itself is given away to the first generation.
         self.first = jax.tree.map(np.asarray, self.state)
