@@ -58,3 +58,7 @@ computes. The first is the output axis of the layer's own kernel: its length is 
 class InputError(ValueError):
     """Something the user gave cannot be used. Its message is one plain line that names what was wrong,
     what was expected and what to do; the command line prints it and exits with code 2."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: in a notebook, too, the line says all."""
+        return [f"error: {self}"]

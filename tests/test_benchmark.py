@@ -97,7 +97,7 @@ def test_an_unknown_benchmark_is_named(capsys, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         benchmark.main()
     assert stopped.value.code == 2
-    known = "masks, sgd, mating, small, hyperparams, precision, parity, all"
+    known = "masks, sgd, mating, small, hyperparams, scaling, precision, parity, all"
     message = f"error: benchmark 'mask' is unknown; did you mean masks? known: {known}\n"
     assert capsys.readouterr().err == message
 

@@ -92,6 +92,22 @@ def test_an_experiment_does_not_depend_on_the_number_of_devices(experiment, tmp_
 
 
 @pytest.mark.slow
+def test_the_networks_of_a_batch_are_spread_over_devices(tmp_path):
+    """Eight at once on one device, and two on each of four, are the same batches."""
+    search = ["--population", "8", "--generations", "1", "--lucky", "0", "--epochs", "2", "--seed", "1"]
+    found = []
+    for together, devices in ((8, 1), (2, 4)):
+        out = tmp_path / str(devices)
+        spread = ["--together", together, "--devices", devices]
+        process("-m", "jevo.experiments.hyperparams", *search, *spread, "--out", out)
+        lines = [json.loads(line) for line in (out / "genomes.jsonl").read_text().splitlines()]
+        found.append({json.dumps(line["genome"]): line["details"]["curve"][0] for line in lines})
+    assert set(found[0]) == set(found[1])
+    for genome, curve in found[0].items():
+        assert found[1][genome] == pytest.approx(curve, rel=1e-4)
+
+
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path):
     def run(out, devices, generations):
         small = [*SMALL["masks"], "--checkpoint-every", "2", "--devices", str(devices)]

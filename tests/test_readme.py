@@ -1,12 +1,19 @@
-"""The README's Python and YAML work as they stand there."""
+"""The README's Python and YAML work as they stand there, its commands can be given, and what it points to is there.
 
+Its first two commands, which install jevo, are run by `.ci/run`.
+"""
+
+import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
+from jevo.benchmark.__main__ import BENCHMARKS
 from jevo.hyperparams import architecture, check_genes, parse_space
+from jevo.runs.config import from_command_line
 
 README = Path(__file__).parent.parent / "README.md"
 GOOD = {
@@ -33,3 +40,22 @@ def test_the_space_in_the_readme_is_one(key):
     check_genes(space)
     of, _ = architecture(space.decode(space.init(key)), (32, 32, 3), 10, 10)
     assert 1e-4 <= of.learning_rate <= 1e-2
+
+
+COMMANDS = [line.split("#")[0] for block in blocks("sh") for line in block.splitlines() if line.startswith("python -m")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_settings_of_a_command_are_settings(command):
+    _, _, module, *arguments = shlex.split(command.replace("HOST:PORT", "host:1234"))
+    if module == "jevo.benchmark":
+        assert set(arguments) <= set(BENCHMARKS)
+    else:
+        from_command_line(importlib.import_module(module).Config, arguments)
+
+
+def test_what_it_points_to_is_there():
+    links = re.findall(r"\]\(((?!https?://)[^)#]+)", README.read_text())
+    assert len(links) > 15
+    for link in links:
+        assert (README.parent / link).exists(), link

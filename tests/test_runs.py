@@ -1,6 +1,8 @@
 """The run contract, in process: settings, stages, resuming, reports."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -144,6 +146,25 @@ def test_a_finished_run_says_so(finished, capsys):
     masks.run(masks.Config(out=finished, **SMALL))
     assert "is done" in capsys.readouterr().out
     assert (finished / "result.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS])
+def test_a_folder_that_cannot_be_locked_is_used_without(number, tmp_path, monkeypatch):
+    """As on a notebook's Google Drive."""
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with open_run("masks", masks.Config(out=tmp_path / "run", **SMALL)) as run:
+        assert run.folder == tmp_path / "run"
+
+
+@pytest.mark.parametrize("kind", [InputError, Interrupted])
+def test_what_a_user_may_cause_is_a_line_in_a_notebook(kind):
+    """IPython shows what this method returns in place of a traceback."""
+    (line,) = kind("what to do")._render_traceback_()
+    assert line.endswith("what to do")
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path):

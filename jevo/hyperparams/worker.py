@@ -7,9 +7,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jevo import population as pop
 from jevo.data.task import Task
@@ -90,7 +89,9 @@ class Worker:
     """
 
     def __init__(self, task: Task, training: Training, mesh: Mesh | None = None):
-        self._task, self._training, self._mesh = jax.tree.map(jnp.asarray, task), training, mesh
+        self._training, self._mesh = training, mesh
+        # Whole on every device.
+        self._task = jax.device_put(task, NamedSharding(mesh, PartitionSpec()) if mesh else None)
         self._programs: dict[tuple[Program, int], Any] = {}
         self._unpaid: dict[tuple[Program, int], float] = {}
         self._compiling = threading.Lock()
@@ -154,11 +155,11 @@ class Worker:
         largest = program.padded
         zeros = jax.tree.map(np.zeros_like, padded(first_weights(largest, 0), largest, program))
         like = _members(program, [largest] * len(pupils), [zeros] * len(pupils), [0] * len(pupils))
-        bare = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), self._task)
+        bare = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), (like, self._task))
         everywhere = jax.tree.map(lambda array: array.sharding, self._task)
         # The precision and the mesh are settings of the thread.
         with jax.default_matmul_precision(self._training.precision), pop.spread(self._mesh):
-            return jax.jit(several, in_shardings=(None, everywhere)).trace(like, bare)
+            return jax.jit(several, in_shardings=(None, everywhere)).trace(*bare)
 
 
 class Crew(Protocol):

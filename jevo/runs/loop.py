@@ -36,6 +36,10 @@ be vectors, with one entry a seed."""
 class Interrupted(Exception):
     """The run was asked to stop, and has saved its state."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback."""
+        return [str(self)]
+
 
 class Finished(NamedTuple):
     """A stage at its end.

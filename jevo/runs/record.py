@@ -1,5 +1,6 @@
 """What a run leaves on disk: RUN/config.yaml, metrics.jsonl, result.json. Files are written whole or not at all."""
 
+import errno
 import json
 import os
 import platform
@@ -238,6 +239,9 @@ def _locked(path: Path) -> Iterator[None]:
             raise InputError(
                 f"another process is running in {path.parent}; wait for it, or give another --out"
             ) from None
+        except OSError as error:  # Some network file systems, such as a notebook's Google Drive, have no locks either.
+            if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL):
+                raise
         yield
 
 
