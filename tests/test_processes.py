@@ -24,17 +24,26 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start(experiment, *settings, outs, devices=1):
-    """One process for each folder, of one run, or a run of its own if there is one folder."""
+def start(experiment, *settings, outs, devices=1, slurm=False):
+    """One process for each folder, of one run, or a run of its own if there is one folder.
+
+    Args:
+        slurm: whether they find one another by what Slurm would put into their environment.
+    """
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     coordinator = f"127.0.0.1:{free_port()}"
     started = []
     for number, out in enumerate(outs):
         command = [sys.executable, "-m", f"jevo.experiments.{experiment}", *map(str, settings), "--out", str(out)]
-        if len(outs) > 1:
+        env = {"XLA_FLAGS": flags}
+        if slurm:
+            command += ["--coordinator", "auto"]
+            env |= {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "127.0.0.1"}
+            env |= {"SLURM_NTASKS": str(len(outs)), "SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)}
+        elif len(outs) > 1:
             command += ["--coordinator", coordinator, "--processes", str(len(outs)), "--process-id", str(number)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=os.environ | {"XLA_FLAGS": flags}, **pipes))
+        started.append(subprocess.Popen(command, env=os.environ | env, **pipes))
     return started
 
 
@@ -85,6 +94,22 @@ def test_two_processes_find_what_one_finds(experiment, tmp_path):
     assert (first[0], second[0]) == (0, 0)
     assert "is done" in first[1]
     assert "is done" not in second[1]
+
+
+@pytest.mark.slow
+def test_under_slurm_nothing_need_be_told(tmp_path):
+    first, second = ends(start("masks", *SMALL["masks"], outs=[tmp_path] * 2, slurm=True))
+    assert (first[0], second[0]) == (0, 0), (first, second)
+    assert result(tmp_path)["device"]["processes"] == 2
+
+
+def test_who_cannot_be_found_is_said_plainly(tmp_path):
+    """Nothing in the environment tells of others."""
+    ((code, _, errors),) = ends(start("masks", "--coordinator", "auto", outs=[tmp_path / "run"]))
+    assert code == 2
+    assert errors.startswith("error: cannot join the other processes (coordinator auto): ")
+    assert "--coordinator HOST:PORT of process 0" in errors
+    assert not (tmp_path / "run").exists()
 
 
 LONG = ["--population", "20", "--validate-every", "2", "--hidden", "8", "--checkpoint-every", "5", "--seed", "3"]
