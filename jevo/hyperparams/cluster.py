@@ -7,6 +7,7 @@ again by another; since a job's result depends on the job alone, the search ends
 import logging
 import os
 import socket
+import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -123,8 +124,11 @@ class _RayCrew(Crew):
                     worker.room -= 1
                     worker.programs.add(job.compiled)
                     busy[worker.actor.train.remote(job)] = job, seat, worker
-            done, _ = ray.wait(list(busy), timeout=LOOK_S) if busy else ([], [])
-            for reference in done:
+            if not busy:
+                _log.info("no node of the Ray cluster has room for a worker; waiting")
+                time.sleep(LOOK_S)
+                continue
+            for reference in ray.wait(list(busy), timeout=LOOK_S)[0]:
                 job, seat, worker = busy.pop(reference)
                 try:
                     learnt = ray.get(reference)
@@ -132,11 +136,12 @@ class _RayCrew(Crew):
                     if self._hired.get(seat) is worker:
                         del self._hired[seat]
                     deaths[job] += 1
-                    _log.info("a worker on node %s is lost (%s)", seat.node[:8], type(error).__name__)
+                    why = str(error).strip().splitlines()[-1].strip()
+                    _log.info("a worker on node %s is lost (%s)", seat.node[:8], why)
                     if deaths[job] < TRIES:
                         left.insert(0, job)
                         continue
-                    reason = f"{TRIES} workers died of it, perhaps for want of memory"
+                    reason = f"{TRIES} workers died of it, perhaps for want of memory ({why})"
                     learnt = [Learnt(pupil, None, None, reason) for pupil in job.pupils]
                 else:
                     worker.room += 1

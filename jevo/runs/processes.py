@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -25,6 +26,8 @@ AUTO = "auto"
 """The coordinator's name where the environment says who takes part."""
 HEARTBEAT_S = 30
 """How long a process may be silent before it counts as lost [s]."""
+SETTLE_S = 10
+"""How long a network file system may take to show one host what another has written [s]."""
 LONGEST = 2000
 """Bytes of a message that process 0 hands to the others."""
 
@@ -49,7 +52,6 @@ def join(coordinator: str, processes: int | None, process_id: int | None) -> Non
             processes,
             process_id,
             heartbeat_timeout_seconds=HEARTBEAT_S,
-            shutdown_timeout_seconds=HEARTBEAT_S,
         )
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
@@ -103,7 +105,10 @@ def own_books(folder: Path) -> Iterator[Path]:
     if not several():
         yield folder
         return
-    (missing,) = greatest(not (folder / "config.yaml").exists())
+    until = time.monotonic() + SETTLE_S
+    while not (there := (folder / "config.yaml").exists()) and time.monotonic() < until:
+        time.sleep(0.1)
+    (missing,) = greatest(not there)
     if missing:
         raise InputError(f"not every process sees the run folder {folder} of process 0; give an --out that all share")
     if jax.process_index() == 0:
