@@ -321,14 +321,14 @@ def test_a_run_goes_on_in_the_middle_of_a_phase(finished, tmp_path, monkeypatch)
     real = autoencoder.compete
     calls = []
 
-    def stopping(folder, contestant, every):
+    def stopping(folder, contestant, every, devices):
         if not calls:
             calls.append(1)
             first, second = contestant.phases
             short = dataclasses.replace(second.stage, generations=2)
-            real(folder, contestant._replace(phases=[first, second._replace(stage=short)]), every)
+            real(folder, contestant._replace(phases=[first, second._replace(stage=short)]), every, devices)
             raise Interrupted("stopped")
-        return real(folder, contestant, every)
+        return real(folder, contestant, every, devices)
 
     monkeypatch.setattr(autoencoder, "compete", stopping)
     with pytest.raises(Interrupted):
