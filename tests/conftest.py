@@ -7,7 +7,8 @@ import sys
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-if "--slow" not in sys.argv:
+# A worker of pytest-xdist has its environment from the process that started it, and not its arguments.
+if "PYTEST_XDIST_WORKER" not in os.environ and "--slow" not in sys.argv:
     # Most of the time of a test is XLA compiling it. The full suite (--slow) compiles as users do.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 

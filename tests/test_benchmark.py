@@ -11,6 +11,7 @@ from jevo.benchmark import __main__ as benchmark
 from jevo.benchmark import mask_peers, masks, precision, scaling, timing
 from tests.test_devices import process
 
+pytestmark = pytest.mark.extras
 TINY = ["--budget-s", "0", "--sizes", "6", "5", "3"]
 SMALL = {
     "masks": [*TINY, "--populations", "1", "4", "--compare", "6", "--images", "8"],

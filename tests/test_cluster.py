@@ -13,6 +13,7 @@ from jevo.hyperparams import Mixed, Worker, cluster
 from jevo.types import InputError
 from tests.test_hyperparams_experiment import GENOMES, made_task
 
+pytestmark = pytest.mark.extras
 SEARCH = {"population": 6, "generations": 2, "lucky": 0, "epochs": 8, "patience": 8, "workers": 1, "seed": 2}
 
 
