@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jevo.types import Key, Member, Population
 
@@ -123,6 +123,20 @@ def over_devices(program: Callable[[Any], Any], arguments: Any) -> Any:
     # Nothing is said of what varies over devices: rows do, and there is nothing else.
     found = jax.shard_map(program, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False)(arguments)
     return jax.tree.map(lambda leaf: leaf[:n], found) if places > n else found
+
+
+def replicated(mesh: Mesh | None) -> NamedSharding | None:
+    """Where an array is that every device of a mesh has whole; None where there is one device."""
+    return None if mesh is None else NamedSharding(mesh, PartitionSpec())
+
+
+def bare(tree: Any) -> Any:
+    """Shapes and dtypes of a pytree of arrays, to lower a program from.
+
+    Where arrays are is told apart: part of a traced array's type, it would forbid to index into one that a device's
+    share of the work closes over.
+    """
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), tree)
 
 
 class Limit:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +43,25 @@ def row(
     }
 
 
+def record(name: str, settings: Any, **figures: Any) -> dict[str, Any]:
+    """What the JSON file of every benchmark holds.
+
+    Args:
+        name: of the benchmark.
+        settings: of the benchmark, a dataclass.
+        figures: what it measured.
+    """
+    return {
+        "benchmark": name,
+        "settings": {key: str(value) if isinstance(value, Path) else value for key, value in vars(settings).items()},
+        **figures,
+        "device": device(),
+        "versions": versions(),
+    }
+
+
 def result(name: str, unit: str, settings: Any, rows: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
-    """What the JSON file of a benchmark holds.
+    """What the JSON file of a benchmark holds that has a table of rows.
 
     Args:
         name: of the benchmark.
@@ -54,19 +70,15 @@ def result(name: str, unit: str, settings: Any, rows: Sequence[Mapping[str, Any]
         rows: from `row`.
         more: further figures.
     """
-    return {
-        "benchmark": name,
-        "unit": unit,
-        "settings": {
-            name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()
-        },
-        "rows": list(rows),
-        "jevo_is_faster_than": _ratios(rows),
+    return record(
+        name,
+        settings,
+        unit=unit,
+        rows=list(rows),
+        jevo_is_faster_than=_ratios(rows),
         **more,
-        "device": device(),
-        "precision": jax.config.values["jax_default_matmul_precision"] or "default",
-        "versions": versions(),
-    }
+        precision=jax.config.values["jax_default_matmul_precision"] or "default",
+    )
 
 
 def show(found: Mapping[str, Any]) -> None:

@@ -6,8 +6,8 @@ device has when the collective is done. From them follows, on paper, how a gener
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from jevo import population as pop
+from jevo.benchmark import figures
 from jevo.benchmark.masks import Masks, flops, programs
 from jevo.benchmark.timing import in_turns
-from jevo.runs.devices import population_mesh, replicated
-from jevo.runs.record import device, versions
+from jevo.runs.devices import population_mesh
+from jevo.types import Key
 
 COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8}
@@ -56,12 +57,14 @@ class Scaling:
 
 def measure(settings: Scaling) -> dict[str, Any]:
     """Bytes of collectives, seconds of a generation on more and more devices, and the paper."""
-    there = len(jax.devices())
+    there, genome = len(jax.devices()), _genome_bytes(settings)
     counted = []
     for members in settings.populations:
-        _, text = _generation(settings, members, population_mesh(0))
-        found = [{"kind": kind, "shape": shape, "bytes": size} for kind, shape, size in collectives(text)]
-        genome = _genome_bytes(settings)
+        _, generation = _compiled(settings, members, population_mesh(0))
+        found = [
+            {"kind": kind, "shape": shape, "bytes": size}
+            for kind, shape, size in collectives(generation.as_text() or "")
+        ]
         counted.append(
             {
                 "population": members,
@@ -72,28 +75,19 @@ def measure(settings: Scaling) -> dict[str, Any]:
                 "parents_bytes": members * settings.mates * genome,
             }
         )
-    calls = {}
     counts = [2**k for k in range(there.bit_length()) if 2**k <= there]
-    for count in counts:
-        calls[str(count)], _ = _generation(settings, count * settings.per_device, population_mesh(count), run=True)
-    times = in_turns(calls, settings.budget_s)
-    return {
-        "benchmark": "scaling",
-        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()},
-        "counted": counted,
-        "timed": [
-            {
-                "devices": count,
-                "population": count * settings.per_device,
-                "seconds": times[str(count)]._asdict(),
-                "efficiency": times["1"].median / times[str(count)].median,
-            }
-            for count in counts
-        ],
-        "paper": [on_paper(settings, chips) for chips in settings.chips],
-        "device": device(),
-        "versions": versions(),
-    }
+    times = in_turns({str(count): _call(settings, count) for count in counts}, settings.budget_s)
+    timed = [
+        {
+            "devices": count,
+            "population": count * settings.per_device,
+            "seconds": times[str(count)]._asdict(),
+            "efficiency": times["1"].median / times[str(count)].median,
+        }
+        for count in counts
+    ]
+    paper = [on_paper(settings, chips) for chips in settings.chips]
+    return figures.record("scaling", settings, counted=counted, timed=timed, paper=paper)
 
 
 def collectives(text: str) -> Iterator[tuple[str, str, int]]:
@@ -121,46 +115,46 @@ def on_paper(settings: Scaling, chips: int) -> dict[str, float]:
 
 
 def _masks(settings: Scaling) -> Masks:
-    return replace(Masks(), images=settings.images, sizes=settings.sizes, mates=settings.mates)
+    return Masks(images=settings.images, sizes=settings.sizes, mates=settings.mates)
 
 
 def _genome_bytes(settings: Scaling) -> int:
     start = programs(_masks(settings), 1, jax.random.key(0)).start
-    x, y = _examples(settings)
-    return sum(
-        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(start, _key(), x, y).population)
-    )
+    genomes = jax.eval_shape(start, *_arguments(settings)).population
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(genomes))
 
 
-def _key() -> jax.Array:
-    return jax.random.key(1)
-
-
-def _examples(settings: Scaling) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+def _arguments(settings: Scaling) -> tuple[Key, jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    """A key, and the shapes of the examples."""
     x = jax.ShapeDtypeStruct((settings.images, settings.sizes[0]), "float32")
-    return x, jax.ShapeDtypeStruct((settings.images,), "int32")
+    return jax.random.key(1), x, jax.ShapeDtypeStruct((settings.images,), "int32")
 
 
-def _generation(settings: Scaling, members: int, mesh: Mesh | None, run: bool = False) -> tuple[Any, str]:
-    """A call of a generation on the devices of a mesh, if it shall run, and the text of its program."""
+def _compiled(settings: Scaling, members: int, mesh: Mesh | None) -> tuple[jax.stages.Compiled, jax.stages.Compiled]:
+    """The first population's program and a generation's, for the devices of a mesh."""
     _, _, start, generation = programs(_masks(settings), members, jax.random.key(0))
-    everywhere = replicated(mesh)
-    x, y = _examples(settings)
+    everywhere = pop.replicated(mesh)
+    key, x, y = _arguments(settings)
     with pop.spread(mesh):
-        first = jax.jit(start, in_shardings=everywhere).lower(_key(), x, y).compile()
+        first = jax.jit(start, in_shardings=everywhere).lower(key, x, y).compile()
         place = first.output_shardings
-        program = (
+        following = (
             jax.jit(generation, in_shardings=(everywhere, place, everywhere, everywhere), out_shardings=place)
-            .lower(_key(), jax.eval_shape(start, _key(), x, y), x, y)
+            .lower(key, jax.eval_shape(start, key, x, y), x, y)
             .compile()
         )
-    text = program.as_text() or ""
-    if not run:
-        return None, text
-    examples = jax.random.normal(_key(), x.shape), jax.random.randint(_key(), y.shape, 0, settings.sizes[-1])
-    key, *examples = jax.device_put((_key(), *examples), everywhere)
+    return first, following
+
+
+def _call(settings: Scaling, devices: int) -> Callable[[], Any]:
+    """A call of a generation on so many devices."""
+    mesh = population_mesh(devices)
+    first, generation = _compiled(settings, devices * settings.per_device, mesh)
+    key, x, y = _arguments(settings)
+    examples = jax.random.normal(key, x.shape), jax.random.randint(key, y.shape, 0, settings.sizes[-1])
+    key, *examples = jax.device_put((key, *examples), pop.replicated(mesh))
     state = first(key, *examples)
-    return lambda: program(key, state, *examples), text
+    return lambda: generation(key, state, *examples)
 
 
 def show(result: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from jevo import population as pop
 from jevo.data.task import Task
@@ -90,8 +90,7 @@ class Worker:
 
     def __init__(self, task: Task, training: Training, mesh: Mesh | None = None):
         self._training, self._mesh = training, mesh
-        # Whole on every device.
-        self._task = jax.device_put(task, NamedSharding(mesh, PartitionSpec()) if mesh else None)
+        self._task = jax.device_put(task, pop.replicated(mesh))
         self._programs: dict[tuple[Program, int], Any] = {}
         self._unpaid: dict[tuple[Program, int], float] = {}
         self._compiling = threading.Lock()
@@ -155,11 +154,10 @@ class Worker:
         largest = program.padded
         zeros = jax.tree.map(np.zeros_like, padded(first_weights(largest, 0), largest, program))
         like = _members(program, [largest] * len(pupils), [zeros] * len(pupils), [0] * len(pupils))
-        bare = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), (like, self._task))
         everywhere = jax.tree.map(lambda array: array.sharding, self._task)
         # The precision and the mesh are settings of the thread.
         with jax.default_matmul_precision(self._training.precision), pop.spread(self._mesh):
-            return jax.jit(several, in_shardings=(None, everywhere)).trace(*bare)
+            return jax.jit(several, in_shardings=(None, everywhere)).trace(pop.bare(like), pop.bare(self._task))
 
 
 class Crew(Protocol):

@@ -1,9 +1,7 @@
 """The devices that a run's population is spread over."""
 
-from typing import Any
-
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh
 
 from jevo.population import AXIS
 from jevo.runs.config import require
@@ -24,13 +22,3 @@ def population_mesh(devices: int) -> Mesh | None:
     require(not (several() and 0 < devices < len(there)), "devices", devices, "0, all, in a run of several processes")
     chosen = there[: devices or len(there)]
     return jax.make_mesh((len(chosen),), (AXIS,), (AxisType.Auto,), devices=chosen) if len(chosen) > 1 else None
-
-
-def on_every(mesh: Mesh | None, data: Any) -> Any:
-    """A pytree of arrays, whole on every device of the mesh."""
-    return data if mesh is None else jax.device_put(data, replicated(mesh))
-
-
-def replicated(mesh: Mesh | None) -> NamedSharding | None:
-    """Where an array is that every device of the mesh has whole; None where there is one device."""
-    return None if mesh is None else NamedSharding(mesh, PartitionSpec())

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from jevo import population as pop
 from jevo.runs.checkpoint import Checkpoints
-from jevo.runs.devices import on_every, population_mesh, replicated
+from jevo.runs.devices import population_mesh
 from jevo.runs.memory import is_exhausted, require_room
 from jevo.runs.processes import greatest, several
 from jevo.runs.progress import Progress
@@ -100,7 +100,7 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, devi
         InputError: when every member of the population has failed, or the device has no room for a single one.
     """
     mesh, members = population_mesh(devices), sys.maxsize
-    data = on_every(mesh, data)
+    data = jax.device_put(data, pop.replicated(mesh))
     while True:
         with pop.limited(members) as limit, pop.spread(mesh):
             try:
@@ -130,7 +130,7 @@ def _run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, mes
         # New functions, so that nothing is traced from memory: how many members they may hold can have changed.
         start, step = (lambda data: stage.start(data)), (lambda carry, data: stage.step(carry, data))
         everywhere = jax.tree.map(lambda array: array.sharding, data)
-        first = jax.jit(start, in_shardings=(everywhere,)).lower(_bare(data)).compile()
+        first = jax.jit(start, in_shardings=(everywhere,)).lower(pop.bare(data)).compile()
         placed = jax.tree.map(
             lambda array, sharding: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
             first.out_info,
@@ -151,10 +151,10 @@ def _run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, mes
         # The carry comes out as it went in, so that it can go in again.
         shardings = {
             "in_shardings": (first.output_shardings, everywhere, None),
-            "out_shardings": (first.output_shardings, replicated(mesh)),
+            "out_shardings": (first.output_shardings, pop.replicated(mesh)),
         }
         block = jax.jit(_block(step), donate_argnums=0, **shardings)
-        advance = block.lower(_bare(carry), _bare(data), 0).compile()
+        advance = block.lower(pop.bare(carry), pop.bare(data), 0).compile()
         require_room(advance)
         compile_s = time.perf_counter() - began
 
@@ -187,12 +187,6 @@ def _run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, mes
                 if stopping:
                     raise Interrupted(f"stopped at generation {done} of {stage.generations}; the same command goes on")
         return Finished(carry, wall_s, compile_s)
-
-
-def _bare(tree: Any) -> Any:
-    """Shapes and dtypes. Where arrays are is told apart: part of a traced array's type, it would forbid to index into
-    one that a device's share of the work closes over."""
-    return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), tree)
 
 
 def _block(step: Step) -> Callable[[Any, Any, jax.Array], tuple[Any, dict[str, jax.Array]]]:
