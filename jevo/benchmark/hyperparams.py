@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jevo.benchmark import figures
 from jevo.benchmark.parity import OPTIMIZERS
 from jevo.data.datasets import load
 from jevo.data.task import Task, to_device
 from jevo.hyperparams import COSTS, SPACES, Architecture, Mixed, Score, identity, parse_space, threads
 from jevo.networks import ACTIVATIONS, mlp
-from jevo.runs.record import device, versions
 from jevo.training import accuracy, log_likelihood
 from jevo.types import InputError, Key, Member
 
@@ -99,13 +99,7 @@ def measure(settings: Hyperparams) -> dict[str, Any]:
             }
         )
         print(f"generation {number + 1}: {by}", flush=True)
-    return {
-        "benchmark": "hyperparams",
-        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()},
-        "generations": generations,
-        "device": device(),
-        "versions": versions(),
-    }
+    return figures.record("hyperparams", settings, generations=generations)
 
 
 def _alone(networks: Sequence[Architecture], task: Task, settings: Hyperparams) -> tuple[Spent, list[float]]:

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from jevo.benchmark import figures
 from jevo.data.datasets import load
 from jevo.data.task import Task, to_device
 from jevo.hyperparams import COSTS, SPACES, Architecture, Mixed, parse_space, threads
@@ -20,7 +21,6 @@ from jevo.hyperparams.layers import dropout_gain
 from jevo.hyperparams.trainer import shuffled
 from jevo.networks import ACTIVATIONS
 from jevo.runs.config import suggestion
-from jevo.runs.record import device, versions
 from jevo.types import InputError, Member
 
 OPTIMIZERS = {
@@ -160,16 +160,14 @@ def measure(settings: Parity) -> dict[str, Any]:
         difference = max(abs(a / b - 1) for a, b in zip(mixed, alone, strict=True))
         found.append({"genome": genomes[i], "mixed": mixed, "alone": alone, "difference": difference})
     differences = [one["difference"] for one in found]
-    return {
-        "benchmark": f"parity-{settings.space}",
-        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()},
-        "plan": str(by),
-        "largest_difference": max(differences),
-        "median_difference": statistics.median(differences),
-        "genomes": found,
-        "device": device(),
-        "versions": versions(),
-    }
+    return figures.record(
+        f"parity-{settings.space}",
+        settings,
+        plan=str(by),
+        largest_difference=max(differences),
+        median_difference=statistics.median(differences),
+        genomes=found,
+    )
 
 
 def show(result: dict[str, Any]) -> None:

@@ -13,11 +13,11 @@ from scipy.stats import spearmanr
 
 from jevo import genetics, networks
 from jevo import population as pop
+from jevo.benchmark import figures
 from jevo.data.datasets import load
 from jevo.data.task import to_device
 from jevo.networks import masked
 from jevo.networks.masked import weigh
-from jevo.runs.record import device, versions
 from jevo.training import evaluate, scaled_log_likelihood
 from jevo.types import Fitness, Member, Population
 
@@ -128,13 +128,7 @@ def measure(settings: Precision) -> dict[str, Any]:
             rows.append({"masks": name, "precision": way, **_compare(expected, found)})
             if way.startswith("int8"):
                 np.testing.assert_allclose(found, expected, rtol=1e-4)
-    return {
-        "benchmark": "precision",
-        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()},
-        "rows": rows,
-        "device": device(),
-        "versions": versions(),
-    }
+    return figures.record("precision", settings, rows=rows)
 
 
 def _compare(expected: np.ndarray, found: np.ndarray) -> dict[str, float]:
