@@ -8,6 +8,7 @@ neural-network-genetic-algorithm, `mkoeppel`: Optimizing_neural_nets), the defau
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from jevo.hyperparams import (
     COSTS,
     SPACES,
     Choice,
+    Costs,
     Mixed,
     Site,
     Space,
@@ -36,6 +38,7 @@ from jevo.hyperparams import (
     enumerate_all,
     evolve,
     identity,
+    jobs_at_once,
     network,
     optuna_search,
     parse_space,
@@ -171,18 +174,20 @@ def hiring(config: Config) -> Iterator[Site]:
             yield found
         return
     platform = jax.default_backend()
-    mesh = population_mesh(config.devices) if together(config, platform) > 1 else None
-    yield Site(platform, threads(config.at_once, mesh), mesh.size if mesh else 1)
+    mesh = population_mesh(config.devices) if costs_of(config, platform).together > 1 else None
+    at_once = jobs_at_once(config.workers, platform, os.cpu_count() or 1)
+    yield Site(platform, threads(at_once, mesh), mesh.size if mesh else 1)
 
 
-def together(config: Config, platform: str) -> int:
-    """How many networks train side by side on a device."""
-    return config.together or COSTS.get(platform, COSTS["gpu"]).together
+def costs_of(config: Config, platform: str) -> Costs:
+    """The costs of a device, with as many networks side by side as the settings say."""
+    costs = COSTS.get(platform, COSTS["gpu"])
+    return costs._replace(together=config.together or costs.together)
 
 
 def mixed(config: Config, space: Space, task: Task, dataset: Dataset, site: Site) -> Mixed:
     """What trains the genomes."""
-    costs = COSTS.get(site.platform, COSTS["gpu"])
+    costs = costs_of(config, site.platform)
     gene = space.genes.get("epochs")
     longest = [int(value) for value in gene.values] if isinstance(gene, Choice) else [config.epochs]
     trainable = Mixed(
@@ -197,7 +202,7 @@ def mixed(config: Config, space: Space, task: Task, dataset: Dataset, site: Site
         fitness=config.fitness,
         precision=precision(config, site.platform),
         hire=site.hire,
-        costs=costs._replace(together=together(config, site.platform) * site.devices),
+        costs=costs._replace(together=costs.together * site.devices),
     )
     # A space that no network can be built from is refused before anything is trained.
     trainable.architecture(space.decode(jax.jit(space.init)(jax.random.key(0))))

@@ -1,10 +1,7 @@
 """The settings of the hyperparameter experiment."""
 
-import os
 from dataclasses import dataclass
 from typing import ClassVar, Literal
-
-import jax
 
 from jevo.runs.config import RunConfig, require
 
@@ -88,8 +85,3 @@ class Config(RunConfig):
     def survivors(self) -> int:
         """Genomes that stay from one generation to the next."""
         return max(1, round(self.keep * self.population)) + self.lucky
-
-    @property
-    def at_once(self) -> int:
-        """Programs that run at once, on this device."""
-        return self.workers or (min(4, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1)

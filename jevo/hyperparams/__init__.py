@@ -9,6 +9,7 @@ from jevo.hyperparams.mixed import Mixed as Mixed
 from jevo.hyperparams.parse import SPACES as SPACES
 from jevo.hyperparams.parse import parse_space as parse_space
 from jevo.hyperparams.planner import COSTS as COSTS
+from jevo.hyperparams.planner import Costs as Costs
 from jevo.hyperparams.planner import Plan as Plan
 from jevo.hyperparams.planner import plan as plan
 from jevo.hyperparams.rivals import optuna_search as optuna_search
@@ -42,4 +43,5 @@ from jevo.hyperparams.worker import Learnt as Learnt
 from jevo.hyperparams.worker import Site as Site
 from jevo.hyperparams.worker import Training as Training
 from jevo.hyperparams.worker import Worker as Worker
+from jevo.hyperparams.worker import jobs_at_once as jobs_at_once
 from jevo.hyperparams.worker import threads as threads

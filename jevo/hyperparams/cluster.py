@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from jevo.data.task import Task
-from jevo.hyperparams.worker import Crew, Job, Learnt, Site, Training, Worker
+from jevo.hyperparams.worker import Job, Learnt, Site, Training, Worker, jobs_at_once
 from jevo.types import InputError
 
 _log = logging.getLogger("jevo")
@@ -102,7 +102,7 @@ class _Hired:
         self.programs: set[Any] = set()
 
 
-class _RayCrew(Crew):
+class _RayCrew:
     def __init__(self, task: Task, training: Training, platform: str, at_once: int):
         import ray
 
@@ -158,7 +158,7 @@ class _RayCrew(Crew):
         for node, resources in nodes.items():
             if self._platform == "cpu":
                 seats = int(resources.get("CPU", 0) >= 1)
-                room = self._at_once or min(4, int(resources.get("CPU", 1)))
+                room = jobs_at_once(self._at_once, self._platform, int(resources.get("CPU", 1)))
             else:
                 seats, room = int(resources.get(self._platform.upper(), 0)), 1
             for number in range(seats):

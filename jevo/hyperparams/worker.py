@@ -186,6 +186,12 @@ class Site(NamedTuple):
     devices: int = 1
 
 
+def jobs_at_once(asked: int, platform: str, cores: int) -> int:
+    """How many jobs a worker trains at once: what was asked for, or for 0 as many as a CPU has cores, up to 4, and 1 on
+    a GPU or TPU."""
+    return asked or (min(4, cores) if platform == "cpu" else 1)
+
+
 def threads(workers: int = 1, mesh: Mesh | None = None) -> Hire:
     """A crew of threads, which share one Worker: on a CPU, small networks leave cores idle.
 
