@@ -1,6 +1,6 @@
 """Every experiment's programs can be made for TPUs and for CUDA: lowered here, on a machine that has neither."""
 
-from functools import partial
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -35,7 +35,7 @@ def lower(contestants, kept, platform):
     for contestant in contestants.values():
         for depth, phase in enumerate(contestant.phases):
             data = phase.data([kept] * depth)
-            start, block = jax.jit(partial(phase.stage.start)), jax.jit(_block(phase.stage.step))
+            start, block = jax.jit(phase.stage.start), jax.jit(_block(phase.stage.step))
             for traced in (start.trace(data), block.trace(jax.eval_shape(phase.stage.start, data), data, 0)):
                 traced.lower(lowering_platforms=(platform,))
 
@@ -88,7 +88,7 @@ def test_autoencoder(settings, digits, platform):
     task = to_device(digits, 0.0, digits.top)
     found = autoencoder.contestants(config, (64, 8, 4), task, digits)
     first = autoencoder.programs(config, autoencoder.layers(config, (64, 8, 4)), "ga-sgd")[0].first()
-    lower(found, type("Kept", (), {"champion": first}), platform)
+    lower(found, SimpleNamespace(champion=first), platform)
 
 
 @pytest.mark.parametrize("name", ["mlp", *rarely("dense", "cnn")])
