@@ -227,3 +227,30 @@ def test_a_guarded_child_is_no_worse_than_its_parents_or_is_the_best_of_them():
     bred = genetics.guarded(state, candidates, fitness)
     np.testing.assert_array_equal(bred.members["w"][:, 0], [9.0, 2.0, 0.0])  # Kept; the better of 1, 2; of 2, 0.
     np.testing.assert_array_equal(bred.parents, parents)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_last_bits_decide_nothing_between_two_programs(seed):
+    """Scores that another program rounds otherwise keep the same children and the same champion."""
+    rng = np.random.default_rng(seed)
+    scale = 10.0 ** rng.uniform(-6, 6)
+    fitness = (-scale * rng.random(8)).astype(np.float32)
+    state = State({"w": jnp.arange(8.0)}, jnp.asarray(fitness), jnp.int32(0))
+    clones = genetics.Candidates({"w": 10 + jnp.arange(8.0)}, jnp.arange(8)[:, None], jnp.zeros(0, jnp.int32))
+    search = genetics.Search(state, {"w": jnp.float32(0)}, jnp.float32(fitness.max()), jnp.int32(0))
+    for ulps in (-3, 0, 3):
+        again = fitness.copy()
+        for _ in range(abs(ulps)):
+            again = np.nextafter(again, np.float32(np.sign(ulps) * np.inf))
+        bred = genetics.guarded(state, clones, jnp.asarray(again))
+        np.testing.assert_array_equal(bred.members["w"], clones.members["w"])
+        assert int(genetics.crown(search, clones.members, jnp.asarray(again), jnp.int32(1)).found) == 0
+    worse = genetics.guarded(state, clones, jnp.asarray(fitness * 1.001))
+    np.testing.assert_array_equal(worse.members["w"], state.population["w"])
+    assert int(genetics.crown(search, clones.members, jnp.asarray(fitness * 0.999), jnp.int32(1)).found) == 1
+
+
+def test_the_first_champion_is_anyone_who_did_not_fail():
+    search = genetics.Search(None, {"w": jnp.float32(0)}, jnp.float32(-jnp.inf), jnp.int32(0))
+    crowned = genetics.crown(search, {"w": jnp.arange(2.0)}, jnp.float32([jnp.nan, -1e30]), jnp.int32(4))
+    assert (float(crowned.champion["w"]), float(crowned.validation), int(crowned.found)) == (1, np.float32(-1e30), 4)

@@ -79,7 +79,8 @@ class Config(RunConfig):
     align: bool = True
     """Renumber the other parents' hidden units to match the first's."""
     guard: bool = True
-    """A child that is worse than the mean of its parents gives its place to a copy of the better one."""
+    """A child that is worse than the mean of its parents, by more than rounding, gives its place to a copy of the better
+    one. A clone keeps its place."""
     keep: int = 0
     """Best members that mate; 0 for all."""
     parents: Literal["in_turn", "drawn"] = "in_turn"

@@ -97,6 +97,7 @@ def search(config: Config, network: Network, members: int, leg: int, mates: bool
         mates: whether they mate between cycles.
     """
     mating = algorithm(config, network)
+    guard = config.guard and config.mate != "clone"  # A clone is its parent: there is no mating to go wrong.
     descend = optimizer(config, config.cycles * config.legs * leg)
     descended, reported = objectives(config)
     fresh = _spread(training.learner(network.init, descend), config.lr_spread)
@@ -130,7 +131,7 @@ def search(config: Config, network: Network, members: int, leg: int, mates: bool
         candidates = mating.ask(key, search.state)
         fitness, validation = score(candidates.members.params, task)
         barrier = genetics.barrier(search.state, candidates, fitness)
-        bred = genetics.guarded(search.state, candidates, fitness) if config.guard else candidates
+        bred = genetics.guarded(search.state, candidates, fitness) if guard else candidates
         search = crown(search, candidates.members.params, validation, steps)
         # Survivors come first, and have none.
         return search._replace(state=search.state._replace(population=bred.members)), barrier[config.elites :].mean()

@@ -19,6 +19,10 @@ from jevo.genetics.selection import alive, descending
 from jevo.types import Cross, Fitness, Key, Member, Mutate, Population, Select
 
 
+TIE = 2.0**-18
+"""The share of a score that is rounding: 32 units in the last place of a float32."""
+
+
 class State(NamedTuple):
     """A scored population.
 
@@ -160,8 +164,20 @@ def generation(algorithm: GeneticAlgorithm, evaluate: Evaluate, key: Key, state:
     return algorithm.tell(state, candidates._replace(members=members), fitness)
 
 
+def rounding(fitness: Fitness) -> jax.Array:
+    """What two programs that compute the same score may differ by: scores this near to each other are a tie.
+
+    Where scores of two programs are compared (a child's with its parents', a champion's with a rival's), it says which
+    differences count. Scores of one program, as a selection ranks them, are compared as they are; there, members that
+    are equal bit for bit keep their order.
+    """
+    return jnp.where(jnp.isfinite(fitness), TIE * jnp.abs(fitness), 0.0)
+
+
 def crown(search: Search, members: Population, validation: jax.Array, found: jax.Array) -> Search:
-    """The search with a new champion, if one of these members is better than the old one.
+    """The search with a new champion, if one of these members is better than the old one by more than rounding.
+
+    So of equals the first one found is the champion, whichever program scored them.
 
     Args:
         search: as it was.
@@ -170,7 +186,7 @@ def crown(search: Search, members: Population, validation: jax.Array, found: jax
         found: int32 `[]`, what time it is.
     """
     best = jnp.argmax(jnp.where(jnp.isnan(validation), -jnp.inf, validation))
-    better = validation[best] > search.validation
+    better = validation[best] > search.validation + rounding(search.validation)
     new = (pop.take(members, best), validation[best], found)
     old = (search.champion, search.validation, search.found)
     return Search(search.state, *jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old))
@@ -188,13 +204,14 @@ def barrier(state: State, candidates: Candidates, fitness: Fitness) -> jax.Array
 
 
 def guarded(state: State, candidates: Candidates, fitness: Fitness) -> Candidates:
-    """The candidates, where each with a barrier above zero gives its place to a copy of its best parent.
+    """The candidates, where each with a barrier above rounding gives its place to a copy of its best parent.
 
-    So a mating that does not work (of strangers, whose mean is no solution) costs nothing, and selects.
+    So a mating that does not work (of strangers, whose mean is no solution) costs nothing, and selects. A child that is
+    as good as its parents keeps its place: a copy with other settings explores, whatever the last bits of its score.
     """
     parents = candidates.parents
     best = jnp.take_along_axis(parents, jnp.argmax(state.fitness[parents], axis=1)[:, None], axis=1)[:, 0]
-    stays = barrier(state, candidates, fitness) <= 0
+    stays = barrier(state, candidates, fitness) <= rounding(fitness)
     members = jax.tree.map(
         lambda child, parent: jnp.where(stays.reshape(-1, *[1] * (child.ndim - 1)), child, parent),
         candidates.members,
