@@ -1,13 +1,24 @@
 """Evolution and training of populations of neural networks, as batched array programs in JAX."""
 
-from jevo import bits as bits
-from jevo import genetics as genetics
-from jevo import networks as networks
-from jevo import population as population
-from jevo import training as training
-from jevo.bits import Bits as Bits
-from jevo.genetics import GeneticAlgorithm as GeneticAlgorithm
-from jevo.genetics import State as State
-from jevo.genetics import genetic as genetic
-from jevo.networks import Network as Network
-from jevo.types import InputError as InputError
+from jevo import bits, devices, errors, genetics, networks, population, training
+from jevo.bits import Bits
+from jevo.errors import InputError
+from jevo.genetics import GeneticAlgorithm, State, genetic
+from jevo.networks import Network
+from jevo.version import __version__ as __version__
+
+__all__ = [
+    "Bits",
+    "GeneticAlgorithm",
+    "InputError",
+    "Network",
+    "State",
+    "bits",
+    "devices",
+    "errors",
+    "genetic",
+    "genetics",
+    "networks",
+    "population",
+    "training",
+]

@@ -3,23 +3,21 @@
 python -m jevo.predict RUN IMAGE...
 """
 
-import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import tyro
 
-from jevo.data.files import whole
+from jevo.data.files import atomic_file
 from jevo.data.images import read_images, write_picture
+from jevo.errors import InputError
+from jevo.experiments import champion
+from jevo.runs.arguments import parse
 from jevo.runs.command import plain_errors
-from jevo.runs.config import parse
-from jevo.runs.contest import Champion
-from jevo.runs.record import read_result
-from jevo.types import InputError
 
 
 @dataclass(frozen=True)
@@ -39,34 +37,23 @@ class Request:
     """Folder for reconstructions. Unset: that of each image."""
 
 
-def champion(folder: Path) -> tuple[Champion, dict[str, Any]]:
-    """The champion of a run, and the run's result.
-
-    Raises:
-        InputError: if the folder holds no finished run, or a damaged one.
-    """
-    result = read_result(folder)
-    experiment = importlib.import_module(f"jevo.experiments.{result['experiment']}")
-    return experiment.champion(folder, result), result
-
-
 def predict(request: Request) -> None:
     """Print a line for each example in the request's images."""
     answer, result = champion(request.run)
-    shape, classes, top = tuple(result["data"]["shape"]), result["data"]["classes"], result["data"]["top"]
+    shape, classes, white = tuple(result["data"]["shape"]), result["data"]["classes"], result["data"]["white"]
     for path in request.images:
-        x = read_images([path], shape, top, request.invert)
+        x = read_images([path], shape, white, request.invert)
         found = answer(x)
         written = ""
         if found.reconstructions is not None:
-            written = f"  {write_reconstructions(path, request.out, x, found.reconstructions, top)}"
+            written = f"  {write_reconstructions(path, request.out, x, found.reconstructions, white)}"
         for i, index in enumerate(found.classes):
             name = f"{path}[{i}]" if len(x) > 1 else str(path)
             sure = "" if found.probabilities is None else f"  {found.probabilities[i].max():.3f}"
             print(f"{name}  {classes[int(index)]}{sure}{written}")
 
 
-def write_reconstructions(path: Path, out: Path | None, x: np.ndarray, found: np.ndarray, top: float) -> Path:
+def write_reconstructions(path: Path, out: Path | None, x: np.ndarray, found: np.ndarray, white: float) -> Path:
     """Write what was made of the examples of one file: `NAME-reconstruction.png` with a row for each, or .npy.
 
     Args:
@@ -74,17 +61,17 @@ def write_reconstructions(path: Path, out: Path | None, x: np.ndarray, found: np
         out: the folder to write to, or None for that of `path`.
         x: the examples.
         found: their reconstructions `[n, ...]`, on the same scale.
-        top: what white is.
+        white: what white is.
     """
     folder = path.parent if out is None else out
     folder.mkdir(parents=True, exist_ok=True)
     if x.ndim == 4:
         target = folder / f"{path.stem}-reconstruction.png"
-        beside = np.concatenate([x.astype(np.float32), found], axis=2) / top
+        beside = np.concatenate([x.astype(np.float32), found], axis=2) / white
         write_picture(target, beside.reshape(-1, *beside.shape[2:]))
     else:
         target = folder / f"{path.stem}-reconstruction.npy"
-        with whole(target) as file:
+        with atomic_file(target) as file:
             np.save(file, found)
     return target
 

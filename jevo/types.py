@@ -4,7 +4,7 @@
 - A **population** is members stacked: the same pytree, every leaf `[P, ...]`.
 - The **genome** is the part of a member that evolution varies.
 - **Fitness** is float32 `[P]`, higher is better, always. A loss enters as its negative. NaN means
-  that the member failed; `GeneticAlgorithm.tell` turns it into -inf, and nothing else does.
+  that the member failed; it becomes -inf where a State is made (`init` and `tell` of an algorithm).
 - A **generation** is ask, score, tell.
 - The **champion** is the member chosen on validation data.
 - A **budget** is what a comparison holds equal: member evaluations and member gradient steps.
@@ -53,12 +53,3 @@ class Axis(NamedTuple):
 Symmetry = tuple[Axis, ...]
 """One layer's hidden units, which may be renumbered along all these axes at once without changing what the network
 computes. The first is the output axis of the layer's own kernel: its length is the number of units."""
-
-
-class InputError(ValueError):
-    """Something the user gave cannot be used. Its message is one plain line that names what was wrong,
-    what was expected and what to do; the command line prints it and exits with code 2."""
-
-    def _render_traceback_(self) -> list[str]:
-        """What IPython shows in place of a traceback: in a notebook, too, the line says all."""
-        return [f"error: {self}"]

@@ -1,6 +1,7 @@
 """Every test runs strictly: a rank promotion, a key used twice or any warning is an error."""
 
 import atexit
+import fcntl
 import os
 import shutil
 import sys
@@ -19,9 +20,15 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 import jax
 import pytest
 
+from jevo.experiments import EXPERIMENTS, experiment
+
 atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+
+
+# A fifth experiment: whatever walks the registry shows that a new one gets it, too.
+EXPERIMENTS["signs"] = "tests.signs"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,3 +45,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory, worker_id):
+    """`name -> folder` of a finished small run, made once in a session, by the worker that asks first. Only to read."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+
+    def finished(name):
+        folder, found = shared / f"smoke-{name}", experiment(name)
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                # The check for keys used twice takes a vmapped map over keys for one; others test for it.
+                with jax.debug_key_reuse(False):
+                    found.run(found.config.from_preset("smoke", out=folder))
+        return folder
+
+    return finished

@@ -5,8 +5,9 @@ import jax
 
 def walk(stage, data):
     """Every carry of a stage, the first included, and the metrics of every generation."""
-    carries, metrics = [jax.jit(stage.start)(data)], []
-    step = jax.jit(stage.step)
+    programs = stage.programs(stage.chunk)
+    carries, metrics = [jax.jit(programs.start)(data)], []
+    step = jax.jit(programs.step)
     for _ in range(stage.generations):
         carry, values = step(carries[-1], data)
         carries.append(carry)

@@ -31,8 +31,8 @@ def problem(key):
     return weights, over, x, y, population, score
 
 
-def scored(score, batch_size=64):
-    return lambda _, population: (population, evaluate(score, population, batch_size))
+def scored(score, chunk=64):
+    return lambda _, population: (population, evaluate(score, population, chunk))
 
 
 def numpy_scores(weights, population, x, y):
@@ -55,7 +55,7 @@ def test_a_generation_is_what_a_naive_numpy_one_is(problem, key):
     fitness = evaluate(score, population, 7)
     np.testing.assert_allclose(fitness, numpy_scores(weights, population, x, y), atol=1e-6)
 
-    algorithm = genetics.genetic(genetics.truncation(6), genetics.uniform(per="layer"), genetics.flip(0.0), survivors=2)
+    algorithm = genetics.genetic(genetics.truncation(6), genetics.uniform(per="layer"), genetics.flip(0.0), elites=2)
     state = algorithm.init(population, fitness)
     candidates = algorithm.ask(key, state)
     assert pop.size(candidates.members) == 22
@@ -79,30 +79,30 @@ def test_a_generation_is_what_a_naive_numpy_one_is(problem, key):
     assert int(after.generation) == 1
 
 
-def algorithms(batch_size=64):
+def algorithms(chunk=64):
     parts = (genetics.truncation(6), genetics.uniform(0.3), genetics.flip(0.01))
     return {
-        "kept": genetics.genetic(*parts, survivors=3, batch_size=batch_size),
-        "rescored": genetics.genetic(*parts, survivors=3, rescore=True, batch_size=batch_size),
-        "lucky": genetics.genetic(*parts, survivors=5, lucky=3, batch_size=batch_size),
-        "no survivors": genetics.genetic(*parts, survivors=0, batch_size=batch_size),
+        "kept": genetics.genetic(*parts, elites=3, chunk=chunk),
+        "rescored": genetics.genetic(*parts, elites=3, rescore=True, chunk=chunk),
+        "lucky": genetics.genetic(*parts, elites=2, lucky=3, chunk=chunk),
+        "no survivors": genetics.genetic(*parts, elites=0, chunk=chunk),
     }
 
 
 @pytest.mark.parametrize("name", algorithms())
-@pytest.mark.parametrize("batch_size", [1, 7])
-def test_chunks_change_nothing(name, batch_size, problem):
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_chunks_change_nothing(name, chunk, problem):
     """Bit for bit: initialisation, breeding and a floating-point score."""
     _, over, x, y, population, _ = problem
-    whole, chunked = (pop.init(jax.random.key(1), over.init, 24, size) for size in (24, batch_size))
+    whole, chunked = (pop.init(jax.random.key(1), over.init, 24, size) for size in (24, chunk))
     jax.tree.map(np.testing.assert_array_equal, whole, chunked)
 
     score = lambda genome: scaled_log_likelihood(over.apply(genome, x), y, 2.0)  # noqa: E731
     fitness = evaluate(score, population, 24)
-    np.testing.assert_array_equal(evaluate(score, population, batch_size), fitness)
+    np.testing.assert_array_equal(evaluate(score, population, chunk), fitness)
 
     asked = []
-    for size in (64, batch_size):
+    for size in (64, chunk):
         algorithm = algorithms(size)[name]
         asked.append(algorithm.ask(jax.random.key(2), algorithm.init(population, fitness)))
     jax.tree.map(np.testing.assert_array_equal, *asked)
@@ -157,11 +157,11 @@ def test_random_search_scores_as_many_and_keeps_the_best(problem, key):
     _, over, _, _, population, score = problem
     evaluate_all = scored(score)
     counts = []
-    for algorithm in (genetics.random_search(over.init, survivors=3), algorithms()["kept"]):
+    for algorithm in (genetics.random_search(over.init, elites=3), algorithms()["kept"]):
         state = algorithm.init(population, evaluate_all(None, population)[1])
         counts.append(pop.size(algorithm.ask(jax.random.clone(key), state).members))
     assert counts[0] == counts[1] == 21
-    algorithm = genetics.random_search(over.init, survivors=1)
+    algorithm = genetics.random_search(over.init, elites=1)
     best = -np.inf
     state = algorithm.init(population, evaluate_all(None, population)[1])
     step = jax.jit(partial(genetics.generation, algorithm, evaluate_all))
@@ -176,7 +176,7 @@ def test_evolution_beats_random_search_at_equal_evaluations(seed, problem):
     _, over, _, _, population, score = problem
     evaluate_all = scored(score)
     reached = []
-    for algorithm in (algorithms()["kept"], genetics.random_search(over.init, survivors=3)):
+    for algorithm in (algorithms()["kept"], genetics.random_search(over.init, elites=3)):
         key = jax.random.key(seed)
         state = algorithm.init(population, evaluate_all(None, population)[1])
         step = partial(genetics.generation, algorithm, evaluate_all)
@@ -189,11 +189,11 @@ def test_evolution_beats_random_search_at_equal_evaluations(seed, problem):
 
 def test_the_population_has_room_for_children(problem, key):
     *_, population, _ = problem
-    algorithm = genetics.genetic(genetics.truncation(1), genetics.uniform(), genetics.flip(0.1), survivors=24)
+    algorithm = genetics.genetic(genetics.truncation(1), genetics.uniform(), genetics.flip(0.1), elites=24)
     with pytest.raises(ValueError, match="24 survivors leave no place for a child in a population of 24"):
         algorithm.ask(key, algorithm.init(population, jnp.zeros(24)))
-    with pytest.raises(ValueError, match="lucky members are among the survivors"):
-        genetics.genetic(genetics.truncation(1), genetics.uniform(), genetics.flip(0.1), survivors=1, lucky=2)
+    with pytest.raises(ValueError, match="elites and lucky are numbers of members, 0 or more, not 1 and -1"):
+        genetics.genetic(genetics.truncation(1), genetics.uniform(), genetics.flip(0.1), elites=1, lucky=-1)
 
 
 def test_populations_are_any_pytree():
@@ -244,13 +244,13 @@ def test_last_bits_decide_nothing_between_two_programs(seed):
             again = np.nextafter(again, np.float32(np.sign(ulps) * np.inf))
         bred = genetics.guarded(state, clones, jnp.asarray(again))
         np.testing.assert_array_equal(bred.members["w"], clones.members["w"])
-        assert int(genetics.crown(search, clones.members, jnp.asarray(again), jnp.int32(1)).found) == 0
+        assert int(genetics.update_champion(search, clones.members, jnp.asarray(again), jnp.int32(1)).found) == 0
     worse = genetics.guarded(state, clones, jnp.asarray(fitness * 1.001))
     np.testing.assert_array_equal(worse.members["w"], state.population["w"])
-    assert int(genetics.crown(search, clones.members, jnp.asarray(fitness * 0.999), jnp.int32(1)).found) == 1
+    assert int(genetics.update_champion(search, clones.members, jnp.asarray(fitness * 0.999), jnp.int32(1)).found) == 1
 
 
 def test_the_first_champion_is_anyone_who_did_not_fail():
     search = genetics.Search(None, {"w": jnp.float32(0)}, jnp.float32(-jnp.inf), jnp.int32(0))
-    crowned = genetics.crown(search, {"w": jnp.arange(2.0)}, jnp.float32([jnp.nan, -1e30]), jnp.int32(4))
+    crowned = genetics.update_champion(search, {"w": jnp.arange(2.0)}, jnp.float32([jnp.nan, -1e30]), jnp.int32(4))
     assert (float(crowned.champion["w"]), float(crowned.validation), int(crowned.found)) == (1, np.float32(-1e30), 4)

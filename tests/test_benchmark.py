@@ -1,6 +1,9 @@
 """The benchmark measures what it says: here only that it does so, on sizes that tell nothing."""
 
 import json
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +12,7 @@ import pytest
 
 from jevo.benchmark import __main__ as benchmark
 from jevo.benchmark import mask_peers, masks, precision, scaling, timing
-from tests.test_devices import process
+from tests.commands import devices
 
 pytestmark = pytest.mark.extras
 TINY = ["--budget-s", "0", "--sizes", "6", "5", "3"]
@@ -134,7 +137,8 @@ def test_every_collective_is_counted_once_with_its_bytes():
 
 def test_what_eight_devices_move_is_the_population_once(tmp_path):
     sizes = ["--sizes", "40", "32", "10", "--images", "8", "--populations", "128", "--per-device", "4"]
-    process("-m", "jevo.benchmark", "scaling", *sizes, "--budget-s", "0", "--out", tmp_path)
+    arguments = ["-m", "jevo.benchmark", "scaling", *sizes, "--budget-s", "0", "--out", str(tmp_path)]
+    subprocess.run([sys.executable, *arguments], env=os.environ | devices(8), capture_output=True, check=True)
     found = json.loads((tmp_path / "scaling.json").read_text())
     (counted,) = found["counted"]
     assert counted["devices"] == 8

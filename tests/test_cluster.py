@@ -8,13 +8,12 @@ import time
 
 import pytest
 
-from jevo.experiments import hyperparams
-from jevo.hyperparams import Mixed, Worker, cluster
-from jevo.types import InputError
-from tests.test_hyperparams_experiment import GENOMES, made_task
+from jevo.errors import InputError
+from jevo.mixed import MixedTrainer, Worker, cluster
+from tests.test_hyperparams import made_task
 
 pytestmark = pytest.mark.extras
-SEARCH = {"population": 6, "generations": 2, "lucky": 0, "epochs": 8, "patience": 8, "workers": 1, "seed": 2}
+SEARCH = {"population": 6, "generations": 1, "lucky": 0, "epochs": 8, "patience": 8, "workers": 1, "seed": 2}
 
 
 def rows(folder):
@@ -42,6 +41,8 @@ def nodes(monkeypatch):
 @pytest.mark.filterwarnings("ignore:os.fork")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_node_dies_and_the_search_ends_as_it_would_have(nodes, tmp_path, caplog):
+    from jevo.experiments import hyperparams
+
     made, (doomed, _) = nodes
     alone = hyperparams.run(hyperparams.Config(out=tmp_path / "alone", **SEARCH))
     caplog.set_level("INFO", "jevo")
@@ -64,11 +65,14 @@ def test_a_node_dies_and_the_search_ends_as_it_would_have(nodes, tmp_path, caplo
     assert len(trained) == len((tmp_path / "alone" / "genomes.jsonl").read_text().splitlines())
 
 
+GENOMES = [{"dense": [{"units": n, "activation": "tanh"}] * (1 + n % 2), "lr": 0.01} for n in (3, 4, 6, 5)]
+
+
 class Dying(Worker):
     """Takes its process with it when it shall train a network of three units."""
 
     def train(self, job):
-        if job.pupils[0].of.dense[0] == 3:
+        if job.members[0].architecture.dense[0] == 3:
             os._exit(1)
         return super().train(job)
 
@@ -79,21 +83,26 @@ class Dying(Worker):
 def test_a_genome_that_kills_its_workers_is_given_up(monkeypatch):
     pytest.importorskip("ray")
     monkeypatch.setattr(cluster, "Worker", Dying)
-    with cluster.ray_cluster("local", 1) as site:
-        mixed = Mixed(made_task((9,)), 3, batch_size=16, epochs=2, longest=2, patience=2, hire=site.hire)
-        found = dict(mixed.score(GENOMES, mixed.plan(GENOMES)))
+    sizes = {"batch_size": 16, "epochs": 2, "max_epochs": 2, "patience": 2}
+    with cluster.ray_backend("local", 1) as backend:
+        trainer = MixedTrainer(made_task((9,)), 3, **sizes, make_executor=backend.make_executor)
+        found = dict(trainer.score(GENOMES, trainer.plan(GENOMES)))
     assert sorted(found) == [0, 1, 2, 3]
     assert found[0].reason.startswith("3 workers died of it, perhaps for want of memory (")
     assert not any(found[i].reason for i in (1, 2, 3))
 
 
-def test_a_cluster_that_is_not_there_is_said_plainly(monkeypatch, tmp_path):
+def test_a_cluster_that_is_not_there_is_said_plainly(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"Ray is not installed; pip install 'jevo\[ray\]', here and on every node"):
-        hyperparams.run(hyperparams.Config(out=tmp_path / "run", ray="local"))
+    message = r"Ray is not installed; pip install 'jevo\[ray\]', here and on every node"
+    with pytest.raises(InputError, match=message), cluster.ray_backend("local", 1):
+        pass
 
 
-def test_an_address_where_nobody_answers_is_said_plainly(tmp_path):
+def test_an_address_where_nobody_answers_is_said_plainly():
     pytest.importorskip("ray")
-    with pytest.raises(InputError, match=r"no Ray cluster at 127\.0\.0\.1:1 \(.*refused\); start one"):
-        hyperparams.run(hyperparams.Config(out=tmp_path / "run", ray="127.0.0.1:1"))
+    message = (
+        r"no Ray cluster at 127\.0\.0\.1:1 \(.*refused\); start one with `ray start --head`, or take the address local"
+    )
+    with pytest.raises(InputError, match=message), cluster.ray_backend("127.0.0.1:1", 1):
+        pass

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from jevo.experiments import EXPERIMENTS
+from tests.commands import ROOT
+
 RUN = """
 import importlib, json, sys, jax
 from jax import monitoring
@@ -18,19 +21,11 @@ def count(event, **_):
         events[name] += 1
 
 monitoring.register_event_listener(count)
-experiment = importlib.import_module(f"jevo.experiments.{sys.argv[3]}")
-settings = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(sys.argv[4]).items()}
-result = experiment.run(experiment.Config(out=sys.argv[1], compile_cache=sys.argv[2] == "on", **settings))
+found = importlib.import_module(sys.argv[3]).EXPERIMENT
+config = found.config.from_preset("smoke", out=sys.argv[1], compile_cache=sys.argv[2] == "on")
+result = found.run(config)
 print(json.dumps([events, result["metrics"]]))
 """
-
-
-SMALL = {
-    "masks": {"hidden": (8,), "population": 12, "parents": 4, "generations": 2, "validate_every": 1},
-    "hybrid": {"hidden": (8,), "members": 4, "cycles": 2, "steps": 6, "legs": 2},
-    "autoencoder": {"shape": (64, 8), "population": 4, "generations": 2, "steps": 4, "images": 50},
-    "hyperparams": {"population": 3, "generations": 1, "lucky": 0, "epochs": 1, "keep": 0.5},
-}
 
 
 @pytest.fixture
@@ -41,9 +36,8 @@ def start(tmp_path):
     environment |= {"JEVO_CACHE": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu"}
 
     def run(number, cache="on", experiment="masks", **more):
-        out, settings = str(tmp_path / f"run{number}"), json.dumps(SMALL[experiment])
-        command = [sys.executable, "-c", RUN, out, cache, experiment, settings]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment | more, check=True)
+        script = [sys.executable, "-c", RUN, str(tmp_path / f"run{number}"), cache, EXPERIMENTS[experiment]]
+        done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, env=environment | more, check=True)
         events, metrics = json.loads(done.stdout.splitlines()[-1])
         return events["compile_requests_use_cache"], events["cache_hits"], metrics, done.stderr
 
@@ -51,7 +45,7 @@ def start(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", SMALL)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_a_second_start_compiles_nothing(experiment, start):
     asked, _, metrics, _ = start(1, experiment=experiment)
     assert asked > 10
@@ -83,13 +77,13 @@ def test_nothing_is_kept_where_the_user_says_so(start, tmp_path):
 
 
 def test_the_oldest_programs_go_first(tmp_path):
-    from jevo.runs.compiled import forget_oldest
+    from jevo.runs.compiled import evict_oldest
 
     for age, name in enumerate(("new", "middle", "old")):
         path = tmp_path / name
         path.write_bytes(bytes(100))
         os.utime(path, (1e9 - age, 1e9 - age))
-    forget_oldest(tmp_path, 1000)
+    evict_oldest(tmp_path, 1000)
     assert len(list(tmp_path.iterdir())) == 3
-    forget_oldest(tmp_path, 250)
+    evict_oldest(tmp_path, 250)
     assert {path.name for path in tmp_path.iterdir()} == {"new", "middle"}

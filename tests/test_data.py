@@ -16,7 +16,7 @@ import pytest
 from jevo.data import builders, cache, originals
 from jevo.data.datasets import SPLITS, Dataset, Split, against_rest, load
 from jevo.data.task import to_device
-from jevo.types import InputError
+from jevo.errors import InputError
 
 REAL = Path(os.environ.get("JEVO_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 BATCH = 6  # images in a generated CIFAR-10 batch
@@ -328,7 +328,7 @@ def test_no_network(monkeypatch):
     monkeypatch.setattr(requests.Session, "get", refuse)
     line = fails("mnist")
     assert "no connection" in line
-    assert "--data-dir" in line
+    assert "data_dir" in line
 
 
 def downloads(monkeypatch, name, files, folder):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from jevo.data.datasets import load, stratified
 from jevo.data.images import read_images
-from jevo.types import InputError
+from jevo.errors import InputError
 
 REAL = Path(os.environ.get("JEVO_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 Y = np.arange(40) % 3
@@ -228,7 +228,7 @@ def test_jpeg_transparency_and_the_range_of_the_data(tmp_path):
     white = np.full((40, 30, 3), 255, np.uint8)
     assert (read_images([picture(tmp_path, white, "a.jpg")], GREY) == 255).all()
     assert (read_images([picture(tmp_path, white, "a.jpg", mode="CMYK")], (8, 8, 3)) > 250).all()
-    assert (read_images([picture(tmp_path, white)], (8, 8, 1), top=16) == 16).all()
+    assert (read_images([picture(tmp_path, white)], (8, 8, 1), white=16) == 16).all()
     clear = np.full((9, 9, 4), 255, np.uint8)
     clear[..., 3] = 0
     assert (read_images([picture(tmp_path, clear)], GREY) == 0).all()

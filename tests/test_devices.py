@@ -7,15 +7,18 @@ import sys
 
 import pytest
 
-from jevo.runs.devices import population_mesh
-from jevo.types import InputError
+from jevo.errors import InputError
+from jevo.experiments import EXPERIMENTS
+from jevo.runs.processes import population_mesh
+from tests.commands import ROOT, command, result
+from tests.commands import devices as pretended
 
 ENGINE = """
 import json, re, sys
 import jax, jax.numpy as jnp, numpy as np
-from jevo import genetics, population as pop
+from jevo import devices, genetics, population as pop
 from jevo.networks import masked, mlp
-from jevo.runs.devices import population_mesh
+from jevo.runs.processes import population_mesh
 from jevo.training import evaluate, log_likelihood
 
 mesh = population_mesh(0)
@@ -27,7 +30,7 @@ x, y = jax.random.normal(keys[1], (50, 20)), jnp.arange(50) % 4
 
 def run(members, survivors, rescore, mesh):
     algorithm = genetics.genetic(
-        genetics.truncation(0.25), genetics.uniform(), genetics.flip(0.01), survivors=survivors, rescore=rescore
+        genetics.truncation(0.25), genetics.uniform(), genetics.flip(0.01), elites=survivors, rescore=rescore
     )
     def score(members, x):
         return evaluate(lambda genome: log_likelihood(over.apply(genome, x), y), members, 8)
@@ -37,7 +40,7 @@ def run(members, survivors, rescore, mesh):
     def block(key, state, x):
         step = lambda i, state: genetics.generation(algorithm, lambda _, m: (m, score(m, x)), key, state)
         return jax.lax.fori_loop(0, 5, step, state)
-    with pop.spread(mesh):
+    with devices.spread(mesh):
         state = jax.jit(lambda key, x: start(key, x))(keys[2], x)
         program = jax.jit(lambda key, state, x: block(key, state, x)).lower(keys[3], state, x).compile()
         return program(keys[3], state, x), program.as_text()
@@ -50,16 +53,22 @@ for case in json.loads(sys.argv[1]):
 """
 
 
-def process(*arguments, devices=8, check=True):
-    flags = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"}
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | flags, check=check)
+def run(name, *settings, out, devices, check=True):
+    """A small run of an experiment on so many devices."""
+    return subprocess.run(
+        command(name, *settings, out=out), cwd=ROOT, capture_output=True, text=True, env=on(devices), check=check
+    )
+
+
+def on(devices):
+    return os.environ | pretended(devices)
 
 
 def test_eight_devices_do_what_one_does():
     """Also where the population does not divide evenly, and where survivors are not scored again: bit for bit."""
     cases = [(64, 2, True), (64, 0, True), (61, 3, False), (5, 1, True)]
-    lines = process("-c", ENGINE, json.dumps(cases)).stdout.splitlines()
+    engine = [sys.executable, "-c", ENGINE, json.dumps(cases)]
+    lines = subprocess.run(engine, capture_output=True, text=True, env=on(8), check=True).stdout.splitlines()
     placed, moved = json.loads(lines[0])
     assert "population" in placed
     # Each generation gathers the parents' words, two arrays, and the fitness; nothing else is as large.
@@ -68,24 +77,14 @@ def test_eight_devices_do_what_one_does():
     assert all(shape.startswith(("f32[", "u32[", "s32[", "pred[")) for shape, _ in moved)
 
 
-SMALL = {
-    "masks": ["--population", "20", "--generations", "6", "--validate-every", "2", "--hidden", "8"],
-    "hybrid": ["--members", "6", "--cycles", "3", "--steps", "6", "--legs", "2", "--hidden", "8", "--repeats", "2"],
-    "autoencoder": ["--shape", "64", "8", "--population", "6", "--generations", "3", "--steps", "4", "--images", "50"],
-}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", SMALL)
-def test_an_experiment_does_not_depend_on_the_number_of_devices(experiment, tmp_path):
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_does_not_depend_on_the_number_of_devices(name, tmp_path):
     found = {}
-    for devices in (1, 8):
-        out = tmp_path / str(devices)
-        done = process(
-            "-m", f"jevo.experiments.{experiment}", *SMALL[experiment], "--out", out, "--seed", "3", devices=devices
-        )
-        assert f"on {devices} x cpu" in done.stdout
-        found[devices] = json.loads((out / "result.json").read_text())
+    for count in (1, 8):
+        done = run(name, "--seed", 3, out=tmp_path / str(count), devices=count)
+        assert f"on {count} x cpu" in done.stdout
+        found[count] = result(tmp_path / str(count))
     for split in ("train", "validation", "test"):
         for metric, value in found[1]["metrics"][split].items():
             assert found[8]["metrics"][split][metric] == pytest.approx(value, rel=1e-4, abs=1e-6)
@@ -94,12 +93,11 @@ def test_an_experiment_does_not_depend_on_the_number_of_devices(experiment, tmp_
 @pytest.mark.slow
 def test_the_networks_of_a_batch_are_spread_over_devices(tmp_path):
     """Eight at once on one device, and two on each of four, are the same batches."""
-    search = ["--population", "8", "--generations", "1", "--lucky", "0", "--epochs", "2", "--seed", "1"]
+    search = ["--population", 8, "--generations", 0, "--epochs", 2, "--seed", 1]
     found = []
-    for together, devices in ((8, 1), (2, 4)):
+    for chunk, devices in ((8, 1), (2, 4)):
         out = tmp_path / str(devices)
-        spread = ["--together", together, "--devices", devices]
-        process("-m", "jevo.experiments.hyperparams", *search, *spread, "--out", out)
+        run("hyperparams", *search, "--chunk", chunk, "--devices", devices, out=out, devices=8)
         lines = [json.loads(line) for line in (out / "genomes.jsonl").read_text().splitlines()]
         found.append({json.dumps(line["genome"]): line["details"]["curve"][0] for line in lines})
     assert set(found[0]) == set(found[1])
@@ -109,30 +107,30 @@ def test_the_networks_of_a_batch_are_spread_over_devices(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path):
-    def run(out, devices, generations):
-        small = [*SMALL["masks"], "--checkpoint-every", "2", "--devices", str(devices)]
+    def interrupted(out, devices, generations):
+        """A run that is interrupted once it has done so many generations."""
         script = f"""
-import sys
-from jevo.experiments import masks
+from jevo.experiments.masks import EXPERIMENT
 from jevo.runs import loop
 from jevo.runs.command import main
-real, calls = loop._lines, []
+real = loop._lines
 def lines(values, done, count):
     if done + count > {generations}:
         raise KeyboardInterrupt
     return real(values, done, count)
 loop._lines = lines
-main(masks.Config, masks.run)
+main(EXPERIMENT)
 """
-        return process("-c", script, *small, "--out", out, check=False)
+        arguments = ["--preset", "smoke", "--devices", str(devices), "--out", str(out)]
+        return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, env=on(8))
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert run(whole, 8, 99).returncode == 0
-    assert run(broken, 8, 4).returncode == 130
-    done = run(broken, 3, 99)
+    assert interrupted(whole, 8, 99).returncode == 0
+    assert interrupted(broken, 8, 4).returncode == 130
+    done = interrupted(broken, 3, 99)
     assert done.returncode == 0
     assert "goes on from generation 4" in done.stdout
-    results = [json.loads((out / "result.json").read_text()) for out in (whole, broken)]
+    results = [result(out) for out in (whole, broken)]
     assert results[0]["metrics"] == results[1]["metrics"]
 
 

@@ -44,7 +44,7 @@ def test_scoring_masks(benchmark, setup):
 def test_breeding_masks(benchmark, setup):
     keys, network, _, _ = setup
     over = masked(network, network.init(keys[0]))
-    algorithm = genetics.genetic(genetics.truncation(0.2), genetics.uniform(), genetics.flip(2e-3), survivors=2)
+    algorithm = genetics.genetic(genetics.truncation(0.2), genetics.uniform(), genetics.flip(2e-3), elites=2)
     state = algorithm.init(pop.init(keys[1], over.init, MEMBERS), jnp.arange(MEMBERS, dtype=jnp.float32))
     candidates = timed(benchmark, algorithm.ask, keys[2], state)
     assert pop.size(candidates.members) == MEMBERS - 2
@@ -70,7 +70,7 @@ def test_gradient_steps(benchmark, setup):
 def test_mating_networks(benchmark, setup):
     keys, network, _, _ = setup
     mate = genetics.aligned(genetics.average(), network.symmetries)
-    algorithm = genetics.genetic(genetics.truncation(0.5), mate, lambda key, member: member, survivors=0)
+    algorithm = genetics.genetic(genetics.truncation(0.5), mate, lambda key, member: member, elites=0)
     state = algorithm.init(pop.init(keys[0], network.init, MEMBERS), jnp.arange(MEMBERS, dtype=jnp.float32))
     candidates = timed(benchmark, algorithm.ask, keys[1], state)
     parents = pop.take(state.population, candidates.parents[:, 0])

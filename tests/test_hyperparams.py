@@ -15,15 +15,16 @@ from jevo.benchmark import parity
 from jevo.benchmark.parity import OPTIMIZERS as OPTAX
 from jevo.benchmark.parity import Alone, train_alone
 from jevo.data.task import Examples, Task
-from jevo.hyperparams import architecture, network
-from jevo.hyperparams import planner as planning
-from jevo.hyperparams.architecture import first_weights
-from jevo.hyperparams.layers import Program, choices, dropout_gain, padded, unpadded
-from jevo.hyperparams.optimizers import OPTIMIZERS, coefficients, start, update
-from jevo.hyperparams.planner import COSTS, Work, exact, fits, join, plan
-from jevo.hyperparams.trainer import train
+from jevo.errors import InputError
+from jevo.mixed import architecture, network
+from jevo.mixed import planner as planning
+from jevo.mixed.layers import dropout_gain
+from jevo.mixed.optimizers import OPTIMIZERS, coefficients, start, update
+from jevo.mixed.planner import COSTS, Work, exact, fits, join, plan
+from jevo.mixed.programs import Program, choices, pad, unpad
+from jevo.mixed.trainer import train
+from jevo.mixed.unpadded import first_weights
 from jevo.networks import ACTIVATIONS
-from jevo.types import InputError
 
 BATCH = 16
 
@@ -44,17 +45,17 @@ def compiled(program):
     return jax.jit(train(program, BATCH, 99))
 
 
-def same_as_alone(genome, pad, task, epochs=2, tolerance=2e-4):
-    """Train a genome in the program that `pad` makes of its own, and alone; compare the curves and the weights."""
+def same_as_alone(genome, padding, task, epochs=2, tolerance=2e-4):
+    """Train a genome in the program that `padding` makes of its own, and alone; compare the curves and the weights."""
     of, _ = architecture(genome, task.train.x.shape[1:], 3, epochs)
-    program = pad(of)
+    program = padding(of)
     assert fits(of, program)
     key = jax.random.key(5)
-    trained = compiled(program)(key, padded(first_weights(of, 5), of, program), choices(of, program), task)
+    trained = compiled(program)(key, pad(first_weights(of, 5), of, program), choices(of, program), task)
     params, curve = train_alone(of, task, BATCH, 5)
     np.testing.assert_allclose(trained.curve[:epochs], curve, rtol=tolerance)
     best = int(trained.best) - 1
-    own = unpadded(trained.params, of, program)
+    own = unpad(trained.params, of, program)
     assert jax.tree.map(jnp.shape, own) == jax.tree.map(jnp.shape, params[best])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=tolerance), own, params[best])
     # What is not the member's own is zero, as it was.
@@ -198,7 +199,7 @@ def test_vmapped_members_learn_what_they_learn_one_by_one():
     ]
     program = Program((9,), 3, (), (6, 6, 6), 1, 3)
     networks = [architecture(genome, (9,), 3, 3)[0] for genome in genomes]
-    members = [(padded(first_weights(of, 5), of, program), choices(of, program)) for of in networks]
+    members = [(pad(first_weights(of, 5), of, program), choices(of, program)) for of in networks]
     one = train(program, BATCH, 99)
     keys = jax.random.split(jax.random.key(2), 3)
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *members)

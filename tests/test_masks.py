@@ -11,13 +11,15 @@ from jevo import bits
 from jevo import population as pop
 from jevo.data.datasets import load
 from jevo.data.task import Examples, Task, to_device
-from jevo.experiments import controls, masks
-from jevo.networks import mlp
-from jevo.networks.masked import weigh
-from jevo.types import InputError
+from jevo.errors import InputError
+from jevo.experiments import champion, masks
+from jevo.experiments.masks import EXPERIMENT, contest, search
+from jevo.networks import mlp, straight_through
+from jevo.networks.masks import weigh
+from tests.lowering import PLATFORMS, lower
 from tests.stages import walk
 
-SMALL = {"hidden": (8,), "population": 10, "parents": 4, "generations": 3, "validate_every": 2}
+SMALL = {"hidden": (8,), "population": 10, "breeders": 4, "generations": 3, "validate_every": 2}
 
 
 @pytest.fixture(scope="module")
@@ -26,35 +28,43 @@ def digits():
 
 
 def searched(config, dataset):
-    """The first population and that after every generation, with the metrics."""
-    net = masks.network(config, dataset.train.x.shape[1:], len(dataset.classes))
-    data = masks.Data(to_device(dataset), net.init(jax.random.key(9)))
-    return net, data, *walk(masks.contestants(config, net, data, dataset)["search"].phases[0].stage, data)
+    """The data of the search, the first population and that after every generation, with the metrics."""
+    phase = EXPERIMENT.contest(config, dataset).contestants["search"].phases[0]
+    data = phase.data([])
+    return data, *walk(phase.stage, data)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"mask": "mask_rs", "selection": "tournament"},
-        {"mask": "flip", "selection": "rank", "crossover": "neuron"},
-        {"mask": "mask_flip", "selection": "roulette", "crossover": "one_point", "mates": 2},
-        {"channels": (2,), "crossover": "layer", "mutation": "redraw", "lucky": 2},
-        {"batches": "fixed", "fitness": "accuracy", "consensus": 0, "rate": 0.01, "final_rate": 0.0},
-    ],
-)
+SETTINGS = [
+    {"mask": "mask_rs", "selection": "tournament"},
+    {"mask": "flip", "selection": "rank", "crossover": "neuron"},
+    {"mask": "mask_flip", "selection": "roulette", "crossover": "one_point", "parents": 2},
+    {"channels": (2,), "crossover": "layer", "mutation": "redraw", "lucky": 2},
+    {"batches": "fixed", "fitness": "accuracy", "consensus": 0, "mutation_rate": 0.01, "final_mutation_rate": 0.0},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
 def test_every_setting_runs(settings, digits):
     config = masks.Config(**{**SMALL, **settings})
-    _, _, carries, metrics = searched(config, digits)
+    _, carries, metrics = searched(config, digits)
     assert int(carries[-1].state.generation) == 3
     assert np.isfinite(carries[-1].state.fitness).all()
     assert [bool(np.isfinite(m["validation"])) for m in metrics] == [False, True, True]
     assert float(carries[-1].validation) == max(float(m["validation"]) for m in metrics[1:])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("settings", [*SETTINGS, {"reference": True, "reference_steps": 100, "chunk": 4}])
+def test_every_setting_lowers(settings, platform, digits):
+    lower(EXPERIMENT, masks.Config(**{**SMALL, **settings}), digits, platform)
+
+
 def test_the_faithful_preset_is_the_published_recipe():
     config = masks.Config.from_preset("faithful", data="mnist")
-    assert (config.population, config.elites, config.parents, config.mates) == (100, 2, 17, 2)
-    assert (config.density, config.rate, config.final_rate, config.redraw_ones) == (0.9, 0.05, 0.05, 0.7)
+    assert (config.population, config.elites, config.breeders, config.parents) == (100, 2, 17, 2)
+    assert (config.density, config.redraw_ones) == (0.9, 0.7)
+    assert (config.mutation_rate, config.final_mutation_rate) == (0.05, 0.05)
     assert (config.fitness, config.batches, config.first_image, config.images) == ("accuracy", "fixed", 5000, 2000)
     assert (config.weights, config.mask, config.hidden, config.activation) == (
         "signed_constant",
@@ -67,7 +77,7 @@ def test_the_faithful_preset_is_the_published_recipe():
 
 def test_the_faithful_preset_scores_accuracy_on_its_images(digits):
     config = masks.Config.from_preset("faithful", **SMALL, first_image=100, images=300)
-    _, data, carries, _ = searched(config, digits)
+    data, carries, _ = searched(config, digits)
     x = np.asarray(data.task.inputs(data.task.train.x[100:400])).reshape(300, -1)
     for carry in carries:
         for genome, fitness in zip(pop.unstack(carry.state.population), carry.state.fitness, strict=True):
@@ -83,24 +93,25 @@ def test_batches_rotate_as_a_ring():
     task = Task(Examples(jnp.arange(10.0)[:, None], jnp.arange(10)), *(None,) * 3)._replace(mean=0.0, scale=1.0)
 
     def batch(generation, **settings):
-        return masks._batch(masks.Config(images=4, **settings), task, generation)[1].tolist()
+        return search.batch(masks.Config(images=4, **settings), task, generation)[1].tolist()
 
     assert [batch(g) for g in (0, 1, 2)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1]]
     assert batch(1_000_000) == [0, 1, 2, 3]  # 4 million is a multiple of ten.
     assert batch(5, batches="fixed", first_image=8) == [8, 9, 0, 1]
-    assert len(masks._batch(masks.Config(images=99), task, 3)[1]) == 10
+    assert len(search.batch(masks.Config(images=99), task, 3)[1]) == 10
 
 
 def test_the_rate_falls_geometrically():
-    config = masks.Config(rate=1e-2, final_rate=1e-4, generations=100)
-    rates = [float(masks._rate(config, jnp.int32(g))) for g in (0, 50, 100)]
+    config = masks.Config(mutation_rate=1e-2, final_mutation_rate=1e-4, generations=100)
+    rates = [float(search.scheduled_rate(config, jnp.int32(g))) for g in (0, 50, 100)]
     assert rates == pytest.approx([1e-2, 1e-3, 1e-4], rel=1e-4)
-    assert float(masks._rate(masks.Config(rate=1e-2, final_rate=0.0), jnp.int32(500))) < 1e-30
+    never = masks.Config(mutation_rate=1e-2, final_mutation_rate=0.0)
+    assert float(search.scheduled_rate(never, jnp.int32(500))) < 1e-30
 
 
 def test_convolutions_want_images():
     with pytest.raises(InputError, match="these examples are not images"):
-        masks.network(masks.Config(channels=(2,)), (64,), 10)
+        contest.network(masks.Config(channels=(2,)), (64,), 10)
 
 
 def test_normalisation_is_numpys(digits):
@@ -112,7 +123,7 @@ def test_normalisation_is_numpys(digits):
 def test_straight_through_trains_the_scores_of_a_hard_mask(key):
     network = mlp([3, 2], bias=False)
     weights = {"layer_0": {"kernel": jnp.arange(1.0, 7.0).reshape(3, 2)}}
-    over = controls.straight_through(network, weights)
+    over = straight_through(network, weights)
     scores = {"layer_0": {"kernel": jnp.array([[0.5, -0.5], [0.0, 2.0], [-1.0, 0.1]])}}
     x = jnp.array([[1.0, 10.0, 100.0]])
     hard = weights["layer_0"]["kernel"] * (scores["layer_0"]["kernel"] > 0)
@@ -125,22 +136,23 @@ def test_straight_through_trains_the_scores_of_a_hard_mask(key):
 
 def test_the_references_learn(digits):
     config = masks.Config(**SMALL, reference=True, reference_steps=300)
-    net = masks.network(config, (8, 8, 1), 10)
-    data = masks.Data(to_device(digits), net.init(jax.random.key(9)))
-    contestants = masks.contestants(config, net, data, digits)
+    contestants = EXPERIMENT.contest(config, digits).contestants
     assert list(contestants) == ["search", "random_search", "straight_through", "trained_weights"]
     for name in ("straight_through", "trained_weights"):
-        stage = contestants[name].phases[0].stage
-        carry = jax.jit(stage.start)(data)
-        for _ in range(stage.generations):
-            carry, _ = jax.jit(stage.step)(carry, data)
-        assert float(carry.validation) > 0.5
+        phase = contestants[name].phases[0]
+        carries, metrics = walk(phase.stage, phase.data([]))
+        assert float(carries[-1].validation) > 0.5
+        # Adam counts the steps that were taken.
+        assert int(carries[-1].state.population.optimizer[0].count[0]) == 300 == contestants[name].gradient_steps
+        losses = [-float(values["best"]) for values in metrics]
+        assert losses == sorted(losses, reverse=True)
 
 
 def test_a_consensus_stands_for_champion(digits):
     """With no member of its own on the ballot better, the majority's accuracy is what is reported."""
     config = masks.Config(**{**SMALL, "validate_top": 1, "consensus": 10, "generations": 2})
-    net, data, carries, metrics = searched(config, digits)
+    data, carries, metrics = searched(config, digits)
+    net = contest.network(config, (8, 8, 1), 10)
     state = carries[-1].state
     agreed = jax.tree.map(bits.majority, state.population, is_leaf=bits.is_bits)
     best = pop.take(state.population, int(jnp.argmax(state.fitness)))
@@ -154,8 +166,6 @@ def test_a_consensus_stands_for_champion(digits):
 
 def test_a_users_own_table_runs_to_its_report(tmp_path):
     """Vectors, not images: features with units of their own, classes with names, no pictures of masks."""
-    from jevo.predict import champion
-
     rng = np.random.default_rng(0)
     sick = rng.random(300) < 0.5
     rows = [

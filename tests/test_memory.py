@@ -9,31 +9,37 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jevo import population as pop
-from jevo.runs import memory
-from jevo.runs.loop import Stage, run_stage
-from jevo.types import InputError
+from jevo import devices
+from jevo.errors import InputError
+from jevo.runs.loop import Programs, Stage, run_stage
+from tests.stages import walk
 
 LARGE = """
 import json, resource, sys
 from pathlib import Path
 import jax, jax.numpy as jnp
-from jevo import population as pop
-from jevo.runs.loop import Stage, run_stage
+from jevo.devices import in_chunks
+from jevo.runs.loop import Programs, Stage, run_stage
 
 def member(x):  # A product of 16 MB that XLA can't do without, for each member of a chunk.
     return jnp.sort(jnp.outer(jnp.arange(2000.0) + x, jnp.arange(2000.0) - x), axis=0)[7].sum()
 
-def step(total, data):
-    total = total + pop.in_chunks(member, data, 64)
-    return total, {"best": total.max(), "mean": total.mean(), "validation": jnp.float32(jnp.nan)}
+def programs(chunk):
+    def step(total, data):
+        total = total + in_chunks(member, data, chunk)
+        return total, {"best": total.max(), "mean": total.mean(), "validation": jnp.float32(jnp.nan)}
+    return Programs(lambda data: jnp.zeros(64), step)
 
-stage = Stage("search", lambda data: jnp.zeros(64), step, 3, (64, "evaluations"))
+stage = Stage("search", programs, 3, (64, "evaluations"), chunk=64)
 if sys.argv[2] == "limited":
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + int(1.5e9),) * 2)
 print(json.dumps(run_stage(Path(sys.argv[1]), stage, jnp.arange(64.0), 2).carry.tolist()))
 """
+
+
+def generations(folder):
+    return [json.loads(line)["generation"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.slow
@@ -46,57 +52,148 @@ def test_a_small_memory_is_survived(tmp_path):
     limited = run("limited")
     assert "search: no room for 64 members at once, goes on with 32" in limited
     assert limited[-1] == run("free")[-1]
-    lines = [json.loads(line) for line in (tmp_path / "limited" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["generation"] for line in lines] == [1, 2, 3]
+    assert generations(tmp_path / "limited") == [1, 2, 3]
 
 
-def stage():
-    def step(total, data):
-        total = total + pop.in_chunks(lambda x: jnp.sin(x).sum(), data, 8)
-        return total, {"best": total.max(), "mean": total.mean(), "validation": jnp.float32(jnp.nan)}
+MEMBERS = jnp.linspace(0.1, 1.5, 40).reshape(8, 5)
 
-    return Stage("search", lambda data: jnp.zeros(8), step, 2, (8, "evaluations"))
+
+def stage(length=2, fails=lambda chunk, done: False):
+    """Sums over members, eight at once to begin with; which chunks it was made for is in `made`.
+
+    Args:
+        length: generations.
+        fails: whether the memory runs out, with this chunk and after so many generations.
+    """
+    made = []
+
+    def programs(chunk):
+        made.append(chunk)
+
+        def refuse(done):
+            if fails(chunk, int(done)):
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: pretended")
+
+        def step(carry, data):
+            done, total = carry
+            jax.debug.callback(refuse, done)
+            total = total + devices.in_chunks(lambda x: jnp.sin(x).sum(), data, chunk)
+            return (done + 1, total), {"best": total.max(), "mean": total.mean(), "validation": jnp.float32(jnp.nan)}
+
+        return Programs(lambda data: (jnp.int32(0), jnp.zeros(8)), step)
+
+    return Stage("search", programs, length, (8, "evaluations"), chunk=8), made
 
 
 def test_half_as_many_members_until_they_fit(tmp_path, monkeypatch, capsys):
-    data, free = jnp.ones((8, 5)), iter([0, 0, 10**12])
-    monkeypatch.setattr(memory, "_free", lambda: next(free))
-    carry = run_stage(tmp_path, stage(), data, 1).carry
-    np.testing.assert_allclose(carry, 2 * np.sin(1) * 5, rtol=1e-6)
+    free = iter([0, 0, 10**12])
+    monkeypatch.setattr(devices, "_free", lambda: next(free))
+    search, made = stage()
+    done, total = run_stage(tmp_path, search, MEMBERS, 1).carry
+    np.testing.assert_allclose(total, 2 * np.sin(MEMBERS).sum(axis=1), rtol=1e-6)
+    assert made == [8, 4, 2]
+    assert int(done) == 2
     out = capsys.readouterr().out
-    assert "no room for 8 members at once, goes on with 4" in out
-    assert "no room for 4 members at once, goes on with 2" in out
+    assert "search: no room for 8 members at once, goes on with 4\n" in out
+    assert "search: no room for 4 members at once, goes on with 2\n" in out
+
+
+def test_what_runs_out_on_the_way_goes_on_from_its_checkpoint_with_half(tmp_path, capsys):
+    search, made = stage(7, fails=lambda chunk, done: chunk == 8 and done == 4)
+    done, total = run_stage(tmp_path, search, MEMBERS, 3).carry
+    assert made == [8, 4]
+    assert int(done) == 7
+    carries, _ = walk(stage(7)[0], MEMBERS)
+    np.testing.assert_allclose(total, carries[-1][1], rtol=1e-6)
+    assert generations(tmp_path) == [1, 2, 3, 4, 5, 6, 7]
+    said = capsys.readouterr().out.splitlines()
+    at = said.index("search: no room for 8 members at once, goes on with 4")
+    assert "search goes on from generation 3" in said[at:]
 
 
 def test_no_room_for_a_single_member_is_said_plainly(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "_free", lambda: 0)
-    with pytest.raises(InputError, match="needs more memory than there is, even with one member at a time"):
-        run_stage(tmp_path, stage(), jnp.ones((8, 5)), 1)
+    monkeypatch.setattr(devices, "_free", lambda: 0)
+    search, made = stage()
+    message = "search needs more memory than there is, even with one member at a time; take a smaller population"
+    with pytest.raises(InputError, match=message):
+        run_stage(tmp_path, search, MEMBERS, 1)
+    assert made == [8, 4, 2, 1]
 
 
 def test_other_errors_pass(tmp_path):
-    def refuse(total, data):
-        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+    made = []
 
-    broken = Stage("search", lambda data: jnp.zeros(2), refuse, 2, (2, "evaluations"))
+    def programs(chunk):
+        made.append(chunk)
+
+        def refuse(total, data):
+            raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+        return Programs(lambda data: jnp.zeros(2), refuse)
+
+    broken = Stage("search", programs, 2, (2, "evaluations"), chunk=8)
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
         run_stage(tmp_path, broken, jnp.ones(2), 1)
+    assert made == [8]
 
 
-@pytest.mark.parametrize("members", [1, 3, 8, 100])
-def test_a_limit_holds_for_what_is_traced_inside_and_changes_nothing(members):
-    program = lambda: jax.jit(lambda x: pop.in_chunks(lambda row: row * 2, x, 8))(jnp.arange(14.0).reshape(7, 2))  # noqa: E731
-    with pop.limited(members) as limit:
-        np.testing.assert_array_equal(program(), np.arange(14.0).reshape(7, 2) * 2)
-        assert limit.asked == min(members, 7)
-        with pop.limited(2):
-            assert pop.chunk_of(10, 8) == 2
-        assert pop.chunk_of(100, 8) <= members
-    assert pop.chunk_of(100, 8) == 5
+def doubled(widths):
+    """Twice a row; how many rows were taken at once is appended to `widths`."""
+
+    @jax.custom_batching.custom_vmap
+    def double(row):
+        return row * 2
+
+    @double.def_vmap
+    def _(size, batched, rows):
+        widths.append(size)
+        return rows * 2, True
+
+    return double
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8, 100])
+def test_a_chunk_holds_for_what_is_computed_and_changes_nothing(chunk):
+    widths = []
+    found = jax.jit(lambda x: devices.in_chunks(doubled(widths), x, chunk))(jnp.arange(14.0).reshape(7, 2))
+    np.testing.assert_array_equal(found, np.arange(14.0).reshape(7, 2) * 2)
+    assert max(widths) == min(chunk, 7)
+
+
+@pytest.mark.parametrize(("n", "at_most", "taken"), [(100, 8, 5), (10, 8, 5), (7, 3, 3), (7, 8, 7), (64, 64, 64)])
+def test_a_chunk_divides_what_there_is_if_one_of_at_least_half_does(n, at_most, taken):
+    assert devices.chunk_of(n, at_most) == taken
+
+
+def compiled(chunk, n=64, width=1000):
+    """A program that holds `width` floats for each member of a chunk."""
+    member = lambda x: jnp.sort(jnp.sin(jnp.arange(float(width)) * x))[7]  # noqa: E731
+    return (
+        jax.jit(lambda x: devices.in_chunks(member, x, chunk)).lower(jax.ShapeDtypeStruct((n,), jnp.float32)).compile()
+    )
+
+
+def test_half_as_many_members_need_less():
+    needed = [devices.needs(compiled(chunk)) for chunk in (64, 32, 1)]
+    assert needed[0] > needed[1] > needed[2]
+    assert needed[0] >= 4 * 64 * 1000
+    assert needed[2] >= 4 * 2 * 64  # The arguments and the results.
+
+
+def test_what_a_program_needs_of_its_own_has_to_be_free(monkeypatch):
+    program = compiled(64)
+    wanted = devices.needs(program) - 4 * 64  # The arguments are there already.
+    for free in (wanted, None):
+        monkeypatch.setattr(devices, "_free", lambda free=free: free)
+        devices.require_room(program)
+    monkeypatch.setattr(devices, "_free", lambda: wanted - 1)
+    with pytest.raises(jax.errors.JaxRuntimeError, match=f"{wanted} bytes are wanted, {wanted - 1} are free") as caught:
+        devices.require_room(program)
+    assert devices.is_exhausted(caught.value)
 
 
 def test_what_is_asked_for_comes_before_what_suits_the_device(monkeypatch):
-    assert memory.members_at_once(3, on_cpu=16) == 3
-    assert memory.members_at_once(0, on_cpu=16) == 16
+    assert devices.members_at_once(3, on_cpu=16) == 3
+    assert devices.members_at_once(0, on_cpu=16) == 16
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert memory.members_at_once(0, on_cpu=16) == sys.maxsize
+    assert devices.members_at_once(0, on_cpu=16) == sys.maxsize

@@ -8,9 +8,10 @@ import pytest
 from flax import nnx
 
 from jevo import bits
+from jevo.errors import InputError
 from jevo.networks import ACTIVATIONS, INITIALIZERS, build, cnn, from_linen, from_nnx, logistic, masked, mlp
-from jevo.networks.cnn import convolve, max_pool
-from jevo.networks.masked import density, weigh
+from jevo.networks.convolutional import convolve, convolve_patches, max_pool
+from jevo.networks.masks import density, weigh
 from jevo.training import (
     absolute_error,
     accuracy,
@@ -22,7 +23,6 @@ from jevo.training import (
     smoothed_log_likelihood,
     squared_error,
 )
-from jevo.types import InputError
 
 
 def same(a, b):
@@ -91,6 +91,17 @@ def test_convolution_and_pooling_are_what_xla_computes(image, size, inputs, key,
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4), value_and_gradients(ours), expected
         )
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_patches_are_what_xla_convolves(size, stride, same, key):
+    keys = jax.random.split(key)
+    x, kernel = jax.random.normal(keys[0], (2, 7, 10, 3)), jax.random.normal(keys[1], (size, size, 2, 4))
+    padding, order = "SAME" if same else "VALID", ("CHWN", "HWIO", "CHWN")
+    expected = jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=order)
+    np.testing.assert_allclose(convolve_patches(x, kernel, stride, same), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_a_cnn_needs_an_image_to_pool():
@@ -284,7 +295,7 @@ def test_objectives_are_what_numpy_computes(key):
         np.log(p[np.arange(50), labels]).mean(), rel=1e-5
     )
     assert float(squared_error(jnp.asarray(logits), labels)) == pytest.approx(
-        -((p - np.eye(4)[labels]) ** 2).sum() / 4, rel=1e-5
+        -((p - np.eye(4)[labels]) ** 2).sum() / 4 / 50, rel=1e-5
     )
     assert float(absolute_error(jnp.asarray(logits), jnp.asarray(labels))) == pytest.approx(
         -np.abs(1 - p[np.arange(50), labels]).mean(), rel=1e-5
@@ -306,8 +317,16 @@ def test_squared_error_of_two_classes_has_the_delta_rule_as_its_gradient(key):
     gradient = jax.grad(lambda params: -squared_error(network.apply(params, x), y))(params)["layer_0"]
     p = 1 / (1 + np.exp(-x @ np.asarray(params["layer_0"]["kernel"])[:, 0]))
     delta = (p - y) * p * (1 - p)
-    np.testing.assert_allclose(gradient["kernel"][:, 0], x.T @ delta, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(gradient["bias"], [delta.sum()], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradient["kernel"][:, 0], x.T @ delta / 20, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(gradient["bias"], [delta.mean()], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("objective", [accuracy, log_likelihood, squared_error, absolute_error])
+def test_every_objective_is_a_mean_over_rows(objective, key):
+    """So computed in parts it is no other: a sum would be."""
+    x, y = jax.random.normal(key, (50, 4)), jnp.arange(50) % 4
+    parts = mean_over_rows(lambda batch: objective(*batch), (x, y), 16)
+    np.testing.assert_allclose(parts, objective(x, y), rtol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [7, 10, 30, 64])

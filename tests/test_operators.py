@@ -7,41 +7,44 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jevo import bits, genetics
+from jevo import bits, genetics, population
+from jevo.types import Cross, Mutate
 from tests.members import KINDS, genes, members, plain, seeds
+from tests.operators import CROSSOVERS, MUTATIONS, PACKED, exported, other
 
 relaxed = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors]
 )
 
-NUMBERS = ("float", "int")
-SWITCHES = ("bool", "bits")
+
+@pytest.fixture(scope="module", autouse=True)
+def keys_checked_below():
+    """That no key is used twice is checked once for each operator: every small operation would be traced for it."""
+    with jax.debug_key_reuse(False):
+        yield
 
 
-def fresh(member):
-    """A member of the same structure with other genes: what `reset` draws from."""
-    return lambda key: jax.tree.map(
-        lambda leaf: bits.prefix(leaf.shape, leaf.size) if bits.is_bits(leaf) else jnp.full_like(leaf, 7),
-        member,
-        is_leaf=bits.is_bits,
-    )
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, row in MUTATIONS.items() for kind in row.kinds])
+def test_a_mutation_uses_no_key_twice(name, kind, key):
+    member = equal_arrays(kind, 0, (3, 5))
+    with jax.debug_key_reuse(True):
+        jax.jit(MUTATIONS[name](0.5, member))(key, member)
 
 
-MUTATIONS = {
-    "flip": (lambda rate, member: genetics.flip(rate), SWITCHES),
-    "redraw": (lambda rate, member: genetics.redraw(rate, 0.7), SWITCHES),
-    "reset": (lambda rate, member: genetics.reset(rate, fresh(member)), KINDS),
-    "zero": (lambda rate, member: genetics.zero(rate), KINDS),
-    "gaussian": (lambda rate, member: genetics.gaussian(0.5, rate), ("float",)),
-    "step": (lambda rate, member: genetics.step(rate, 2), NUMBERS),
-    "chain": (lambda rate, member: genetics.chain(genetics.zero(rate), genetics.reset(rate, fresh(member))), KINDS),
-}
-CROSSOVERS = {
-    "uniform": lambda rate: genetics.uniform(rate),
-    "neuron": lambda rate: genetics.uniform(rate, per="neuron"),
-    "layer": lambda rate: genetics.uniform(rate, per="layer"),
-    "average": lambda rate: genetics.average(rate),
-}
+@pytest.mark.parametrize("kind", ["float", "bits"])
+@pytest.mark.parametrize("name", CROSSOVERS)
+def test_a_crossover_uses_no_key_twice(name, kind, key):
+    if kind == "bits" and name not in PACKED:
+        pytest.skip("it has no meaning for packed genes")
+    pair = [two_layers(kind, seed)[1][0] for seed in (0, 1)]
+    with jax.debug_key_reuse(True):
+        jax.jit(CROSSOVERS[name](0.5))(key, *pair)
+
+
+def test_every_operator_has_a_row():
+    """`route` is a crossover or a mutation, as its parts are: it is annotated to take any number of members."""
+    assert {row.factory for row in CROSSOVERS.values()} == set(exported(Cross).values())
+    assert {row.factory for row in MUTATIONS.values()} == {*exported(Mutate).values(), genetics.route}
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.05, 0.4])
@@ -69,6 +72,12 @@ def same(a, b):
         np.testing.assert_array_equal(x, y)
 
 
+def alike(a, b):
+    """As `same`, but for the last bits of floats."""
+    for x, y in zip(plain(a), plain(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
+
+
 def same_form(a, b):
     assert jax.tree.structure(a) == jax.tree.structure(b)  # A Bits' gene shape is part of the structure.
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
@@ -86,35 +95,40 @@ def well_packed(member):
 @relaxed
 @given(data=st.data(), seed=seeds, rate=st.sampled_from([0.0, 0.03, 0.5, 1.0]))
 def test_a_mutation(name, data, seed, rate):
-    make, kinds = MUTATIONS[name]
-    (member,) = data.draw(members(kinds))
+    row = MUTATIONS[name]
+    (member,) = data.draw(members(row.kinds))
     key = jax.random.key(seed)
-    mutate = make(rate, member)
+    mutate = row(rate, member)
     mutated = mutate(key, member)
     same_form(mutated, member)
     well_packed(mutated)
     same(mutate(jax.random.clone(key), member), mutated)
     if rate == 0:
         same(mutated, member)
+    for new, old, another in zip(*map(plain, (mutated, member, other(member))), strict=True):
+        if row.becomes is not None:
+            assert np.all(np.any([new == old, *(new == value for value in row.becomes(old, another, rate))], axis=0))
 
 
 @pytest.mark.parametrize("name", CROSSOVERS)
 @relaxed
-@given(pair=members(count=2), seed=seeds, rate=st.sampled_from([0.0, 0.2, 0.5, 1.0]))
-def test_a_crossover(name, pair, seed, rate):
+@given(data=st.data(), seed=seeds, rate=st.sampled_from([0.0, 0.2, 0.5, 1.0]))
+def test_a_crossover(name, data, seed, rate):
+    row = CROSSOVERS[name]
+    first, second = data.draw(row.parents(2))
     key = jax.random.key(seed)
-    cross = CROSSOVERS[name](rate)
-    child = cross(key, *pair)
-    same_form(child, pair[0])
+    cross = row(rate)
+    child = cross(key, first, second)
+    same_form(child, first)
     well_packed(child)
-    same(cross(jax.random.clone(key), *pair), child)
-    same(cross(jax.random.clone(key), pair[0], pair[0]), pair[0])
-    if rate == 0:
-        same(child, pair[0])
-    if rate == 1 and name != "average":  # (a + (b - a) rounds.)
-        same(child, pair[1])
-    for c, a, b in zip(*map(plain, (child, *pair)), strict=True):
-        if name == "average" and c.dtype != bool:
+    same(cross(jax.random.clone(key), first, second), child)
+    same(cross(jax.random.clone(key), first, first), first)
+    if row.rated and rate == 0:
+        same(child, first)
+    if row.rated and rate == 1:
+        (alike if row.blends else same)(child, row.all_second(first, second))
+    for c, a, b in zip(*map(plain, (child, first, row.as_second(first, second))), strict=True):
+        if row.blends and c.dtype != bool:
             assert np.all((np.minimum(a, b) - 1e-3 <= c) & (c <= np.maximum(a, b) + 1e-3))
         else:
             assert np.all((c == a) | (c == b))
@@ -155,17 +169,25 @@ def test_one_point_has_one_point(pair, seed):
     flat = [np.concatenate([leaf.ravel().astype(float) for leaf in plain(member)]) for member in (child, *pair)]
     matches = [
         point
-        for point in range(flat[0].size + 1)
+        for point in range(1, max(flat[0].size, 2))
         if np.array_equal(flat[0], np.concatenate([flat[1][:point], flat[2][point:]]))
     ]
     assert matches
 
 
-@pytest.mark.parametrize("per", ["gene", "neuron", "layer"])
+def test_the_point_is_any_inner_cut_at_equal_odds(key):
+    cross = jax.vmap(genetics.one_point(), in_axes=(0, None, None))
+    parents = ({"a": jnp.full(2, value), "b": jnp.full((2, 2), value)} for value in (0, 1))
+    children = cross(jax.random.split(key, 10_000), *parents)
+    seconds = children["a"].sum(axis=1) + children["b"].sum(axis=(1, 2))
+    np.testing.assert_allclose(np.bincount(seconds, minlength=7) / 10_000, [0, *[1 / 5] * 5, 0], atol=0.02)
+
+
+@pytest.mark.parametrize("grain", ["gene", "neuron", "layer"])
 @relaxed
 @given(parents=members(count=4), seed=seeds)
-def test_four_parents_are_one_pool(per, parents, seed):
-    child = genetics.uniform(per=per)(jax.random.key(seed), *parents)
+def test_four_parents_are_one_pool(grain, parents, seed):
+    child = genetics.uniform(per=grain)(jax.random.key(seed), *parents)
     same_form(child, parents[0])
     well_packed(child)
     for c, *sources in zip(*map(plain, (child, *parents)), strict=True):
@@ -207,50 +229,126 @@ def test_every_parent_gives_an_equal_share(kind, cross, key):
     np.testing.assert_allclose(child.reshape(8, 4000).mean(axis=1), np.full(8, 1 / 8), atol=0.03)
 
 
-@pytest.mark.parametrize("cross", [genetics.uniform(per="neuron"), genetics.uniform(per="layer"), genetics.one_point()])
+@pytest.mark.parametrize("name", PACKED)
 @relaxed
 @given(pair=members(("bool",), count=2), seed=seeds)
-def test_packed_and_unpacked_genes_cross_alike(cross, pair, seed):
-    key = jax.random.key(seed)
+def test_packed_and_unpacked_genes_cross_alike(name, pair, seed):
+    cross, key = CROSSOVERS[name](0.5), jax.random.key(seed)
     packed = [jax.tree.map(bits.pack, member) for member in pair]
     for x, y in zip(plain(cross(key, *packed)), plain(cross(jax.random.clone(key), *pair)), strict=True):
         np.testing.assert_array_equal(x, y)
 
 
-@pytest.mark.parametrize("kind", ["float", "bits"])
-def test_arrays_of_one_shape_get_draws_of_their_own(kind, key):
-    """One key mapped over every leaf is the classic mistake: equal leaves would then mutate and cross alike."""
-    member = {f"w{i}": genes(kind, (8, 8), 0) for i in range(4)}
-    other = {f"w{i}": genes(kind, (8, 8), 1) for i in range(4)}
-    keys = jax.random.split(key, 2)
-    for changed in (genetics.zero(0.5)(keys[0], member), genetics.uniform()(keys[1], member, other)):
-        leaves = plain(changed)
+@pytest.mark.parametrize("name", [name for name, row in MUTATIONS.items() if {"bool", "bits"} <= set(row.kinds)])
+@relaxed
+@given(some=members(("bool",)), seed=seeds)
+def test_packed_and_unpacked_genes_mutate_alike(name, some, seed):
+    (member,), row, key = some, MUTATIONS[name], jax.random.key(seed)
+    packed = jax.tree.map(bits.pack, member)
+    found = row(0.5, packed)(key, packed)
+    for x, y in zip(plain(found), plain(row(0.5, member)(jax.random.clone(key), member)), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def equal_arrays(kind, seed, shape=(40, 50)):
+    """A member of one layer: four arrays of the same genes."""
+    return {"layer_0": {f"w{i}": genes(kind, shape, seed) for i in range(4)}}
+
+
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, row in MUTATIONS.items() for kind in row.kinds])
+def test_a_mutation_draws_by_its_key_and_for_each_array_anew(name, kind, key):
+    """One key mapped over every leaf is the classic mistake: equal leaves would then mutate alike."""
+    member = equal_arrays(kind, 0)
+    mutate = MUTATIONS[name](0.5, member)
+    found = [plain(mutate(k, member)) for k in jax.random.split(key, 2)]
+    for one, another, old in zip(*found, plain(member), strict=True):
+        assert not np.array_equal(one, old)
+        assert not np.array_equal(one, another)
+    for leaves in found:
         assert all(not np.array_equal(leaves[0], leaf) for leaf in leaves[1:])
 
 
+@pytest.mark.parametrize("kind", ["int", "bits"])  # The average of floats draws nothing.
+@pytest.mark.parametrize("name", ["uniform", "average", "route", "follow"])
+def test_a_crossover_draws_by_its_key_and_for_each_array_anew(name, kind, key):
+    cross = CROSSOVERS[name](0.5)
+    found = [plain(cross(k, equal_arrays(kind, 0), equal_arrays(kind, 1))) for k in jax.random.split(key, 2)]
+    assert not np.array_equal(found[0][0], found[1][0])
+    for leaves in found:
+        assert all(not np.array_equal(leaves[0], leaf) for leaf in leaves[1:])
+
+
+FEW = 3
+SIZE = 100_000
+
+
+def two_layers(kind, seed):
+    """So many members `[FEW, ...]` at once, and each alone: networks with five hidden units."""
+    shapes = {"layer_0": {"kernel": (4, 5), "bias": (5,)}, "layer_1": {"kernel": (5, 3)}}
+    is_shape = lambda part: isinstance(part, tuple)  # noqa: E731
+    each = [
+        jax.tree.map(lambda shape, i=i: genes(kind, shape, [seed, i]), shapes, is_leaf=is_shape) for i in range(FEW)
+    ]
+    return population.stack(each), each
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_mutation_is_vectorised(name, key):
+    """Members at once are what each is alone."""
+    whole, each = two_layers(MUTATIONS[name].kinds[-1], 0)
+    keys, row = jax.random.split(key, FEW), MUTATIONS[name]
+    found = jax.vmap(lambda key, member: row(0.5, member)(key, member))(jax.random.clone(keys), whole)
+    for i, member in enumerate(each):
+        alike(population.take(found, i), row(0.5, member)(keys[i], member))
+
+
+@pytest.mark.parametrize("name", CROSSOVERS)
+def test_a_crossover_is_vectorised(name, key):
+    """Couples at once have the children that each has alone."""
+    kind = "bits" if name in PACKED else "float"
+    (firsts, each), (seconds, others) = two_layers(kind, 0), two_layers(kind, 1)
+    keys, cross = jax.random.split(key, FEW), CROSSOVERS[name](0.5)
+    children = jax.vmap(cross)(jax.random.clone(keys), firsts, seconds)
+    for i, (first, second) in enumerate(zip(each, others, strict=True)):
+        alike(population.take(children, i), cross(keys[i], first, second))
+
+
+def ones(kind):
+    """A member of so many ones."""
+    dtypes = {"float": jnp.float32, "int": jnp.int32, "bool": bool, "bits": bool}
+    array = jnp.ones(SIZE, dtypes[kind])
+    return {"layer_0": {"kernel": bits.pack(array) if kind == "bits" else array}}
+
+
+def meets(found, share):
+    """The share of genes that are no longer one is within five standard deviations of what it should be."""
+    tolerance = 5 * np.sqrt(share * (1 - share) / SIZE) + 0.01 * min(share, 1 - share)
+    (leaf,) = plain(found)
+    assert np.mean(leaf != np.ones_like(leaf)) == pytest.approx(share, abs=tolerance)
+
+
+RATES = pytest.mark.parametrize("rate", [0.01, 0.3, 0.95])
+
+
+@RATES
+@pytest.mark.parametrize(
+    ("name", "kind"), [(name, kind) for name, row in MUTATIONS.items() if row.touched for kind in row.kinds]
+)
+def test_a_mutation_meets_its_rate(name, kind, rate, key):
+    row, member = MUTATIONS[name], ones(kind)
+    meets(row(rate, member)(key, member), row.touched(rate))
+
+
+@RATES
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("rate", [0.01, 0.3, 0.95])
-def test_rates_are_met(kind, rate, key):
-    """The share of genes touched is within five standard deviations of the rate."""
-    size = 100_000
-    low, high = jnp.zeros(size), jnp.ones(size)
-    cast = {
-        "float": lambda x: x,
-        "int": lambda x: x.astype(jnp.int32),
-        "bool": lambda x: x > 0,
-        "bits": lambda x: bits.pack(x > 0),
-    }[kind]
-    tolerance = 5 * np.sqrt(rate * (1 - rate) / size) + 0.01 * min(rate, 1 - rate)
-    keys = jax.random.split(key, 3)
-    assert np.mean(plain(genetics.uniform(rate)(keys[0], cast(low), cast(high)))[0]) == pytest.approx(
-        rate, abs=tolerance
-    )
-    assert np.mean(1 - plain(genetics.zero(rate)(keys[1], cast(high)))[0].astype(float)) == pytest.approx(
-        rate, abs=tolerance
-    )
-    assert np.mean(plain(genetics.average(rate)(keys[2], cast(low), cast(high)))[0]) == pytest.approx(
-        rate, abs=tolerance
-    )
+@pytest.mark.parametrize("name", ["uniform", "uniform, neuron", "average", "route", "follow"])
+def test_a_crossover_meets_its_rate(name, kind, rate, key):
+    first = ones(kind)
+    child = CROSSOVERS[name](rate)(key, first, other(first))
+    if CROSSOVERS[name].blends and kind == "float":
+        np.testing.assert_allclose(plain(child)[0], 1 - rate, rtol=1e-5)
+    else:
+        meets(child, rate)
 
 
 def test_redraw_has_its_own_probability_of_one(key):
@@ -274,13 +372,13 @@ def test_perturb_multiplies_or_divides_at_even_odds(key):
     assert np.mean(ups[0] == ups[1]) == pytest.approx(0.5, abs=0.025)  # Each array has draws of its own.
 
 
-@pytest.mark.parametrize("name", sorted(set(MUTATIONS) - {"gaussian", "chain"}))
+@pytest.mark.parametrize("name", sorted(set(MUTATIONS) - {"perturb"}))  # That has a factor.
 def test_a_rate_may_be_traced(name, key):
     """So that a schedule can set it inside jit. Packed bits round it to more digits, hence a rate of one."""
-    make, kinds = MUTATIONS[name]
-    member = {kind: genes(kind, (37,), 0) for kind in kinds}
-    traced = jax.jit(lambda key, rate: make(rate, member)(key, member))(key, 1.0)
-    same(traced, make(1.0, member)(jax.random.clone(key), member))
+    row = MUTATIONS[name]
+    member = {"layer_0": {kind: genes(kind, (37,), 0) for kind in row.kinds}}
+    traced = jax.jit(lambda key, rate: row(rate, member)(key, member))(key, 1.0)
+    (alike if name == "gaussian" else same)(traced, row(1.0, member)(jax.random.clone(key), member))
 
 
 def test_step_moves_by_its_size(key):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jevo import devices
 from jevo import population as pop
 from jevo.networks import masked, mlp
 from jevo.training import evaluate, log_likelihood
@@ -23,14 +24,14 @@ def test_extended_is_concat_of_in_chunks(before, n, chunk):
     arguments = (jnp.arange(n, dtype=jnp.int32), jnp.arange(n, dtype=jnp.int32) ** 2)
     population = {"a": -jnp.arange(before, dtype=jnp.int32), "b": jnp.ones((before, 1), jnp.int32)}
     found = pop.extended(population, make, arguments, chunk)
-    expected = pop.concat(population, pop.in_chunks(make, arguments, chunk))
+    expected = pop.concat(population, devices.in_chunks(make, arguments, chunk))
     jax.tree.map(np.testing.assert_array_equal, found, expected)
     assert pop.size(found) == before + n
 
 
 @given(n=st.integers(1, 1000), at_most=st.integers(1, 100))
 def test_a_chunk_divides_if_one_near_does(n, at_most):
-    chunk = pop.chunk_of(n, at_most)
+    chunk = devices.chunk_of(n, at_most)
     assert 1 <= chunk <= min(n, at_most)
     assert chunk > min(n, at_most) // 2
     if any(n % smaller == 0 for smaller in range(min(n, at_most) // 2 + 1, min(n, at_most) + 1)):

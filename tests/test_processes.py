@@ -4,16 +4,16 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
 
-from jevo.experiments import hyperparams, masks
+from jevo import experiments as registry
+from jevo.errors import InputError
+from jevo.experiments import EXPERIMENTS, hyperparams, masks
 from jevo.runs import processes
-from jevo.types import InputError
-from tests.test_devices import SMALL
+from tests.commands import command, result, start
+from tests.commands import devices as pretended
 
 MINUTE = 60
 
@@ -24,26 +24,22 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start(experiment, *settings, outs, devices=1, slurm=False):
+def several(name, *settings, outs, devices=1, slurm=False):
     """One process for each folder, of one run, or a run of its own if there is one folder.
 
     Args:
         slurm: whether they find one another by what Slurm would put into their environment.
     """
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-    coordinator = f"127.0.0.1:{free_port()}"
-    started = []
+    coordinator, started = f"127.0.0.1:{free_port()}", []
     for number, out in enumerate(outs):
-        command = [sys.executable, "-m", f"jevo.experiments.{experiment}", *map(str, settings), "--out", str(out)]
-        env = {"XLA_FLAGS": flags}
+        arguments, environment = command(name, *settings, out=out), pretended(devices)
         if slurm:
-            command += ["--coordinator", "auto"]
-            env |= {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "127.0.0.1"}
-            env |= {"SLURM_NTASKS": str(len(outs)), "SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)}
+            arguments += ["--coordinator", "auto"]
+            environment |= {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "127.0.0.1"}
+            environment |= {"SLURM_NTASKS": str(len(outs)), "SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)}
         elif len(outs) > 1:
-            command += ["--coordinator", coordinator, "--processes", str(len(outs)), "--process-id", str(number)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=os.environ | env, **pipes))
+            arguments += ["--coordinator", coordinator, "--processes", str(len(outs)), "--process-id", str(number)]
+        started.append(start(arguments, **environment))
     return started
 
 
@@ -55,10 +51,6 @@ def ends(started, timeout=240):
         for process in started:
             process.kill()
     return [(process.returncode, *texts) for process, texts in zip(started, said, strict=True)]
-
-
-def result(out):
-    return json.loads((out / "result.json").read_text())
 
 
 def fitness(out):
@@ -73,13 +65,17 @@ def wait_for(path, processes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", SMALL)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_two_processes_find_what_one_finds(experiment, tmp_path):
     """Every generation's best to the last bits, which depend on how many members a device computes at once."""
-    settings = [*SMALL[experiment], "--seed", "3"]
-    ((code, *_),) = ends(start(experiment, *settings, outs=[tmp_path / "one"]))
+    try:
+        registry.experiment(experiment).config(coordinator="host:1")
+    except InputError as refused:
+        pytest.skip(f"{refused}")
+    settings = ["--seed", "3"]
+    ((code, *_),) = ends(several(experiment, *settings, outs=[tmp_path / "one"]))
     assert code == 0
-    first, second = ends(start(experiment, *settings, outs=[tmp_path / "two"] * 2, devices=2))
+    first, second = ends(several(experiment, *settings, outs=[tmp_path / "two"] * 2, devices=2))
     assert first[0] == second[0] == 0, (first, second)
     assert "on 4 x cpu" in first[1]
     assert "generation" not in second[1]  # Only process 0 speaks.
@@ -90,7 +86,7 @@ def test_two_processes_find_what_one_finds(experiment, tmp_path):
     both = [{path.name for path in (tmp_path / name).iterdir()} - {".lock"} for name in ("one", "two")]
     assert both[0] == both[1]
     # What is done is done for all, and says so once.
-    first, second = ends(start(experiment, *settings, outs=[tmp_path / "two"] * 2, devices=2))
+    first, second = ends(several(experiment, *settings, outs=[tmp_path / "two"] * 2, devices=2))
     assert (first[0], second[0]) == (0, 0)
     assert "is done" in first[1]
     assert "is done" not in second[1]
@@ -98,30 +94,30 @@ def test_two_processes_find_what_one_finds(experiment, tmp_path):
 
 @pytest.mark.slow
 def test_under_slurm_nothing_need_be_told(tmp_path):
-    first, second = ends(start("masks", *SMALL["masks"], outs=[tmp_path] * 2, slurm=True))
+    first, second = ends(several("masks", outs=[tmp_path] * 2, slurm=True))
     assert (first[0], second[0]) == (0, 0), (first, second)
     assert result(tmp_path)["device"]["processes"] == 2
 
 
 def test_who_cannot_be_found_is_said_plainly(tmp_path):
     """Nothing in the environment tells of others."""
-    ((code, _, errors),) = ends(start("masks", "--coordinator", "auto", outs=[tmp_path / "run"]))
+    ((code, _, errors),) = ends(several("masks", "--coordinator", "auto", outs=[tmp_path / "run"]))
     assert code == 2
     assert errors.startswith("error: cannot join the other processes (coordinator auto): ")
-    assert "--coordinator HOST:PORT of process 0" in errors
+    assert "the coordinator HOST:PORT of process 0" in errors
     assert not (tmp_path / "run").exists()
 
 
-LONG = ["--population", "20", "--validate-every", "2", "--hidden", "8", "--checkpoint-every", "5", "--seed", "3"]
+LONG = ["--checkpoint-every", "5", "--seed", "3"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
 def test_when_one_process_is_killed_the_other_ends_and_the_run_goes_on_alone(killed, tmp_path):
     settings, generations = [*LONG, "--generations"], 60
-    assert ends(start("masks", *settings, generations, outs=[tmp_path / "whole"]))[0][0] == 0
+    assert ends(several("masks", *settings, generations, outs=[tmp_path / "whole"]))[0][0] == 0
     broken = tmp_path / "broken"
-    both = start("masks", *settings, generations, outs=[broken] * 2)
+    both = several("masks", *settings, generations, outs=[broken] * 2)
     wait_for(broken / "checkpoints" / "search" / "5", both)
     both[killed].send_signal(signal.SIGKILL)
     began = time.monotonic()
@@ -134,7 +130,7 @@ def test_when_one_process_is_killed_the_other_ends_and_the_run_goes_on_alone(kil
     if line in other[2]:
         assert "Traceback" not in other[2]
     # The restart, on one process, goes on from the checkpoint to the same end.
-    ((code, said, _),) = ends(start("masks", *settings, generations, outs=[broken]))
+    ((code, said, _),) = ends(several("masks", *settings, generations, outs=[broken]))
     assert code == 0
     assert "goes on from generation" in said
     assert result(broken)["metrics"] == result(tmp_path / "whole")["metrics"]
@@ -142,7 +138,7 @@ def test_when_one_process_is_killed_the_other_ends_and_the_run_goes_on_alone(kil
 
 @pytest.mark.slow
 def test_when_one_process_is_asked_to_stop_all_do(tmp_path):
-    both = start("masks", *LONG, "--generations", 2000, outs=[tmp_path / "run"] * 2)
+    both = several("masks", *LONG, "--generations", 2000, outs=[tmp_path / "run"] * 2)
     wait_for(tmp_path / "run" / "checkpoints" / "search" / "5", both)
     both[1].send_signal(signal.SIGTERM)
     for code, _, errors in ends(both, MINUTE):
@@ -152,24 +148,24 @@ def test_when_one_process_is_asked_to_stop_all_do(tmp_path):
 
 @pytest.mark.slow
 def test_what_process_0_refuses_all_refuse(tmp_path):
-    assert ends(start("masks", *SMALL["masks"], outs=[tmp_path]))[0][0] == 0
-    for code, _, errors in ends(start("masks", *SMALL["masks"], "--rate", "0.5", outs=[tmp_path] * 2)):
+    assert ends(several("masks", outs=[tmp_path]))[0][0] == 0
+    for code, _, errors in ends(several("masks", "--mutation-rate", "0.5", outs=[tmp_path] * 2)):
         assert code == 2
-        assert "holds a run with other settings (rate: 0.003 -> 0.5)" in errors
+        assert "holds a run with other settings (mutation_rate: 0.003 -> 0.5)" in errors
 
 
 @pytest.mark.slow
 def test_processes_must_share_the_folder(tmp_path):
-    for code, _, errors in ends(start("masks", *SMALL["masks"], outs=[tmp_path / "here", tmp_path / "there"])):
+    for code, _, errors in ends(several("masks", outs=[tmp_path / "here", tmp_path / "there"])):
         assert code == 2
         assert "not every process sees the run folder" in errors
 
 
 def test_a_process_alone_agrees_with_itself(tmp_path):
     assert not processes.several()
-    assert processes.said_by_first("word") == "word"
-    assert processes.greatest(1.5, True) == (1.5, True)
-    with processes.own_books(tmp_path) as own:
+    assert processes.broadcast("word") == "word"
+    assert processes.all_max(1.5, True) == (1.5, True)
+    with processes.process_folder(tmp_path) as own:
         assert own == tmp_path
 
 
@@ -177,8 +173,8 @@ def test_a_process_alone_agrees_with_itself(tmp_path):
     ("settings", "complaint"),
     [
         ({"coordinator": "host"}, "setting coordinator is host, but takes HOST:PORT of process 0, or auto"),
-        ({"processes": 2}, "setting processes is 2, but takes a --coordinator beside it"),
-        ({"process_id": 0}, "setting process_id is 0, but takes a --coordinator beside it"),
+        ({"processes": 2}, "setting processes is 2, but takes a coordinator beside it"),
+        ({"process_id": 0}, "setting process_id is 0, but takes a coordinator beside it"),
         (
             {"coordinator": "host:1", "processes": 2, "process_id": 2},
             "setting process_id is 2, but takes 0 or more, and less than processes",
@@ -192,5 +188,5 @@ def test_processes_that_cannot_be_are_said_plainly(settings, complaint):
 
 
 def test_hyperparams_points_to_its_own_way():
-    with pytest.raises(InputError, match="--ray spreads genomes over hosts"):
+    with pytest.raises(InputError, match="ray spreads genomes over hosts"):
         hyperparams.Config(coordinator="host:1")

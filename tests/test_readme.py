@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from jevo.benchmark.__main__ import BENCHMARKS
-from jevo.hyperparams import architecture, check_genes, parse_space
-from jevo.runs.config import from_command_line
+from jevo.hyperparams import parse_space
+from jevo.mixed import architecture, check_genes
+from jevo.runs.arguments import from_command_line
 
 README = Path(__file__).parent.parent / "README.md"
 GOOD = {

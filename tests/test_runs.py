@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,16 +15,20 @@ import pytest
 import yaml
 
 from jevo.data.datasets import SPLITS
-from jevo.experiments import masks
+from jevo.data.files import atomic_write
+from jevo.errors import InputError
+from jevo.experiments import champion, masks
 from jevo.runs import report
+from jevo.runs.arguments import from_command_line, from_settings, resolved
 from jevo.runs.checkpoint import Checkpoints, load_arrays, save_arrays
-from jevo.runs.config import from_command_line, from_settings, resolved
-from jevo.runs.contest import Judged, Outcome, verdict
-from jevo.runs.loop import BLOCK, Interrupted, Stage, run_stage
-from jevo.runs.record import open_run, read_metrics, write_whole
-from jevo.types import InputError
+from jevo.runs.contest import Judged, Outcome, comparison
+from jevo.runs.lines import Lines, read_lines
+from jevo.runs.loop import BLOCK, Programs, Stage, run_stage
+from jevo.runs.record import open_run
+from jevo.runs.signals import Interrupted
+from tests.commands import deterministic, result
 
-SMALL = {"hidden": (8,), "population": 12, "parents": 4, "generations": 6, "validate_every": 3, "checkpoint_every": 2}
+SMALL = {"hidden": (8,), "population": 12, "breeders": 4, "generations": 6, "validate_every": 3, "checkpoint_every": 2}
 
 
 def refused(*arguments):
@@ -41,9 +46,12 @@ def refused(*arguments):
         (["--population", "many"], ["--population", "many", "INT"]),
         (["--mask", "maks"], ["--mask", "maks", "mask_rs"]),
         (["--population", "0"], ["population is 0", "takes at least 1"]),
-        (["--rate", "1.5"], ["rate is 1.5", "takes a probability between 0 and 1"]),
+        (["--mutation-rate", "1.5"], ["mutation_rate is 1.5", "takes a probability between 0 and 1"]),
         (["--elites", "100"], ["elites + lucky is 100", "fewer than the population"]),
-        (["--parents", "101"], ["parents is 101.0", "a whole number up to the population of 100"]),
+        (["--breeders", "101"], ["breeders is 101", "a number from 1 to the population of 100"]),
+        (["--breeders", "1.5"], ["breeders is 1.5", "or a share (as 0.25) up to 1.0"]),
+        (["--parents", "17"], ["parents is 17", "4, 8, 16"]),
+        (["--mates", "2"], ["setting mates is called parents now"]),
         (["--preset", "faithfull"], ["faithfull", "did you mean faithful", "known: default, faithful"]),
         (["--config", "/no/such.yaml"], ["/no/such.yaml", "No such file"]),
         (["--seed", "-1"], ["seed is -1", ">= 0"]),
@@ -62,7 +70,8 @@ def test_bad_settings_get_one_plain_line(arguments, parts):
     [
         ("populaton: 3", ["unknown setting 'populaton'", "did you mean population"]),
         ("population: many", ["--population", "many"]),
-        ("rate: 2", ["rate is 2.0"]),
+        ("mutation_rate: 2", ["mutation_rate is 2.0"]),
+        ("rate: 0.1", ["setting rate is called mutation_rate now"]),
         ("- 1\n- 2", ["'setting: value' lines, not list"]),
         ("a: [", ["is not YAML"]),
         ("a: !!python/object/apply:os.system ['true']", ["is not YAML", "could not determine a constructor"]),
@@ -81,71 +90,21 @@ def test_sources_override_each_other_in_order(tmp_path):
     path = tmp_path / "settings.yaml"
     path.write_text("preset: faithful\npopulation: 50\nhidden: [7, 8]\nreference: true\nseed: 3\n")
     config = from_command_line(masks.Config, ["--config", str(path), "--seed", "4", "--no-reference"])
-    assert (config.fitness, config.parents) == ("accuracy", 17)  # The preset's.
+    assert (config.fitness, config.breeders) == ("accuracy", 17)  # The preset's.
     assert (config.population, config.hidden) == (50, (7, 8))  # The file's.
     assert (config.seed, config.reference) == (4, False)  # The command line's.
     assert from_settings(masks.Config, yaml.safe_load(yaml.safe_dump(resolved(config))), "x") == config
 
 
-def test_help_explains_every_setting(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        from_command_line(masks.Config, ["--help"])
-    assert stopped.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
-    for name in resolved(masks.Config()):
-        assert f"--{name.replace('_', '-')}" in text
-
-
-def deterministic(folder):
-    """What a run leaves that must not depend on how often it was interrupted: all but seconds."""
-    result = json.loads((folder / "result.json").read_text())
-    for entry in (result, result["control"]):
-        del entry["budget"]["wall_s"], entry["budget"]["compile_s"]
-    del result["config"]["out"]
-    return result, *((folder / f"{name}.jsonl").read_text() for name in ("metrics", "random_search"))
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    masks.run(masks.Config(out=folder, **SMALL))
-    return folder
+def finished(smoke):
+    return smoke("masks")
 
 
-def test_a_run_leaves_what_it_promises(finished):
-    names = {path.name for path in finished.iterdir()}
-    assert names >= {
-        "config.yaml",
-        "metrics.jsonl",
-        "random_search.jsonl",
-        "result.json",
-        "champion",
-        "checkpoints",
-        "report.md",
-    }
-    result = json.loads((finished / "result.json").read_text())
-    assert result.keys() >= {
-        "experiment", "preset", "config", "seed", "data", "device", "versions", "budget", "metrics", "control"
-    }  # fmt: skip
-    assert result["budget"].keys() == {"evaluations", "gradient_steps", "wall_s", "compile_s"}
-    assert result["budget"]["evaluations"] == result["control"]["budget"]["evaluations"] == 12 * 7
-    assert result["metrics"].keys() == result["control"]["metrics"].keys() == {"train", "validation", "test"}
-    assert result["metrics"]["test"].keys() == {"accuracy", "loss"}
-    assert [line["generation"] for line in read_metrics(finished / "metrics.jsonl")] == list(range(1, 7))
-    validated = [line["validation"] is not None for line in read_metrics(finished / "metrics.jsonl")]
-    assert validated == [False, False, True] * 2
-    text = (finished / "report.md").read_text()
-    assert "random search (control)" in text
-    for picture in ("curves.png", "masks.png", "density.png", "confusion.png"):
-        assert picture in text
-        assert (finished / picture).read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_finished_run_says_so(finished, capsys):
-    before = (finished / "result.json").stat().st_mtime_ns
-    masks.run(masks.Config(out=finished, **SMALL))
-    assert "is done" in capsys.readouterr().out
-    assert (finished / "result.json").stat().st_mtime_ns == before
+def test_validation_is_looked_at_when_it_is_due(finished):
+    validated = [line["validation"] is not None for line in read_lines(finished / "metrics.jsonl")]
+    assert validated == [False, True] * 3
+    assert result(finished)["budget"]["evaluations"] == 20 * 7
 
 
 @pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS])
@@ -175,9 +134,10 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
         pass
 
 
-def test_another_configuration_is_refused(finished):
-    with pytest.raises(InputError, match=r"other settings \(population: 12 -> 13\); give another --out, or --fresh"):
-        masks.run(masks.Config(out=finished, **{**SMALL, "population": 13}))
+def test_another_configuration_is_refused(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    with pytest.raises(InputError, match=r"other settings \(population: 20 -> 13\); give another out, or start over"):
+        masks.run(masks.Config.from_preset("smoke", out=tmp_path / "run", population=13))
 
 
 def test_a_run_that_never_began_binds_nobody(tmp_path):
@@ -193,16 +153,6 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
         masks.run(masks.Config(out=tmp_path, fresh=True, **SMALL))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     assert (tmp_path / "thesis.tex").read_text() == "mine"
-
-
-def test_the_champion_predicts_as_it_was_judged(finished):
-    from jevo.data.datasets import load
-    from jevo.predict import champion
-
-    answer, result = champion(finished)
-    test = load("digits").test
-    accuracy = (answer(test.x).classes == test.y).mean()
-    assert accuracy == pytest.approx(result["metrics"]["test"]["accuracy"])
 
 
 def test_predict_reads_a_picture(finished, tmp_path, capsys):
@@ -229,10 +179,6 @@ def test_predict_reads_a_picture(finished, tmp_path, capsys):
 
 
 def test_a_damaged_champion_gets_one_plain_line(finished, tmp_path):
-    import shutil
-
-    from jevo.predict import champion
-
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
     for path in (copy / "champion").rglob("*"):
@@ -242,15 +188,19 @@ def test_a_damaged_champion_gets_one_plain_line(finished, tmp_path):
         champion(copy)
 
 
-def counting(generations, stop_after=None):
-    """A stage whose every generation folds its number into a sum, and that may ask to stop itself."""
+def counting(generations):
+    """A stage whose every generation folds its number into a sum."""
 
     def step(carry, data):
         carry = carry * 31 + data
         value = (carry % 1000).astype(jnp.float32)
         return carry, {"best": value, "mean": value / 2, "validation": jnp.where(carry % 2 == 0, value, jnp.nan)}
 
-    return Stage("count", lambda data: jnp.uint32(7), step, generations, (1, "steps"))
+    return Stage("count", made(lambda data: jnp.uint32(7), step), generations, (1, "steps"))
+
+
+def made(start, step):
+    return lambda chunk: Programs(start, step)
 
 
 def expected(generations):
@@ -266,7 +216,7 @@ def expected(generations):
 def test_blocks_of_any_length_are_one_loop(every, generations, tmp_path):
     finished = run_stage(tmp_path, counting(generations), jnp.uint32(3), every)
     assert int(finished.carry) == expected(generations)
-    lines = read_metrics(tmp_path / "metrics.jsonl")
+    lines = read_lines(tmp_path / "metrics.jsonl")
     assert [line["generation"] for line in lines] == list(range(1, generations + 1))
     assert lines[-1]["best"] == expected(generations) % 1000
     # Again: there is nothing left to do, and the carry is the checkpoint's.
@@ -279,7 +229,7 @@ def test_a_longer_run_goes_on_and_rewrites_what_came_after_the_checkpoint(tmp_pa
     # As if killed while writing: half a line after the checkpoint.
     (tmp_path / "metrics.jsonl").write_text(whole + '{"generation": 21, "best": 1, "mean": 1, "validation": nu')
     assert int(run_stage(tmp_path, counting(35), jnp.uint32(3), 10).carry) == expected(35)
-    assert [line["generation"] for line in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, 36))
+    assert [line["generation"] for line in read_lines(tmp_path / "metrics.jsonl")] == list(range(1, 36))
     assert (tmp_path / "metrics.jsonl").read_text().startswith(whole)
 
 
@@ -297,7 +247,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, capsys):
         for path in (tmp_path / "checkpoints" / "count").glob(f"*/{damage}/**/*"):
             if path.is_file():
                 path.write_bytes(b"")
-        with pytest.raises(InputError, match=r"can(not)? be read.*; start over with --fresh"):
+        with pytest.raises(InputError, match=r"can(not)? be read.*; start over with fresh"):
             run_stage(tmp_path, counting(40), jnp.uint32(3), 10)
 
 
@@ -316,7 +266,7 @@ def test_when_every_member_fails_the_run_ends_in_one_line(good, tmp_path):
     def step(carry, data):
         return carry + 1, {"best": jnp.where(carry < good, 1.0, -jnp.inf), "mean": jnp.nan, "validation": jnp.nan}
 
-    failing = Stage("count", lambda data: jnp.uint32(0), step, 10, (1, "steps"), advice="try a smaller rate")
+    failing = Stage("count", made(lambda data: jnp.uint32(0), step), 10, (1, "steps"), advice="try a smaller rate")
     with pytest.raises(InputError, match=f"at generation {good + 1}; try a smaller rate; ") as caught:
         run_stage(tmp_path, failing, jnp.uint32(3), 1)
     folder = tmp_path / "checkpoints" / "count"
@@ -331,7 +281,7 @@ def test_a_metric_with_an_entry_a_seed_is_a_list(tmp_path):
         losses = jnp.array([0.5, jnp.nan, jnp.inf]) * carry
         return carry + 1, {"best": carry, "mean": carry, "validation": jnp.nan, "loss": losses}
 
-    run_stage(tmp_path, Stage("seeds", lambda data: jnp.float32(1), step, 3, (1, "steps")), jnp.float32(0), 2)
+    run_stage(tmp_path, Stage("seeds", made(lambda data: jnp.float32(1), step), 3, (1, "steps")), jnp.float32(0), 2)
     # Standard JSON: no NaN, no Infinity.
     text = (tmp_path / "metrics.jsonl").read_text()
     lines = [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
@@ -347,26 +297,43 @@ def test_arrays_are_saved_and_checked(tmp_path):
         load_arrays(tmp_path / "y", tree)
 
 
+@pytest.mark.parametrize("cut_short", ['{"n": 3, "x', '{"n": 3}\nnonsense\n{"n": 4}\n'])
+def test_a_file_of_lines_goes_on_after_its_last_whole_one(cut_short, tmp_path):
+    path = tmp_path / "x.jsonl"
+    with Lines(path, durable=True) as lines:
+        lines.append([{"n": 1}, {"n": 2}])
+    with path.open("a") as file:
+        file.write(cut_short)
+    whole = [{"n": 1}, {"n": 2}] + [{"n": 3}] * cut_short.startswith('{"n": 3}')
+    assert read_lines(path) == whole
+    with Lines(path, keep=lambda entry: entry["n"] != 2) as lines:
+        assert read_lines(path) == [entry for entry in whole if entry["n"] != 2]
+        lines.append([{"n": 9}])
+    assert read_lines(path)[-1] == {"n": 9}
+    assert read_lines(tmp_path / "none.jsonl") == []
+
+
+def test_what_is_durable_is_on_the_disk_before_it_returns(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    for durable in (False, True):
+        with Lines(tmp_path / f"{durable}.jsonl", durable=durable) as lines:
+            before = len(synced)
+            lines.append([{"n": 1}])
+            assert len(synced) - before == durable
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "result.json"
-    write_whole(path, "old")
+    atomic_write(path, "old")
 
     def full(fd):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="no space"):
-        write_whole(path, "new and longer")
+        atomic_write(path, "new and longer")
     assert path.read_text() == "old"
-
-
-def test_a_confusion_matrix_and_other_plots_draw(tmp_path):
-    report.confusion(tmp_path / "c.png", np.array([0, 1, 1]), np.array([0, 1, 0]), ["a", "b"])
-    lines = {"one": ([1, 2], [None, 0.5]), "seeds": ([1, 2], [[1.0, None], [2.0, 3.0]]), "none": ([], [])}
-    report.curves(tmp_path / "d.png", [report.Panel("x", "y", lines, log=True)])
-    report.pictures(tmp_path / "e.png", np.zeros((3, 4, 4)), list("abc"))
-    report.bars(tmp_path / "f.png", {"g": {"a": 1.0, "b": 2.0}}, "share")
-    assert all((tmp_path / f"{name}.png").stat().st_size > 1000 for name in "cdef")
 
 
 COMMAND = [sys.executable, "-m", "jevo.experiments.masks"]
@@ -431,7 +398,7 @@ def test_interrupted_is_not_an_error_of_the_user():
 def test_a_summary_gives_median_and_range(finished, tmp_path, capsys):
     import copy
 
-    from jevo.runs.summary import main
+    from jevo.summary import main
 
     result = json.loads((finished / "result.json").read_text())
     for seed, accuracy in enumerate([0.5, 0.7, 0.6]):
@@ -459,12 +426,12 @@ def made_up(accuracies, seed):
         return Outcome([], {"evaluations": 5, "gradient_steps": 7}, [Judged(None, each, None) for each in metrics])
 
     outcomes = {"search": outcome(0), "random_search": outcome(-0.1), "trained": outcome(0.1)}
-    verdicts = verdict("search", "random_search", outcomes, seed)
-    return {"experiment": "made up", "seed": seed, "config": {"repeats": len(accuracies)}, **verdicts}
+    verdicts = comparison(outcomes, seed)
+    return {"experiment": "masks", "seed": seed, "config": {"repeats": len(accuracies)}, **verdicts}
 
 
 def test_a_run_of_several_seeds_is_as_several_runs(tmp_path, capsys):
-    from jevo.runs.summary import main
+    from jevo.summary import main
 
     accuracies = [0.5, 0.7, 0.65]
     many = made_up(accuracies, 4)
@@ -478,7 +445,7 @@ def test_a_run_of_several_seeds_is_as_several_runs(tmp_path, capsys):
     main([str(tmp_path)])
     out = capsys.readouterr().out
     for row, cell in (
-        ("made up", "0.6500 (0.5000-0.7000)"),
+        ("masks", "0.6500 (0.5000-0.7000)"),
         ("random search (control)", "0.5500 (0.4000-0.6000)"),
         ("trained (reference)", "0.7500 (0.6000-0.8000)"),
     ):

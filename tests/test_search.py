@@ -6,24 +6,25 @@ import jax
 import pytest
 
 from jevo import genetics
+from jevo.errors import InputError
 from jevo.hyperparams import (
     Ask,
-    Known,
+    Callbacks,
+    KnownScore,
     Proposal,
-    Watch,
-    champion,
-    draw,
-    each,
-    enumerate_all,
+    Score,
+    best_trial,
     evolve,
+    from_function,
+    grid_search,
     identity,
     optuna_search,
     parse_space,
+    random_search,
     redrawn,
     search,
     stepped,
 )
-from jevo.types import InputError
 
 SPACE = parse_space({"x": {"min": 0, "max": 15}, "y": {"min": 0, "max": 15}, "kind": ["a", "b", "c"]}, "a test")
 
@@ -43,17 +44,37 @@ class Counted:
         return self.function(genome)
 
 
-def genetic(seed=0, population=10, generations=6, **settings):
-    settings = {"keep": 0.3, "lucky": 1, "mutate": stepped(SPACE, 0.2), **settings}
+def genetic(seed=0, population=10, generations=5, **settings):
+    settings = {"elites": 0.3, "breeders": 0.3, "lucky": 1, "mutation": stepped(SPACE, 0.2), **settings}
     return evolve(SPACE, jax.random.key(seed), population=population, generations=generations, **settings)
+
+
+def watched(strategy, asks):
+    """The strategy; what it asks for is added to `asks`."""
+    scores = None
+    while True:
+        try:
+            ask = next(strategy) if scores is None else strategy.send(scores)
+        except StopIteration:
+            return
+        asks.append(ask)
+        scores = yield ask
+
+
+def populations(asks):
+    """The numbers of each generation's members, survivors first."""
+    proposed = 0
+    for ask in asks:
+        yield [*ask.kept, *range(proposed, proposed + len(ask.proposals))]
+        proposed += len(ask.proposals)
 
 
 def strategies():
     return {
         "genetic": genetic(),
-        "genetic with known children": genetic(novel=False, mutate=redrawn(SPACE, 0.2)),
-        "random": draw(SPACE, jax.random.key(3), [10] + [6] * 5),
-        "brute": enumerate_all(SPACE, 100),
+        "genetic with known children": genetic(novel=False, mutation=redrawn(SPACE, 0.2)),
+        "random": random_search(SPACE, jax.random.key(3), [10] + [6] * 5),
+        "grid": grid_search(SPACE, 100),
         "tpe": optuna_search(SPACE, "tpe", 0, 25, 10),
         "nsga2": optuna_search(SPACE, "nsga2", 0, 25, 10),
     }
@@ -61,20 +82,23 @@ def strategies():
 
 @pytest.mark.parametrize("name", list(strategies()))
 def test_nothing_is_trained_twice_and_every_trial_has_its_score(name):
-    function = Counted()
-    trials, generations = search(strategies()[name], each(function))
+    function, asks = Counted(), []
+    trials, generations = search(watched(strategies()[name], asks), from_function(function))
     assert len(function.asked) == len(set(function.asked)) == sum(g.trained for g in generations)
     assert [trial.number for trial in trials] == list(range(len(trials)))
-    assert [g.number for g in generations] == list(range(1, len(generations) + 1))
+    assert [g.number for g in generations] == list(range(len(generations)))
     for trial in trials:
         assert trial.score.value == worth(trial.genome)
         assert all(parent < trial.number for parent in trial.parents)
         SPACE.encode(trial.genome)
     assert sum(trial.trained for trial in trials) == len(function.asked)
-    assert generations[-1].champion == champion(trials).number
-    best = max(trial.score.value for trial in trials)
-    assert champion(trials).score.value == best
-    assert generations[-1].best <= best
+    assert best_trial(trials).score.value == max(trial.score.value for trial in trials)
+    for generation, population in zip(generations, populations(asks), strict=True):
+        assert [trial.generation for trial in generation.trials] == [generation.number] * len(generation.trials)
+        values = [trials[i].score.value for i in population]
+        assert generation.best == max(values)
+        assert generation.mean == pytest.approx(sum(values) / len(values))
+        assert generation.champion == best_trial(trials[: generation.trials[-1].number + 1]).number
 
 
 @pytest.mark.parametrize(
@@ -90,7 +114,7 @@ def test_nothing_is_trained_twice_and_every_trial_has_its_score(name):
     ],
 )
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(name, after):
-    whole, _ = search(strategies()[name], each(worth))
+    whole, _ = search(strategies()[name], from_function(worth))
     function, known, count = Counted(), {}, 0
 
     def scored(trial):
@@ -100,11 +124,11 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(name, after):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        search(strategies()[name], each(function), known, "it", Watch(scored=scored))
+        search(strategies()[name], from_function(function), known, "it", Callbacks(scored=scored))
     assert len(known) == after
     # As from a file: nothing but names and numbers is left of it.
-    known = {name: Known(one.score, one.search, one.generation) for name, one in known.items()}
-    again, _ = search(strategies()[name], each(function), known, "it")
+    known = {name: KnownScore(Score(one.score.value), one.search, one.generation) for name, one in known.items()}
+    again, _ = search(strategies()[name], from_function(function), known, "it")
     assert [trial[:4] for trial in again] == [trial[:4] for trial in whole]
     assert [trial.trained for trial in again] == [trial.trained for trial in whole]
     assert len(function.asked) == len(set(function.asked))
@@ -112,16 +136,16 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(name, after):
 
 def test_another_search_trains_nothing_that_is_known():
     function, known = Counted(), {}
-    search(enumerate_all(SPACE, 50), each(function), known, "brute")
+    search(grid_search(SPACE, 50), from_function(function), known, "grid")
     assert len(function.asked) == SPACE.size()
-    trials, generations = search(genetic(), each(function), known, "genetic")
+    trials, generations = search(genetic(), from_function(function), known, "genetic")
     assert len(function.asked) == SPACE.size()
     assert all(g.trained == 0 for g in generations)
     assert not any(trial.trained for trial in trials)
 
 
-def test_brute_force_visits_each_genome_once():
-    trials, _ = search(enumerate_all(SPACE, 77), each(worth))
+def test_grid_search_visits_each_genome_once():
+    trials, _ = search(grid_search(SPACE, 77), from_function(worth))
     assert len({identity(trial.genome) for trial in trials}) == len(trials) == SPACE.size() == 16 * 16 * 3
 
 
@@ -129,38 +153,54 @@ def test_brute_force_visits_each_genome_once():
 def test_the_genetic_algorithm_beats_random_search_at_as_many_trainings():
     better = 0
     for seed in range(5):
-        trials, generations = search(genetic(seed, generations=8), each(worth))
-        other, _ = search(draw(SPACE, jax.random.key(seed), [g.trained for g in generations]), each(worth))
+        trials, generations = search(genetic(seed, generations=7), from_function(worth))
+        other, _ = search(
+            random_search(SPACE, jax.random.key(seed), [g.trained for g in generations]), from_function(worth)
+        )
         assert sum(t.trained for t in other) == sum(t.trained for t in trials)
-        better += champion(trials).score.value >= champion(other).score.value
+        better += best_trial(trials).score.value >= best_trial(other).score.value
     assert better >= 4
 
 
 def test_survivors_are_kept_and_children_have_the_parents_that_they_name():
     asks = []
-
-    def watched(strategy):
-        scores = None
-        while True:
-            try:
-                ask = next(strategy) if scores is None else strategy.send(scores)
-            except StopIteration:
-                return
-            asks.append(ask)
-            scores = yield ask
-
     # Without mutation, each gene of a child is one of its parents'.
-    trials, _ = search(watched(genetic(novel=False, mutate=None)), each(worth))
+    trials, _ = search(watched(genetic(novel=False, mutation=None), asks), from_function(worth))
     assert [len(ask.proposals) for ask in asks] == [10, 6, 6, 6, 6, 6]
-    for ask, previous in zip(asks[1:], asks, strict=False):
-        assert set(ask.kept) <= set(previous.kept) | set(range(len(trials)))
-    first = trials[:10]
-    best_three = sorted(first, key=lambda trial: -trial.score.value)[:3]
-    assert {trial.number for trial in best_three} <= set(asks[1].kept)
+    members = list(populations(asks))
+    for ask, before in zip(asks[1:], members, strict=False):
+        assert set(ask.kept) <= set(before)
+        best = sorted((trials[i].score.value for i in before), reverse=True)[:3]
+        assert sorted((trials[i].score.value for i in ask.kept), reverse=True)[:3] == best
     for trial in trials[10:]:
         assert 1 <= len(trial.parents) <= 2
+        assert set(trial.parents) <= set(members[trial.generation - 1])
         for gene, value in trial.genome.items():
             assert value in [trials[parent].genome[gene] for parent in trial.parents]
+
+
+@pytest.mark.parametrize(("elites", "breeders"), [(1, 5), (0.1, 0.5), (4, 0.2)])
+def test_who_survives_and_who_breeds_are_apart(elites, breeders):
+    asks, numbers = [], [genetics.number_of(some, 10) for some in (elites, breeders)]
+    strategy = genetic(elites=elites, breeders=breeders, lucky=0, generations=3)
+    trials, _ = search(watched(strategy, asks), from_function(lambda genome: worth(genome) + genome["y"] / 1000))
+    assert [len(ask.proposals) for ask in asks] == [10] + [10 - numbers[0]] * 3
+    for ask, before in zip(asks[1:], populations(asks), strict=False):
+        surviving, breeding = (sorted(before, key=lambda i: -trials[i].score.value)[:number] for number in numbers)
+        assert sorted(ask.kept) == sorted(surviving)
+        assert {parent for proposal in ask.proposals for parent in proposal.parents} <= set(breeding)
+
+
+@pytest.mark.parametrize("generations", [0, 2])
+def test_generations_are_bred_after_the_first_population(generations):
+    trials, done = search(genetic(generations=generations), from_function(worth))
+    assert [one.number for one in done] == list(range(generations + 1))
+    assert len(trials) == 10 + 6 * generations
+
+
+def test_a_child_may_have_four_parents():
+    trials, _ = search(genetic(parents=4, breeders=1.0, generations=2), from_function(worth))
+    assert max(len(trial.parents) for trial in trials) == 4
 
 
 def test_a_genome_that_fails_is_recorded_with_its_reason_and_the_search_goes_on():
@@ -169,20 +209,22 @@ def test_a_genome_that_fails_is_recorded_with_its_reason_and_the_search_goes_on(
             raise ValueError("no c today")
         return worth(genome)
 
-    trials, _ = search(genetic(), each(fragile))
+    trials, _ = search(genetic(), from_function(fragile))
     failed = [trial for trial in trials if trial.genome["kind"] == "c"]
     assert failed
     assert all(math.isnan(trial.score.value) and "no c today" in trial.score.reason for trial in failed)
-    assert champion(trials).genome["kind"] != "c"
-    nobody, generations = search(genetic(), each(lambda genome: math.nan))
-    assert champion(nobody) is None
+    assert best_trial(trials).genome["kind"] != "c"
+    nobody, generations = search(genetic(), from_function(lambda genome: math.nan))
+    assert best_trial(nobody) is None
     assert math.isnan(generations[-1].best)
     assert generations[-1].champion == -1
 
 
 def test_random_search_stops_when_all_has_been_drawn():
     small = parse_space({"x": [1, 2, 3]}, "a small test")
-    trials, generations = search(draw(small, jax.random.key(0), [2, 2, 2]), each(lambda genome: genome["x"]))
+    trials, generations = search(
+        random_search(small, jax.random.key(0), [2, 2, 2]), from_function(lambda genome: genome["x"])
+    )
     assert sorted(trial.genome["x"] for trial in trials) == [1, 2, 3]
     assert [len(g.trials) for g in generations] == [2, 1]
 
@@ -193,15 +235,15 @@ def test_a_genome_proposed_twice_at_once_is_trained_once():
         assert scores == [1.0, 1.0, 2.0]
 
     function = Counted(lambda genome: genome["x"])
-    trials, _ = search(strategy(), each(function))
+    trials, _ = search(strategy(), from_function(function))
     assert len(function.asked) == 2
     assert [trial.trained for trial in trials] == [True, False, True]
 
 
-def test_brute_force_refuses_a_range_and_names_it():
+def test_grid_search_refuses_a_range_and_names_it():
     space = parse_space({"lr": {"min": 0.1, "max": 0.2}}, "a test")
     with pytest.raises(InputError, match="gene lr"):
-        search(enumerate_all(space, 10), each(worth))
+        search(grid_search(space, 10), from_function(worth))
 
 
 def test_without_optuna_the_message_says_what_to_install(monkeypatch):
@@ -215,9 +257,9 @@ def test_layers_are_inherited_whole():
         {"dense": {"layers": 3, "units": [1, 2, 3, 4, 5, 6, 7, 8], "other": list("abcdefgh")}}, "a test"
     )
     strategy = evolve(
-        space, jax.random.key(1), population=12, generations=4, cross=genetics.uniform(per="layer"), novel=False
+        space, jax.random.key(1), population=12, generations=3, crossover=genetics.uniform(per="layer"), novel=False
     )
-    trials, _ = search(strategy, each(lambda genome: sum(layer["units"] for layer in genome["dense"])))
+    trials, _ = search(strategy, from_function(lambda genome: sum(layer["units"] for layer in genome["dense"])))
     for trial in trials[12:]:
         for i, layer in enumerate(trial.genome["dense"]):
             assert layer in [trials[parent].genome["dense"][i] for parent in trial.parents]

@@ -1,5 +1,7 @@
 """Properties of every selection."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,22 +10,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jevo import genetics
+from jevo.types import Select
 from tests.members import seeds
+from tests.operators import exported
 
 SELECTIONS = {
-    "truncation, a count": genetics.truncation(3),
-    "truncation, a share": genetics.truncation(0.4),
-    "truncation, with lucky losers": genetics.truncation(2, lucky=2),
-    "tournament": genetics.tournament(3),
-    "roulette": genetics.roulette(),
-    "rank": genetics.rank(1.7),
-    "leaders": genetics.leaders(3),
-    "shuffled": genetics.shuffled(3),
+    "truncation, a count": partial(genetics.truncation, 3),
+    "truncation, a share": partial(genetics.truncation, 0.4),
+    "truncation, with lucky losers": partial(genetics.truncation, 2, lucky=2),
+    "tournament": partial(genetics.tournament, 3),
+    "roulette": partial(genetics.roulette),
+    "rank": partial(genetics.rank, 1.7),
+    "leaders": partial(genetics.leaders, 3),
+    "shuffled": partial(genetics.shuffled, 3),
 }
 # Few sizes: XLA compiles every operation anew for each.
 floats = st.floats(-1e3, 1e3, width=32, allow_subnormal=False)
 fitnesses = st.sampled_from([2, 7, 20]).flatmap(lambda n: st.lists(floats, min_size=n, max_size=n, unique=True))
 relaxed = settings(max_examples=30, deadline=None)
+
+
+def test_every_selection_has_a_row():
+    assert {row.func for row in SELECTIONS.values()} == set(exported(Select).values())
 
 
 @pytest.mark.parametrize("name", SELECTIONS)
@@ -33,8 +41,8 @@ def test_selection_follows_a_permutation_of_the_members(name, values, seed, data
     fitness = np.float32(values)
     order = np.array(data.draw(st.permutations(range(len(values)))))
     key = jax.random.key(seed)
-    chosen = np.asarray(SELECTIONS[name](key, jnp.asarray(fitness), 16))
-    permuted = np.asarray(SELECTIONS[name](jax.random.clone(key), jnp.asarray(fitness[order]), 16))
+    chosen = np.asarray(SELECTIONS[name]()(key, jnp.asarray(fitness), 16))
+    permuted = np.asarray(SELECTIONS[name]()(jax.random.clone(key), jnp.asarray(fitness[order]), 16))
     assert chosen.shape == (16,)
     assert np.all((chosen >= 0) & (chosen < len(values)))
     np.testing.assert_array_equal(order[permuted], chosen)
@@ -46,7 +54,7 @@ def test_selection_follows_a_permutation_of_the_members(name, values, seed, data
 def test_the_failed_never_breed_while_others_live(name, values, seed, data):
     failed = np.array(data.draw(st.lists(st.booleans(), min_size=len(values), max_size=len(values))))
     fitness = np.where(failed, -np.inf, np.float32(values)).astype(np.float32)
-    chosen = np.asarray(SELECTIONS[name](jax.random.key(seed), jnp.asarray(fitness), 32))
+    chosen = np.asarray(SELECTIONS[name]()(jax.random.key(seed), jnp.asarray(fitness), 32))
     if not failed.all():
         assert not failed[chosen].any()
 
@@ -77,6 +85,19 @@ def test_a_share_is_of_the_population(key):
     assert frequencies(genetics.truncation(0.5), np.arange(10, dtype=np.float32), key)[:5].sum() == 0
 
 
+@pytest.mark.parametrize(
+    ("members", "number"), [(0, 0), (3, 3), (12, 12), (0.25, 2), (0.35, 4), (1.0, 10), (1, 1), (0.001, 1)]
+)
+def test_members_are_a_number_or_a_share(members, number):
+    assert genetics.number_of(members, 10) == number
+
+
+@pytest.mark.parametrize(("members", "message"), [(-1, "0 or more, not -1"), (0.0, "not 0.0"), (1.5, "not 1.5")])
+def test_neither_a_number_nor_a_share(members, message):
+    with pytest.raises(ValueError, match=message):
+        genetics.number_of(members, 10)
+
+
 def test_tournament_has_its_theoretical_frequencies(key):
     shares = frequencies(genetics.tournament(2), np.float32([3, 2, 1]), key)
     np.testing.assert_allclose(shares, [5 / 9, 3 / 9, 1 / 9], atol=0.02)
@@ -100,6 +121,7 @@ def test_rank_gives_the_best_its_pressure(key):
     [
         (lambda: genetics.truncation(0), "a count >= 1 or a share"),
         (lambda: genetics.truncation(1.5), "a count >= 1 or a share"),
+        (lambda: genetics.truncation(3, -1), "lucky >= 0, not 3 and -1"),
         (lambda: genetics.leaders(0), "at least one leader, not 0"),
         (lambda: genetics.shuffled(0), "at least one member breeds, not 0"),
         (lambda: genetics.tournament(0), "at least one entrant"),

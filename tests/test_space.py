@@ -13,18 +13,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jevo import genetics
-from jevo.hyperparams.parse import SPACES, parse_space
-from jevo.hyperparams.space import (
+from jevo.errors import InputError
+from jevo.hyperparams import (
+    SPACES,
     Choice,
     Group,
     Real,
     Space,
     flatten,
     identity,
+    parse_space,
     redrawn,
     stepped,
 )
-from jevo.types import InputError
 from tests.members import seeds
 
 relaxed = settings(
@@ -451,11 +452,11 @@ def test_large_spaces_are_counted_and_walked_lazily():
         space.encode({"conv": []})
 
 
-def test_brute_force_takes_no_ranges_of_floats():
+def test_grid_search_takes_no_ranges_of_floats():
     floats = {"min": 0.0, "max": 1.0}
     for mapping, name in [({"lr": floats}, "lr"), ({"a": 1, "conv": {"layers": [0, 1], "x": floats}}, "conv.x")]:
         assert parse_space(mapping, "example").size() == math.inf
-        with pytest.raises(InputError, match=f"gene {name} is a number from 0.0 to 1.0, but brute force takes"):
+        with pytest.raises(InputError, match=f"gene {name} is a number from 0.0 to 1.0, but grid search takes"):
             parse_space(mapping, "example").genomes()
     fine = parse_space({"lr": {"min": 0.5, "max": 0.5}, "conv": {"layers": 0, "x": floats}}, "example")
     assert fine.size() == 1

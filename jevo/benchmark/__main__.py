@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jevo.benchmark import figures, hyperparams, masks, mating, parity, precision, scaling, sgd, small
+from jevo.errors import InputError, suggestion
+from jevo.runs.arguments import parse
 from jevo.runs.command import plain_errors
-from jevo.runs.config import parse, suggestion
-from jevo.types import InputError
 
 
 class Benchmark(NamedTuple):

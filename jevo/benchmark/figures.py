@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from jevo.benchmark.timing import Times
-from jevo.data.files import whole, write_whole
-from jevo.runs.record import device, versions
+from jevo.data.files import atomic_write
+from jevo.plots import throughput_by_population
+from jevo.runs.machine import device, versions
 
 OWN = "jevo"
 """The name of jevo's own rows; the others are compared with it."""
@@ -109,38 +109,15 @@ def show(found: Mapping[str, Any]) -> None:
 def write(folder: Path, found: Mapping[str, Any]) -> None:
     """Write `NAME.json` and `NAME.png`, throughput against population size, into `folder`."""
     write_json(folder, found)
-    name = found["benchmark"]
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    by_name: dict[str, list[Mapping[str, Any]]] = {}
-    for row in found["rows"]:
-        by_name.setdefault(row["name"], []).append(row)
-    for label, rows in by_name.items():
-        rows = sorted(rows, key=lambda row: row["population"])
-        size, rate = [row["population"] for row in rows], [row["per_second"] for row in rows]
-        amounts = [row["per_second"] * row["seconds"]["median"] for row in rows]
-        spread = [
-            [r - a / row["seconds"]["upper"] for r, a, row in zip(rate, amounts, rows, strict=True)],
-            [a / row["seconds"]["lower"] - r for r, a, row in zip(rate, amounts, rows, strict=True)],
-        ]
-        axes.errorbar(size, rate, yerr=spread, marker="o", capsize=3, label=label, linewidth=2 if label == OWN else 1)
-    axes.set(xscale="log", xlabel="population [members]", ylabel=f"{found['unit']} per second")
-    rates = [row["per_second"] for row in found["rows"]]
-    if max(rates) < 30 * min(rates):
-        axes.set_ylim(bottom=0)
-    else:
-        axes.set_yscale("log")
-    axes.set_title(f"{name}: median and quartiles, {found['device']['kind']}, {found['device']['cores']} cores")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize="small")
-    with whole(folder / f"{name}.png") as file:
-        figure.savefig(file, format="png", dpi=120)
+    name, where = found["benchmark"], found["device"]
+    title = f"{name}: median and quartiles, {where['kind']}, {where['cores']} cores"
+    throughput_by_population(folder / f"{name}.png", found["rows"], unit=found["unit"], title=title, own=OWN)
 
 
 def write_json(folder: Path, found: Mapping[str, Any]) -> None:
     """Write `NAME.json` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / f"{found['benchmark']}.json", json.dumps(found, indent=2) + "\n")
+    atomic_write(folder / f"{found['benchmark']}.json", json.dumps(found, indent=2) + "\n")
 
 
 def _ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -15,10 +15,12 @@ from jevo.benchmark import figures
 from jevo.benchmark.parity import OPTIMIZERS
 from jevo.data.datasets import load
 from jevo.data.task import Task, to_device
-from jevo.hyperparams import COSTS, SPACES, Architecture, Mixed, Score, identity, parse_space, threads
+from jevo.errors import InputError
+from jevo.hyperparams import SPACES, Score, identity, parse_space
+from jevo.mixed import COSTS, Architecture, MixedTrainer, thread_executor
 from jevo.networks import ACTIVATIONS, mlp
 from jevo.training import accuracy, log_likelihood
-from jevo.types import InputError, Key, Member
+from jevo.types import Key, Member
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,14 @@ def measure(settings: Hyperparams) -> dict[str, Any]:
     """
     dataset = load(settings.data, settings.data_dir)
     task, space = to_device(dataset), parse_space(SPACES["mlp"], "mlp")
-    trainable = Mixed(
+    trainable = MixedTrainer(
         task,
         len(dataset.classes),
         batch_size=settings.batch_size,
         epochs=settings.epochs,
-        longest=settings.epochs,
+        max_epochs=settings.epochs,
         patience=settings.epochs,
-        hire=threads(settings.workers),
+        make_executor=thread_executor(settings.workers),
         costs=COSTS[jax.default_backend()],
     )
     key, seen = jax.random.key(settings.seed), set()
@@ -83,9 +85,9 @@ def measure(settings: Hyperparams) -> dict[str, Any]:
         networks = [trainable.architecture(genome)[0] for genome in genomes]
         alone, losses = _alone(networks, task, settings)
         began = time.perf_counter()
-        by = trainable.plan(genomes)
+        plan = trainable.plan(genomes)
         scores: list[Score] = [Score(0.0)] * len(genomes)
-        for i, score in trainable.score(genomes, by):
+        for i, score in trainable.score(genomes, plan):
             scores[i] = score
         mixed = Spent(time.perf_counter() - began, sum(score.compile_s for score in scores))
         compared = [abs(score.details["curve"][0][-1] / loss - 1) for score, loss in zip(scores, losses, strict=True)]
@@ -94,11 +96,11 @@ def measure(settings: Hyperparams) -> dict[str, Any]:
                 "alone": alone._asdict(),
                 "mixed": mixed._asdict(),
                 "faster": alone.total / mixed.total,
-                "plan": str(by),
+                "plan": str(plan),
                 "median_difference_of_train_loss": statistics.median(compared),
             }
         )
-        print(f"generation {number + 1}: {by}", flush=True)
+        print(f"generation {number + 1}: {plan}", flush=True)
     return figures.record("hyperparams", settings, generations=generations)
 
 

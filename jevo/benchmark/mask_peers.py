@@ -10,7 +10,7 @@ import numpy as np
 
 from jevo.training import scaled_log_likelihood
 
-PARENTS, ELITES = 0.2, 2
+BREEDERS, ELITES = 0.2, 2
 """The best members that breed, as a share; the best ones that survive."""
 FLIPS = 2e-3
 """Probability that a gene mutates."""
@@ -69,9 +69,9 @@ def numpy_loop(problem: Problem) -> Peer:
 
     def generation() -> None:
         order = np.argsort(-fitness())
-        parents, children = order[: max(1, int(PARENTS * problem.members))], []
+        breeders, children = order[: max(1, int(BREEDERS * problem.members))], []
         for mask in masks:
-            child = mask[rng.choice(parents, problem.members)]
+            child = mask[rng.choice(breeders, problem.members)]
             redrawn = rng.random(child.shape) < 0.05
             child = np.where(redrawn, rng.random(child.shape) < 0.7, child)
             child[:ELITES] = mask[order[:ELITES]]
@@ -98,7 +98,7 @@ def jax_loop(problem: Problem) -> Peer:
         # The fitness is fetched, as such a loop does: the next parents are chosen on the host.
         fitness = jax.device_get([score(member) for member in members])
         order = np.argsort(-np.asarray(fitness))
-        parents = rng.choice(order[: max(1, int(PARENTS * problem.members))], (problem.members, 2))
+        parents = rng.choice(order[: max(1, int(BREEDERS * problem.members))], (problem.members, 2))
         children = [child(key, members[a], members[b]) for key, (a, b) in zip(keys, parents, strict=True)]
         children[:ELITES] = [members[i] for i in order[:ELITES]]
         members[:] = children
@@ -115,7 +115,7 @@ def jax_vmap(problem: Problem) -> Peer:
     def generation(key: jax.Array, masks: list[jax.Array]) -> list[jax.Array]:
         order = jnp.argsort(-score(masks))
         pick_key, child_key = jax.random.split(key)
-        best = order[: max(1, int(PARENTS * problem.members))]
+        best = order[: max(1, int(BREEDERS * problem.members))]
         parents = jax.random.choice(pick_key, best, (problem.members, 2))
         keys = jax.random.split(child_key, problem.members)
         children = jax.vmap(_jax_child)(keys, *([m[parents[:, i]] for m in masks] for i in range(2)))
@@ -233,7 +233,7 @@ def _torch(problem: Problem, batched: Callable[[Any, Callable[..., Any]], Callab
     @torch.no_grad()
     def generation() -> None:
         order = torch.argsort(fitness(*masks), descending=True)
-        best = order[: max(1, int(PARENTS * problem.members))]
+        best = order[: max(1, int(BREEDERS * problem.members))]
         a, b = (best[torch.randint(len(best), (problem.members,), device=at)] for _ in range(2))
         children = []
         for mask in masks:

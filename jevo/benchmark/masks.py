@@ -15,8 +15,8 @@ from jevo import population as pop
 from jevo.benchmark import figures
 from jevo.benchmark.mask_peers import PEERS, Problem
 from jevo.benchmark.timing import Times, compiled, in_turns, plain_product, plain_rate
+from jevo.devices import needs
 from jevo.networks import INITIALIZERS, masked, mlp
-from jevo.runs.memory import needs
 from jevo.training import evaluate, scaled_log_likelihood
 from jevo.types import Fitness, Key, Member, Population
 
@@ -88,10 +88,10 @@ def programs(settings: Masks, members: int, key: Key) -> Programs:
         genetics.truncation(0.2),
         genetics.uniform(),
         genetics.flip(2e-3),
-        survivors=min(2, members // 2),
+        elites=min(2, members // 2),
         rescore=True,
         parents=settings.mates,
-        batch_size=settings.chunk,
+        chunk=settings.chunk,
     )
 
     def score(population: Population, x: jax.Array, y: jax.Array) -> Fitness:

@@ -14,8 +14,8 @@ from jevo import genetics
 from jevo import population as pop
 from jevo.benchmark import figures
 from jevo.benchmark.timing import Call, compiled, in_turns
+from jevo.devices import needs
 from jevo.networks import mlp
-from jevo.runs.memory import needs
 from jevo.types import Member
 
 
@@ -73,9 +73,7 @@ class Breeding:
         self.cross = genetics.aligned(mean, network.symmetries) if settings.align else mean
         population = jax.jit(lambda key: pop.init(key, network.init, members, settings.chunk))(keys[0])
         self.state = genetics.State(population, jax.random.normal(keys[1], (members,)), jnp.int32(0))
-        algorithm = genetics.genetic(
-            genetics.truncation(0.5), self.cross, lambda key, member: member, survivors=0, batch_size=settings.chunk
-        )
+        algorithm = genetics.genetic(genetics.truncation(0.5), self.cross, elites=0, chunk=settings.chunk)
         self.program, self.compile_s = compiled(algorithm.ask, keys[2], self.state)
         self._key = keys[2]
         candidates = self.breed()

@@ -15,13 +15,14 @@ from flax import linen as nn
 from jevo.benchmark import figures
 from jevo.data.datasets import load
 from jevo.data.task import Task, to_device
-from jevo.hyperparams import COSTS, SPACES, Architecture, Mixed, parse_space, threads
-from jevo.hyperparams.architecture import first_weights, layer_key
-from jevo.hyperparams.layers import dropout_gain
-from jevo.hyperparams.trainer import shuffled
+from jevo.errors import InputError, suggestion
+from jevo.hyperparams import SPACES, parse_space
+from jevo.mixed import COSTS, Architecture, MixedTrainer, thread_executor
+from jevo.mixed.layers import dropout_gain
+from jevo.mixed.trainer import shuffled
+from jevo.mixed.unpadded import first_weights, layer_key
 from jevo.networks import ACTIVATIONS
-from jevo.runs.config import suggestion
-from jevo.types import InputError, Member
+from jevo.types import Member
 
 OPTIMIZERS = {
     "rmsprop": optax.rmsprop,
@@ -137,24 +138,24 @@ def measure(settings: Parity) -> dict[str, Any]:
         raise InputError(f"space {settings.space!r} is unknown; {suggestion(settings.space, SPACES)}")
     dataset = load(settings.data, settings.data_dir)
     task, space = to_device(dataset), parse_space(SPACES[settings.space], settings.space)
-    trainable = Mixed(
+    trainable = MixedTrainer(
         task,
         len(dataset.classes),
         batch_size=settings.batch_size,
         epochs=settings.epochs,
-        longest=settings.epochs,
+        max_epochs=settings.epochs,
         patience=settings.epochs,
         seed=settings.seed,
-        hire=threads(settings.workers),
+        make_executor=thread_executor(settings.workers),
         costs=COSTS[jax.default_backend()],
     )
     keys = jax.random.split(jax.random.key(settings.seed), settings.count)
     drawn: list[Mapping[str, Any]] = [space.decode(space.init(key)) for key in keys]
     genomes = [{**genome, "epochs": settings.epochs} for genome in drawn]
-    by = trainable.plan(genomes)
-    print(by, flush=True)
+    plan = trainable.plan(genomes)
+    print(plan, flush=True)
     found = []
-    for i, score in trainable.score(genomes, by):
+    for i, score in trainable.score(genomes, plan):
         mixed = score.details["curve"][0]
         _, alone = train_alone(trainable.architecture(genomes[i])[0], task, settings.batch_size, settings.seed)
         difference = max(abs(a / b - 1) for a, b in zip(mixed, alone, strict=True))
@@ -163,7 +164,7 @@ def measure(settings: Parity) -> dict[str, Any]:
     return figures.record(
         f"parity-{settings.space}",
         settings,
-        plan=str(by),
+        plan=str(plan),
         largest_difference=max(differences),
         median_difference=statistics.median(differences),
         genomes=found,

@@ -17,11 +17,11 @@ from jevo.benchmark import figures
 from jevo.data.datasets import load
 from jevo.data.task import to_device
 from jevo.networks import masked
-from jevo.networks.masked import weigh
+from jevo.networks.masks import weigh
 from jevo.training import evaluate, scaled_log_likelihood
 from jevo.types import Fitness, Member, Population
 
-TOP = 0.2
+BREEDERS = 0.2
 """The share of members that breeds."""
 
 
@@ -109,7 +109,7 @@ def measure(settings: Precision) -> dict[str, Any]:
         return evaluate(lambda genome: scaled_log_likelihood(way(genome), y, 2.0), population, 16)
 
     exact = jax.jit(lambda population: score(lambda genome: logits(genome, lambda a: a), population))
-    algorithm = genetics.genetic(genetics.truncation(TOP), genetics.uniform(), genetics.flip(1e-3), survivors=2)
+    algorithm = genetics.genetic(genetics.truncation(BREEDERS), genetics.uniform(), genetics.flip(1e-3), elites=2)
     random = jax.jit(lambda key: pop.init(key, over.init, settings.population))(keys[1])
 
     @jax.jit
@@ -132,14 +132,14 @@ def measure(settings: Precision) -> dict[str, Any]:
 
 
 def _compare(expected: np.ndarray, found: np.ndarray) -> dict[str, float]:
-    parents = max(1, int(TOP * len(expected)))
+    breeders = max(1, int(BREEDERS * len(expected)))
     correlation: Any = spearmanr(expected, found)
-    chosen, right = (set(np.argsort(-fitness)[:parents].tolist()) for fitness in (found, expected))
+    chosen, right = (set(np.argsort(-fitness)[:breeders].tolist()) for fitness in (found, expected))
     return {
         "largest_difference": float(np.abs(found - expected).max()),
         "standard_deviation_of_fitness": float(expected.std()),
         "rank_correlation": float(correlation.statistic),
-        "same_parents": len(chosen & right) / parents,
+        "same_parents": len(chosen & right) / breeders,
     }
 
 

@@ -16,11 +16,11 @@ from jax.sharding import Mesh
 from rich.console import Console
 from rich.table import Table
 
-from jevo import population as pop
+from jevo import devices
 from jevo.benchmark import figures
 from jevo.benchmark.masks import Masks, flops, programs
 from jevo.benchmark.timing import in_turns
-from jevo.runs.devices import population_mesh
+from jevo.runs.processes import population_mesh
 from jevo.types import Key
 
 COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
@@ -133,9 +133,9 @@ def _arguments(settings: Scaling) -> tuple[Key, jax.ShapeDtypeStruct, jax.ShapeD
 def _compiled(settings: Scaling, members: int, mesh: Mesh | None) -> tuple[jax.stages.Compiled, jax.stages.Compiled]:
     """The first population's program and a generation's, for the devices of a mesh."""
     _, _, start, generation = programs(_masks(settings), members, jax.random.key(0))
-    everywhere = pop.replicated(mesh)
+    everywhere = devices.replicated(mesh)
     key, x, y = _arguments(settings)
-    with pop.spread(mesh):
+    with devices.spread(mesh):
         first = jax.jit(start, in_shardings=everywhere).lower(key, x, y).compile()
         place = first.output_shardings
         following = (
@@ -146,13 +146,13 @@ def _compiled(settings: Scaling, members: int, mesh: Mesh | None) -> tuple[jax.s
     return first, following
 
 
-def _call(settings: Scaling, devices: int) -> Callable[[], Any]:
+def _call(settings: Scaling, count: int) -> Callable[[], Any]:
     """A call of a generation on so many devices."""
-    mesh = population_mesh(devices)
-    first, generation = _compiled(settings, devices * settings.per_device, mesh)
+    mesh = population_mesh(count)
+    first, generation = _compiled(settings, count * settings.per_device, mesh)
     key, x, y = _arguments(settings)
     examples = jax.random.normal(key, x.shape), jax.random.randint(key, y.shape, 0, settings.sizes[-1])
-    key, *examples = jax.device_put((key, *examples), pop.replicated(mesh))
+    key, *examples = jax.device_put((key, *examples), devices.replicated(mesh))
     state = first(key, *examples)
     return lambda: generation(key, state, *examples)
 

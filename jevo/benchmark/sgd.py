@@ -15,8 +15,8 @@ import optax
 from jevo import population as pop
 from jevo.benchmark import figures
 from jevo.benchmark.timing import Call, Times, compiled, in_turns, plain_product, plain_rate
+from jevo.devices import needs
 from jevo.networks import Network, mlp
-from jevo.runs.memory import needs
 from jevo.training import Learner, learner, log_likelihood, train
 from jevo.types import Key, Population
 

@@ -69,7 +69,7 @@ def measure(settings: Small) -> dict[str, Any]:
     def score(members: Population) -> Fitness:
         return evaluate(lambda params: log_likelihood(network.apply(params, x), y), members, settings.population)
 
-    algorithm = genetics.genetic(genetics.truncation(0.25), genetics.uniform(), genetics.gaussian(STD), survivors=2)
+    algorithm = genetics.genetic(genetics.truncation(0.25), genetics.uniform(), genetics.gaussian(STD), elites=2)
     keys = jax.random.split(jax.random.key(0))
     members = jax.jit(lambda key: pop.init(key, network.init, settings.population))(keys[0])
     setup = Setup(settings, algorithm, score, algorithm.init(members, jax.jit(score)(members)), keys[1])

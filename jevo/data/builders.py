@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from jevo.data import cache, originals
-from jevo.types import InputError
+from jevo.errors import InputError
 
 _log = logging.getLogger("jevo")
 _CHUNK = 4096
@@ -119,7 +119,7 @@ def _builders() -> dict[str, Any]:
                 offline = isinstance(error, requests.ConnectionError)
                 reason = "no connection" if offline else f"{type(error).__name__}: {first_line[:200]}"
                 raise InputError(
-                    f"{self.name}: it could not be downloaded ({reason}); with --data-dir (or "
+                    f"{self.name}: it could not be downloaded ({reason}); with data_dir (or "
                     "JEVO_DATA_DIR), jevo takes the original files from a folder"
                 ) from error
             return {file: Path(path) for file, path in paths.items()}

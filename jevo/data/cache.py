@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from jevo.data.files import whole
+from jevo.data.files import atomic_file
 
 _FORMAT = b"jevo arrays 1"
 """Part of every digest: a change of what is stored makes older files count as damaged."""
@@ -37,7 +37,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     One writer at a time: hold a `lock`. Raises `OSError` when the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as file:
+    with atomic_file(path) as file:
         np.savez(file, allow_pickle=False, digest=np.frombuffer(_digest(arrays), np.uint8), **arrays)
 
 

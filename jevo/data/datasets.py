@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jevo.data import builders, originals, tables
-from jevo.types import InputError
+from jevo.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
@@ -46,7 +46,7 @@ class Dataset:
     """What a reader of results must know: that the set is partial, how it was split, what was dropped."""
 
     @property
-    def top(self) -> float:
+    def white(self) -> float:
         """What white is: 255 for ordinary uint8 images, 16 in `digits`, the largest value of float images."""
         largest = float(self.train.x.max())
         return 255.0 if self.train.x.dtype == np.uint8 and largest > 16 else largest

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write that becomes `path` at the end: a reader, and a crash, see the old one or the new one.
 
     One writer at a time. Raises `OSError` when the folder cannot be written.
@@ -25,7 +25,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def atomic_write(path: Path, content: str | bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
-    with whole(path) as file:
+    with atomic_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)

@@ -7,24 +7,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from jevo.data.files import whole
-from jevo.types import InputError
+from jevo.data.files import atomic_file
+from jevo.errors import InputError
 
 
 def read_images(
-    paths: Iterable[str | Path], shape: Sequence[int], top: float = 255.0, invert: bool = False
+    paths: Iterable[str | Path], shape: Sequence[int], white: float = 255.0, invert: bool = False
 ) -> np.ndarray:
     """Reads PNG, JPEG and `.npy` files into one array `[n, *shape]`, in the order of `paths`.
 
     A picture may have any size and mode: it becomes grey or RGB, as the channels of `shape` say, is resized
-    to it, and has values 0..`top`. What is transparent becomes black. A `.npy` holds one example of
+    to it, and has values 0..`white`. What is transparent becomes black. A `.npy` holds one example of
     `shape` or many `[k, *shape]` (a last axis of 1 may be left out); its values are taken as they are.
 
     Args:
       paths: the files.
       shape: `[height, width]`, `[height, width, channels]` with 1 or 3 channels, or, for `.npy` files
         only, any other.
-      top: what white is in the data that the network was trained on (`Dataset.top`): pictures have uint8
+      white: what white is in the data that the network was trained on (`Dataset.white`): pictures have uint8
         values up to it, but float32 ones where it is at most 1.
       invert: pictures are dark on light, the data light on dark: white becomes black and black white.
 
@@ -35,14 +35,14 @@ def read_images(
       InputError: for a file that is missing, damaged, of another kind or of another shape.
     """
     shape = tuple(shape)
-    read = [_read(Path(path), shape, top, invert) for path in paths]
+    read = [_read(Path(path), shape, white, invert) for path in paths]
     if not read:
         raise InputError("images: no file was given; name PNG, JPEG or .npy files")
     same = all(array.dtype == np.uint8 for array in read)
     return np.concatenate([array if same else array.astype(np.float32) for array in read])
 
 
-def _read(path: Path, shape: tuple[int, ...], top: float, invert: bool) -> np.ndarray:
+def _read(path: Path, shape: tuple[int, ...], white: float, invert: bool) -> np.ndarray:
     """`[k, *shape]`: the examples in one file."""
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
@@ -50,7 +50,7 @@ def _read(path: Path, shape: tuple[int, ...], top: float, invert: bool) -> np.nd
         return _read_array(path, shape)
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
         raise InputError(f"{path}: this network takes vectors of shape {shape}, not pictures; give a .npy file")
-    return _read_picture(path, shape, top, invert)[None]
+    return _read_picture(path, shape, white, invert)[None]
 
 
 def _read_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -73,7 +73,7 @@ def _read_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def _read_picture(path: Path, shape: tuple[int, ...], top: float, invert: bool) -> np.ndarray:
+def _read_picture(path: Path, shape: tuple[int, ...], white: float, invert: bool) -> np.ndarray:
     height, width = shape[:2]
     mode = "RGB" if shape[2:] == (3,) else "L"
     try:
@@ -88,15 +88,15 @@ def _read_picture(path: Path, shape: tuple[int, ...], top: float, invert: bool) 
     except Exception as error:  # each of Pillow's decoders has its own types for a damaged file
         raise InputError(f"{path}: is no PNG, JPEG or .npy file, or is damaged") from error
     pixels = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-    scaled = ((255 - pixels if invert else pixels) * (top / 255)).reshape(shape)
-    return np.round(scaled).astype(np.uint8) if top > 1 else scaled.astype(np.float32)
+    scaled = ((255 - pixels if invert else pixels) * (white / 255)).reshape(shape)
+    return np.round(scaled).astype(np.uint8) if white > 1 else scaled.astype(np.float32)
 
 
 def write_picture(path: Path, image: np.ndarray, least: int = 200) -> None:
     """Writes an image `[height, width, channels]`, in 0..1, as a PNG, enlarged to at least `least` pixels of height."""
     factor = -(-least // image.shape[0])
     pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8).repeat(factor, axis=0).repeat(factor, axis=1)
-    with whole(path) as file:
+    with atomic_file(path) as file:
         Image.fromarray(pixels[..., 0] if image.shape[2] == 1 else pixels).save(file, format="PNG")
 
 

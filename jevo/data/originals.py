@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jevo.types import InputError
+from jevo.errors import InputError
 
 Files = Mapping[str, Path]
 Images = tuple[np.ndarray, np.ndarray]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jevo.types import InputError
+from jevo.errors import InputError
 
 _LABELS = ("label", "class", "target", "y")
 """The names of a label column, the first that is there counts; else it is the last column."""

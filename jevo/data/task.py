@@ -36,7 +36,7 @@ class Task(NamedTuple):
         return normalize(x, self.mean, self.scale)
 
 
-def ring(examples: int, count: int, turn: jax.Array | int, first: int = 0) -> jax.Array:
+def rotating_rows(examples: int, count: int, turn: jax.Array | int, first: int = 0) -> jax.Array:
     """Rows `int32 [count]` of turn number `turn`, when consecutive ones are read of `examples` laid in a ring."""
     return (first + turn % examples * count + jnp.arange(count)) % examples
 
@@ -46,7 +46,7 @@ def normalize(x: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
     return (jnp.asarray(x).astype(jnp.float32) - mean) / scale
 
 
-def no_normalization(shape: tuple[int, ...]) -> dict[str, jax.Array]:
+def normalization_like(shape: tuple[int, ...]) -> dict[str, jax.Array]:
     """A `mean` and a `scale` of the shapes that belong to examples of `shape`, to be filled from a file."""
     return {"mean": jnp.zeros((1, *shape)), "scale": jnp.zeros(() if len(shape) > 1 else (1, *shape))}
 

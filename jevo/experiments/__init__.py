@@ -1,1 +1,39 @@
-"""The experiments: `python -m jevo.experiments.NAME`."""
+"""The experiments, by name: a new one is a folder, or a module, and a row here."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from jevo.errors import InputError, suggestion
+from jevo.runs import Champion, Experiment, read_result
+
+__all__ = ["EXPERIMENTS", "champion", "experiment"]
+
+EXPERIMENTS = {
+    "masks": "jevo.experiments.masks",
+    "hybrid": "jevo.experiments.hybrid",
+    "autoencoder": "jevo.experiments.autoencoder",
+    "hyperparams": "jevo.experiments.hyperparams",
+}
+"""The module of each, which `python -m` runs and whose `EXPERIMENT` says what it is; imported when it is asked for."""
+
+
+def experiment(name: str) -> Experiment:
+    """The experiment of that name.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if name not in EXPERIMENTS:
+        raise InputError(f"experiment {name!r} is unknown; {suggestion(name, EXPERIMENTS)}")
+    return import_module(EXPERIMENTS[name]).EXPERIMENT
+
+
+def champion(folder: str | Path) -> tuple[Champion, dict[str, Any]]:
+    """The champion of a finished run, and what the run's `result.json` holds.
+
+    Raises:
+        InputError: if the folder holds no finished run, or a damaged one.
+    """
+    result = read_result(Path(folder))
+    return experiment(result["experiment"]).champion(Path(folder), result), result

@@ -1,36 +1,50 @@
 """Selection, crossover, mutation, and the algorithm that puts them together."""
 
-from jevo.genetics.algorithm import Candidates as Candidates
-from jevo.genetics.algorithm import GeneticAlgorithm as GeneticAlgorithm
-from jevo.genetics.algorithm import Search as Search
-from jevo.genetics.algorithm import State as State
-from jevo.genetics.algorithm import barrier as barrier
-from jevo.genetics.algorithm import crown as crown
-from jevo.genetics.algorithm import generation as generation
-from jevo.genetics.algorithm import genetic as genetic
-from jevo.genetics.algorithm import guarded as guarded
-from jevo.genetics.algorithm import random_search as random_search
-from jevo.genetics.algorithm import rounding as rounding
-from jevo.genetics.alignment import align as align
-from jevo.genetics.alignment import aligned as aligned
-from jevo.genetics.alignment import follow as follow
-from jevo.genetics.combine import chain as chain
-from jevo.genetics.combine import route as route
-from jevo.genetics.crossover import average as average
-from jevo.genetics.crossover import clone as clone
-from jevo.genetics.crossover import one_point as one_point
-from jevo.genetics.crossover import uniform as uniform
-from jevo.genetics.mutation import flip as flip
-from jevo.genetics.mutation import gaussian as gaussian
-from jevo.genetics.mutation import perturb as perturb
-from jevo.genetics.mutation import prune as prune
-from jevo.genetics.mutation import redraw as redraw
-from jevo.genetics.mutation import reset as reset
-from jevo.genetics.mutation import step as step
-from jevo.genetics.mutation import zero as zero
-from jevo.genetics.selection import leaders as leaders
-from jevo.genetics.selection import rank as rank
-from jevo.genetics.selection import roulette as roulette
-from jevo.genetics.selection import shuffled as shuffled
-from jevo.genetics.selection import tournament as tournament
-from jevo.genetics.selection import truncation as truncation
+from jevo.genetics.algorithm import Candidates, GeneticAlgorithm, State, generation, genetic, random_search, scored
+from jevo.genetics.alignment import align, aligned, follow
+from jevo.genetics.champion import Search, rounding, update_champion
+from jevo.genetics.combine import chain, route
+from jevo.genetics.crossover import CROSSOVERS, average, clone, one_point, uniform
+from jevo.genetics.mating import barrier, guarded
+from jevo.genetics.mutation import flip, gaussian, perturb, prune, redraw, reset, step, zero
+from jevo.genetics.selection import leaders, number_of, rank, roulette, shuffled, tournament, truncation
+
+__all__ = [
+    "CROSSOVERS",
+    "Candidates",
+    "GeneticAlgorithm",
+    "Search",
+    "State",
+    "align",
+    "aligned",
+    "average",
+    "barrier",
+    "chain",
+    "clone",
+    "flip",
+    "follow",
+    "gaussian",
+    "generation",
+    "genetic",
+    "guarded",
+    "leaders",
+    "number_of",
+    "one_point",
+    "perturb",
+    "prune",
+    "random_search",
+    "rank",
+    "redraw",
+    "reset",
+    "roulette",
+    "rounding",
+    "route",
+    "scored",
+    "shuffled",
+    "step",
+    "tournament",
+    "truncation",
+    "uniform",
+    "update_champion",
+    "zero",
+]

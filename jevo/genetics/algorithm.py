@@ -19,10 +19,6 @@ from jevo.genetics.selection import alive, descending
 from jevo.types import Cross, Fitness, Key, Member, Mutate, Population, Select
 
 
-TIE = 2.0**-18
-"""The share of a score that is rounding: 32 units in the last place of a float32."""
-
-
 class State(NamedTuple):
     """A scored population.
 
@@ -35,22 +31,6 @@ class State(NamedTuple):
     population: Population
     fitness: Fitness
     generation: jax.Array
-
-
-class Search(NamedTuple):
-    """A State, and the champion so far.
-
-    Attributes:
-        state: of the algorithm.
-        champion: the member with the best validation so far.
-        validation: float32 `[]`, its worth on validation data, higher is better; -inf before the first look.
-        found: int32 `[]`, when it was found, in the search's own unit of time.
-    """
-
-    state: State
-    champion: Member
-    validation: jax.Array
-    found: jax.Array
 
 
 class Candidates(NamedTuple):
@@ -83,69 +63,75 @@ Evaluate = Callable[[Key, Population], tuple[Population, Fitness]]
 """`(key, population) -> (population, fitness)`. Scoring may also change members (it may train them)."""
 
 
+def scored(score: Callable[[Population], Fitness]) -> Evaluate:
+    """A scoring that changes no member and draws nothing, as `generation` takes it."""
+    return lambda _, members: (members, score(members))
+
+
 def genetic(
-    select: Select,
-    cross: Cross,
-    mutate: Mutate,
+    selection: Select,
+    crossover: Cross,
+    mutation: Mutate | None = None,
     *,
-    survivors: int,
+    elites: int,
     lucky: int = 0,
-    rescore: bool = False,
     parents: int = 2,
-    batch_size: int = 64,
+    rescore: bool = False,
+    chunk: int = 64,
 ) -> GeneticAlgorithm:
     """A generational algorithm with elites.
 
-    Each generation keeps `survivors` members, the best ones and `lucky` others drawn at random, and fills the
-    other places with children of selected parents.
+    Each generation keeps its best members and perhaps others drawn at random, and fills the other places with children
+    of selected parents.
 
     Args:
-        select: which members breed. All parents of a child are drawn by it, independently.
-        cross: makes a child of its parents.
-        mutate: changes the child.
-        survivors: members that stay, the lucky ones included, 0 <= survivors < P.
-        lucky: how many of the survivors are drawn from the losers.
+        selection: which members breed. All parents of a child are drawn by it, independently.
+        crossover: makes a child of its parents.
+        mutation: changes the child; None leaves it as it is.
+        elites: the best members, which survive.
+        lucky: others drawn at random, which survive beside them; elites + lucky < P.
+        parents: of each child; `uniform` takes 2, 4, 8, ..., the other crossovers 2.
         rescore: score survivors again each generation, for a fitness that is noisy (a new batch of data each
             generation) or a scoring that changes members. All P are then candidates, survivors first.
-        parents: of each child; `uniform` takes 2, 4, 8, ..., the other crossovers 2.
-        batch_size: children bred at a time. It bounds the memory of temporaries and never changes a result.
+        chunk: children bred at once. It bounds the memory of temporaries and never changes a result.
 
     Operators may close over traced values, so `genetic` can be called inside `jit` with a rate that follows
     the generation.
 
     >>> from jevo.genetics import flip, truncation, uniform
-    >>> algorithm = genetic(truncation(17), uniform(per="layer"), flip(0.01), survivors=2)
+    >>> algorithm = genetic(truncation(17), uniform(per="layer"), flip(0.01), elites=2)
     """
 
     def breed(key: Key, state: State, n: int, beside: Population) -> tuple[Population, jax.Array]:
         select_key, child_key = jax.random.split(key)
-        chosen = select(select_key, state.fitness, n * parents).reshape(n, parents).astype(jnp.int32)
+        chosen = selection(select_key, state.fitness, n * parents).reshape(n, parents).astype(jnp.int32)
 
         def child(key_and_parents: tuple[Key, jax.Array]) -> Member:
             key, indices = key_and_parents
             cross_key, mutate_key = jax.random.split(key)
             # Parents are gathered here, a chunk at a time, never as a whole population.
             members = (pop.take(state.population, indices[i]) for i in range(parents))
-            return mutate(mutate_key, cross(cross_key, *members))
+            made = crossover(cross_key, *members)
+            return made if mutation is None else mutation(mutate_key, made)
 
         keys = jax.random.split(child_key, n)
-        return pop.extended(beside, child, (keys, chosen), batch_size), chosen
+        return pop.extended(beside, child, (keys, chosen), chunk), chosen
 
-    return _generational(breed, survivors, lucky, rescore)
+    return _generational(breed, elites, lucky, rescore)
 
 
 def random_search(
-    init: Callable[[Key], Member], *, survivors: int = 1, rescore: bool = False, batch_size: int = 64
+    init: Callable[[Key], Member], *, elites: int = 1, rescore: bool = False, chunk: int = 64
 ) -> GeneticAlgorithm:
-    """The control: fresh members each generation, beside the best `survivors` so far.
+    """The control: fresh members each generation, beside the best `elites` so far.
 
-    It scores exactly as many members as `genetic` with the same `survivors` and `rescore`.
+    It scores exactly as many members as `genetic` with as many survivors and the same `rescore`.
     """
 
     def breed(key: Key, state: State, n: int, beside: Population) -> tuple[Population, jax.Array]:
-        return pop.extended(beside, init, jax.random.split(key, n), batch_size), jnp.full((n, 2), -1, jnp.int32)
+        return pop.extended(beside, init, jax.random.split(key, n), chunk), jnp.full((n, 2), -1, jnp.int32)
 
-    return _generational(breed, survivors, 0, rescore)
+    return _generational(breed, elites, 0, rescore)
 
 
 def generation(algorithm: GeneticAlgorithm, evaluate: Evaluate, key: Key, state: State) -> State:
@@ -164,70 +150,15 @@ def generation(algorithm: GeneticAlgorithm, evaluate: Evaluate, key: Key, state:
     return algorithm.tell(state, candidates._replace(members=members), fitness)
 
 
-def rounding(fitness: Fitness) -> jax.Array:
-    """What two programs that compute the same score may differ by: scores this near to each other are a tie.
-
-    Where scores of two programs are compared (a child's with its parents', a champion's with a rival's), it says which
-    differences count. Scores of one program, as a selection ranks them, are compared as they are; there, members that
-    are equal bit for bit keep their order.
-    """
-    return jnp.where(jnp.isfinite(fitness), TIE * jnp.abs(fitness), 0.0)
-
-
-def crown(search: Search, members: Population, validation: jax.Array, found: jax.Array) -> Search:
-    """The search with a new champion, if one of these members is better than the old one by more than rounding.
-
-    So of equals the first one found is the champion, whichever program scored them.
-
-    Args:
-        search: as it was.
-        members: who stand for champion, `[n, ...]`.
-        validation: of each, float32 `[n]`; one that is NaN does not win.
-        found: int32 `[]`, what time it is.
-    """
-    best = jnp.argmax(jnp.where(jnp.isnan(validation), -jnp.inf, validation))
-    better = validation[best] > search.validation + rounding(search.validation)
-    new = (pop.take(members, best), validation[best], found)
-    old = (search.champion, search.validation, search.found)
-    return Search(search.state, *jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old))
-
-
-def barrier(state: State, candidates: Candidates, fitness: Fitness) -> jax.Array:
-    """How much worse each candidate is than its parents on the average, before it has learnt anything: `[n]`.
-
-    Args:
-        state: that bred the candidates.
-        candidates: whose parents are members of the state.
-        fitness: of the candidates as bred, `[n]`.
-    """
-    return jnp.mean(state.fitness[candidates.parents], axis=1) - fitness
-
-
-def guarded(state: State, candidates: Candidates, fitness: Fitness) -> Candidates:
-    """The candidates, where each with a barrier above rounding gives its place to a copy of its best parent.
-
-    So a mating that does not work (of strangers, whose mean is no solution) costs nothing, and selects. A child that is
-    as good as its parents keeps its place: a copy with other settings explores, whatever the last bits of its score.
-    """
-    parents = candidates.parents
-    best = jnp.take_along_axis(parents, jnp.argmax(state.fitness[parents], axis=1)[:, None], axis=1)[:, 0]
-    stays = barrier(state, candidates, fitness) <= rounding(fitness)
-    members = jax.tree.map(
-        lambda child, parent: jnp.where(stays.reshape(-1, *[1] * (child.ndim - 1)), child, parent),
-        candidates.members,
-        pop.take(state.population, best),
-    )
-    return candidates._replace(members=members)
-
-
 def _generational(
     breed: Callable[[Key, State, int, Population], tuple[Population, jax.Array]],
-    survivors: int,
+    elites: int,
     lucky: int,
     rescore: bool,
 ) -> GeneticAlgorithm:
-    if not 0 <= lucky <= survivors:
-        raise ValueError(f"lucky members are among the survivors: 0 <= lucky <= {survivors}, not {lucky}")
+    if min(elites, lucky) < 0:
+        raise ValueError(f"elites and lucky are numbers of members, 0 or more, not {elites} and {lucky}")
+    survivors = elites + lucky
 
     def init(population: Population, fitness: Fitness) -> State:
         return State(population, _failed_last(fitness), jnp.zeros((), jnp.int32))
@@ -237,7 +168,7 @@ def _generational(
         if survivors >= size:
             raise ValueError(f"{survivors} survivors leave no place for a child in a population of {size}")
         lucky_key, breed_key = jax.random.split(key)
-        kept = _survivors(lucky_key, state.fitness, survivors - lucky, lucky)
+        kept = _survivors(lucky_key, state.fitness, elites, lucky)
         again, kept = (kept, kept[:0]) if rescore else (kept[:0], kept)
         members, parents = breed(breed_key, state, size - survivors, pop.take(state.population, again))
         own = jnp.repeat(again[:, None], parents.shape[1], axis=1)

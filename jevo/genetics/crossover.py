@@ -5,6 +5,7 @@ All work on float, integer, bool and packed genes. A *layer* is the arrays that 
 *neuron* is one index of the last axis: a column of a kernel and its bias travel together.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, get_args
 
@@ -103,6 +104,17 @@ def average(weight: Rate | None = None) -> Cross:
         return child
 
     return cross
+
+
+CROSSOVERS: dict[str, Callable[..., Cross]] = {
+    "uniform": uniform,
+    "neuron": partial(uniform, per="neuron"),
+    "layer": partial(uniform, per="layer"),
+    "one_point": one_point,
+    "average": average,
+    "clone": clone,
+}
+"""By the names that settings give them; the first three take a rate."""
 
 
 def _draw(key: Key, rate: Rate, per: Grain, member: Member) -> list[Gate]:

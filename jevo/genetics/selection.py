@@ -20,20 +20,42 @@ def alive(fitness: Fitness) -> jax.Array:
     return jnp.maximum(jnp.sum(fitness > -jnp.inf), 1)
 
 
-def truncation(top: int | float, lucky: int = 0) -> Select:
+def number_of(members: int | float, population: int) -> int:
+    """Members, where a setting takes a number of them (int) or a share of the population (float in (0, 1]).
+
+    A share is rounded, and is at least one member.
+
+    Raises:
+        ValueError: if it is neither.
+
+    >>> number_of(3, 20), number_of(0.25, 20), number_of(0.01, 20)
+    (3, 5, 1)
+    """
+    if isinstance(members, int):
+        if members < 0:
+            raise ValueError(f"a number of members is 0 or more, not {members}")
+        return members
+    if not 0 < members <= 1:
+        raise ValueError(f"a share of the population is in (0, 1], not {members}")
+    return max(1, round(members * population))
+
+
+def truncation(breeders: int | float, lucky: int = 0) -> Select:
     """Uniform among the best, and perhaps a few others.
 
     Args:
-        top: how many: a count (int), or a share of the population (float in (0, 1]).
+        breeders: how many of the best: a count (int), or a share of the population (float in (0, 1]).
         lucky: others that breed beside them, drawn at random each time.
 
     Source: Muehlenbein and Schlierkamp-Voosen, "Predictive models for the breeder genetic algorithm", 1993.
     """
-    if top <= 0 or (isinstance(top, float) and top > 1) or lucky < 0:
-        raise ValueError(f"truncation takes a count >= 1 or a share in (0, 1], and lucky >= 0, not {top} and {lucky}")
+    if breeders <= 0 or (isinstance(breeders, float) and breeders > 1) or lucky < 0:
+        raise ValueError(
+            f"truncation takes breeders, a count >= 1 or a share in (0, 1], and lucky >= 0, not {breeders} and {lucky}"
+        )
 
     def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
-        count = top if isinstance(top, int) else max(1, round(top * fitness.size))
+        count = number_of(breeders, fitness.size)
         if not lucky:
             ranks = jax.random.randint(key, (n,), 0, jnp.minimum(count, alive(fitness)))
             return descending(fitness)[ranks]
@@ -47,31 +69,31 @@ def truncation(top: int | float, lucky: int = 0) -> Select:
     return select
 
 
-def leaders(top: int) -> Select:
-    """The best `top` in turn, without a draw: ranks 0, 1, .., top - 1, 0, 1, and so on.
+def leaders(breeders: int) -> Select:
+    """The best `breeders` in turn, without a draw: ranks 0, 1, .., breeders - 1, 0, 1, and so on.
 
     With as many parents to a child, all of them are every child's parents.
     """
-    if top < 1:
-        raise ValueError(f"there is at least one leader, not {top}")
+    if breeders < 1:
+        raise ValueError(f"there is at least one leader, not {breeders}")
 
     def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
-        return descending(fitness)[jnp.arange(n) % jnp.minimum(top, alive(fitness))]
+        return descending(fitness)[jnp.arange(n) % jnp.minimum(breeders, alive(fitness))]
 
     return select
 
 
-def shuffled(top: int) -> Select:
-    """The best `top` in random order, then again in another: all breed equally often.
+def shuffled(breeders: int) -> Select:
+    """The best `breeders` in random order, then again in another: all breed equally often.
 
-    Neighbours differ, so a child of two has two parents if `top` is even, and nearly always if it is odd.
+    Neighbours differ, so a child of two has two parents if `breeders` is even, and nearly always if it is odd.
     """
-    if top < 1:
-        raise ValueError(f"at least one member breeds, not {top}")
+    if breeders < 1:
+        raise ValueError(f"at least one member breeds, not {breeders}")
 
     def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
-        orders = jax.vmap(lambda key: jax.random.permutation(key, top))(jax.random.split(key, -(-n // top)))
-        return descending(fitness)[orders.reshape(-1)[:n] % jnp.minimum(top, alive(fitness))]
+        orders = jax.vmap(lambda key: jax.random.permutation(key, breeders))(jax.random.split(key, -(-n // breeders)))
+        return descending(fitness)[orders.reshape(-1)[:n] % jnp.minimum(breeders, alive(fitness))]
 
     return select
 

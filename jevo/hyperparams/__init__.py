@@ -1,47 +1,55 @@
-"""Hyperparameter genomes: what can be chosen, who trains with whom, and how the choice is searched."""
+"""Hyperparameter genomes: what can be chosen, and how the choice is searched, for any function that scores a genome.
 
-from jevo.hyperparams.architecture import Architecture as Architecture
-from jevo.hyperparams.architecture import architecture as architecture
-from jevo.hyperparams.architecture import check_genes as check_genes
-from jevo.hyperparams.architecture import network as network
-from jevo.hyperparams.cluster import ray_cluster as ray_cluster
-from jevo.hyperparams.mixed import Mixed as Mixed
-from jevo.hyperparams.parse import SPACES as SPACES
-from jevo.hyperparams.parse import parse_space as parse_space
-from jevo.hyperparams.planner import COSTS as COSTS
-from jevo.hyperparams.planner import Costs as Costs
-from jevo.hyperparams.planner import Plan as Plan
-from jevo.hyperparams.planner import plan as plan
-from jevo.hyperparams.rivals import optuna_search as optuna_search
-from jevo.hyperparams.search import Ask as Ask
-from jevo.hyperparams.search import Generation as Generation
-from jevo.hyperparams.search import Known as Known
-from jevo.hyperparams.search import Proposal as Proposal
-from jevo.hyperparams.search import Score as Score
-from jevo.hyperparams.search import Strategy as Strategy
-from jevo.hyperparams.search import Trainable as Trainable
-from jevo.hyperparams.search import Trial as Trial
-from jevo.hyperparams.search import Watch as Watch
-from jevo.hyperparams.search import champion as champion
-from jevo.hyperparams.search import draw as draw
-from jevo.hyperparams.search import each as each
-from jevo.hyperparams.search import enumerate_all as enumerate_all
-from jevo.hyperparams.search import evolve as evolve
-from jevo.hyperparams.search import search as search
-from jevo.hyperparams.space import Choice as Choice
-from jevo.hyperparams.space import Group as Group
-from jevo.hyperparams.space import Real as Real
-from jevo.hyperparams.space import Space as Space
-from jevo.hyperparams.space import flatten as flatten
-from jevo.hyperparams.space import identity as identity
-from jevo.hyperparams.space import redrawn as redrawn
-from jevo.hyperparams.space import stepped as stepped
-from jevo.hyperparams.worker import Crew as Crew
-from jevo.hyperparams.worker import Hire as Hire
-from jevo.hyperparams.worker import Job as Job
-from jevo.hyperparams.worker import Learnt as Learnt
-from jevo.hyperparams.worker import Site as Site
-from jevo.hyperparams.worker import Training as Training
-from jevo.hyperparams.worker import Worker as Worker
-from jevo.hyperparams.worker import jobs_at_once as jobs_at_once
-from jevo.hyperparams.worker import threads as threads
+Nothing here trains a network: `jevo.mixed` does.
+"""
+
+from jevo.hyperparams.genes import Choice, Real
+from jevo.hyperparams.loop import (
+    Ask,
+    Callbacks,
+    Generation,
+    KnownScore,
+    Proposal,
+    Score,
+    Strategy,
+    Trainable,
+    Trial,
+    best_trial,
+    from_function,
+    search,
+)
+from jevo.hyperparams.operators import redrawn, stepped
+from jevo.hyperparams.optuna_strategy import optuna_search
+from jevo.hyperparams.parsing import SPACES, parse_space
+from jevo.hyperparams.space import Genome, Group, Space, flatten, identity
+from jevo.hyperparams.strategies import evolve, grid_search, random_search
+
+__all__ = [
+    "SPACES",
+    "Ask",
+    "Callbacks",
+    "Choice",
+    "Generation",
+    "Genome",
+    "Group",
+    "KnownScore",
+    "Proposal",
+    "Real",
+    "Score",
+    "Space",
+    "Strategy",
+    "Trainable",
+    "Trial",
+    "best_trial",
+    "evolve",
+    "flatten",
+    "from_function",
+    "grid_search",
+    "identity",
+    "optuna_search",
+    "parse_space",
+    "random_search",
+    "redrawn",
+    "search",
+    "stepped",
+]

@@ -1,1 +1,66 @@
-"""What a run is: settings, the loop, checkpoints, records, reports."""
+"""Runs: settings in, and a folder out that holds all of it. What an experiment is written with."""
+
+from jevo.runs.arguments import read_yaml
+from jevo.runs.champion import Answers, Champion, Saved
+from jevo.runs.checkpoint import load_arrays, load_model, save_arrays, save_model
+from jevo.runs.command import main
+from jevo.runs.config import BreedingConfig, RunConfig
+from jevo.runs.contest import (
+    Contest,
+    Contestant,
+    Judged,
+    Outcome,
+    Phase,
+    Phases,
+    classification,
+    metrics_file,
+    without_population,
+)
+from jevo.runs.experiment import Experiment, Report, captioned, load_dataset
+from jevo.runs.lines import Lines, read_lines
+from jevo.runs.loop import Programs, Stage, run_stage
+from jevo.runs.machine import precision
+from jevo.runs.processes import population_mesh
+from jevo.runs.progress import LiveTable, duration
+from jevo.runs.record import Run, read_result
+from jevo.runs.signals import Interrupted, StopSignal
+
+__all__ = [
+    "Answers",
+    "BreedingConfig",
+    "Champion",
+    "Contest",
+    "Contestant",
+    "Experiment",
+    "Interrupted",
+    "Judged",
+    "Lines",
+    "LiveTable",
+    "Outcome",
+    "Phase",
+    "Phases",
+    "Programs",
+    "Report",
+    "Run",
+    "RunConfig",
+    "Saved",
+    "Stage",
+    "StopSignal",
+    "captioned",
+    "classification",
+    "duration",
+    "load_arrays",
+    "load_dataset",
+    "load_model",
+    "main",
+    "metrics_file",
+    "population_mesh",
+    "precision",
+    "read_lines",
+    "read_result",
+    "read_yaml",
+    "run_stage",
+    "save_arrays",
+    "save_model",
+    "without_population",
+]

@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 
-from jevo.data.files import write_whole
-from jevo.runs.processes import greatest
-from jevo.types import InputError
+from jevo.data.files import atomic_write
+from jevo.errors import InputError
+from jevo.runs.processes import all_max
 
 
 class Checkpoints:
@@ -34,7 +34,7 @@ class Checkpoints:
         try:
             self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
         except ValueError as error:  # A score that is not JSON: the list of checkpoints itself is damaged.
-            raise InputError(f"the checkpoints in {folder} cannot be read ({error}); start over with --fresh") from None
+            raise InputError(f"the checkpoints in {folder} cannot be read ({error}); start over with fresh") from None
 
     def save(self, generation: int, carry: Any, score: float) -> None:
         """Save a pytree of arrays; `score`, higher is better, decides which checkpoint is the best."""
@@ -64,7 +64,7 @@ class Checkpoints:
             except Exception as error:  # Orbax raises whatever the damaged file provokes in its parsers.
                 problem = type(error).__name__
             # A part that one process cannot read is missing to all.
-            if any(greatest(bool(problem))):
+            if any(all_max(bool(problem))):
                 reason = problem or "in a part of another process"
                 damaged.append(f"checkpoint {generation} is damaged ({reason}); going back to an older one")
                 continue
@@ -72,7 +72,7 @@ class Checkpoints:
                 self._manager.delete(line_generation)
             return generation, carry, damaged
         if damaged:
-            raise InputError(f"no checkpoint in {self._manager.directory} can be read; start over with --fresh")
+            raise InputError(f"no checkpoint in {self._manager.directory} can be read; start over with fresh")
         return -1, like, []
 
     def __enter__(self) -> "Checkpoints":
@@ -98,7 +98,7 @@ def save_model(path: Path, model: Any) -> None:
     """Save a fitted scikit-learn model as a file that runs no code when it is read."""
     from skops import io
 
-    write_whole(path, io.dumps(model))
+    atomic_write(path, io.dumps(model))
 
 
 def load_model(path: Path) -> Any:
@@ -113,7 +113,7 @@ def load_model(path: Path) -> Any:
         return io.loads(path.read_bytes())
     except Exception as error:  # As above: any error means that the file cannot be used.
         raise InputError(
-            f"{path} cannot be read ({type(error).__name__}); run the experiment again with --fresh"
+            f"{path} cannot be read ({type(error).__name__}); run the experiment again with fresh"
         ) from None
 
 
@@ -130,5 +130,5 @@ def load_arrays(folder: Path, like: Any) -> Any:
             return checkpointer.restore(folder.absolute(), jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
     except Exception as error:  # As above: any error means that the folder cannot be used.
         raise InputError(
-            f"{folder} cannot be read ({type(error).__name__}); run the experiment again with --fresh"
+            f"{folder} cannot be read ({type(error).__name__}); run the experiment again with fresh"
         ) from None

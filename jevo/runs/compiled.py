@@ -11,7 +11,7 @@ LIMIT = 4 * 2**30
 """What the folder may hold; beyond it, the oldest programs go at the next start [bytes]."""
 
 
-def keep_programs() -> None:
+def use_compile_cache() -> None:
     """Have JAX keep what it compiles in the cache folder, unless the user has told JAX where, or not to.
 
     JAX's own settings come first: `JAX_COMPILATION_CACHE_DIR` names another folder, `JAX_ENABLE_COMPILATION_CACHE=0`
@@ -22,7 +22,7 @@ def keep_programs() -> None:
     folder = cache.folder() / "programs"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        forget_oldest(folder, LIMIT)
+        evict_oldest(folder, LIMIT)
     except OSError:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -31,7 +31,7 @@ def keep_programs() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def forget_oldest(folder: Path, limit: int) -> None:
+def evict_oldest(folder: Path, limit: int) -> None:
     """Delete the oldest files of a folder, until it holds no more than `limit` bytes."""
     files = sorted(
         ((entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in os.scandir(folder) if entry.is_file()),

@@ -1,28 +1,14 @@
-"""Settings: one frozen dataclass an experiment, from defaults, a preset, a YAML file and the command line.
+"""Settings: one frozen dataclass an experiment, whose fields are its command line, its YAML and its record."""
 
-Each later source overrides the earlier ones, and each value passes the same checks wherever it comes from.
-"""
-
-import contextlib
 import dataclasses
-import difflib
-import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
-import tyro
-import yaml
-
+from jevo.errors import InputError, require, suggestion
+from jevo.genetics import number_of
 from jevo.runs.processes import AUTO
-from jevo.types import InputError
-
-HIDDEN_FROM_RESUME = (
-    "out", "data_dir", "config", "fresh", "checkpoint_every", "workers", "compile_cache", "devices", "coordinator",
-    "processes", "process_id", "ray",
-)  # fmt: skip
-"""Settings that may differ when a run goes on: none of them changes its result."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +16,18 @@ class RunConfig:
     """What every experiment's settings begin with."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
-    """For each preset's name, the settings in which it differs from the defaults."""
+    """For each preset's name, the settings in which it differs from the defaults. `smoke` is a run of seconds."""
+    free: ClassVar[frozenset[str]] = frozenset(
+        {"out", "data_dir", "config", "fresh", "checkpoint_every", "compile_cache"}
+        | {"devices", "coordinator", "processes", "process_id"}
+    )
+    """Settings that may differ when a run goes on: none of them changes its result."""
+    files: ClassVar[tuple[str, ...]] = (
+        "config.yaml", "result.json", "report.md", "champion", "checkpoints", "*.jsonl", "*.png",
+    )  # fmt: skip
+    """What a run may write into its folder, and what starting over deletes: nothing else in it is touched."""
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Settings of earlier versions, and what they are called now."""
 
     data: str = "digits"
     """Data set: digits (bundled), mnist, fashion_mnist, cifar10, a slice such as cifar10[:20000], or the path of
@@ -74,7 +71,7 @@ class RunConfig:
         )  # fmt: skip
         for name in ("processes", "process_id"):
             value = getattr(self, name)
-            require(value is None or self.coordinator != "", name, value, "a --coordinator beside it")
+            require(value is None or self.coordinator != "", name, value, "a coordinator beside it")
         require(self.processes is None or self.processes >= 1, "processes", self.processes, "at least 1")
         require(
             self.process_id is None or 0 <= self.process_id < (self.processes or sys.maxsize),
@@ -94,169 +91,55 @@ class RunConfig:
 
 
 Config = TypeVar("Config", bound=RunConfig)
-Settings = TypeVar("Settings")
 
 
-def require(holds: bool, setting: str, value: Any, takes: str) -> None:
-    """Raise an InputError that names the setting, what it got and what it takes, unless `holds`."""
-    if not holds:
-        raise InputError(f"setting {setting} is {value}, but takes {takes}")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BreedingConfig(RunConfig):
+    """How a population breeds, in the words of `genetics.genetic`: the same in every experiment."""
 
+    least_population: ClassVar[int] = 2
 
-def from_command_line(kind: type[Config], arguments: Sequence[str] | None = None) -> Config:
-    """The settings that the command line asks for.
+    population: int = 100
+    """Members of the population."""
+    breeders: int | float = 0.25
+    """The best members, which breed: a number of them (17), or a share of the population (0.25; 1.0 for all)."""
+    parents: int = 2
+    """Parents of each child. A crossover that takes each gene, neuron or layer from any of them wants 2, 4, 8, ..."""
+    elites: int | float = 2
+    """The best members, which survive: a number of them, or a share of the population."""
+    lucky: int = 0
+    """Others, drawn at random, that survive and breed beside them."""
+    chunk: int = 0
+    """Members bred, scored or trained at once, at most; 0 for what suits the device, and fewer where its memory is
+    short. On a CPU it never changes a result."""
 
-    Args:
-        kind: the experiment's dataclass.
-        arguments: without the program's name; by default the process's own.
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        least = self.least_population
+        takes = f"at least {least}" + (": a member mates with another" if least > 1 else "")
+        require(self.population >= least, "population", self.population, takes)
+        for name, least in (("breeders", 1), ("elites", 0)):
+            members = getattr(self, name)
+            require(
+                0 < members <= 1 if isinstance(members, float) else least <= members <= self.population,
+                name, members,
+                f"a number from {least} to the population of {self.population}, or a share (as 0.25) up to 1.0",
+            )  # fmt: skip
+        require(self.chunk >= 0, "chunk", self.chunk, "a number of members, or 0")
+        require(self.lucky >= 0, "lucky", self.lucky, "a number of members, or 0")
+        require(
+            self.survivors < self.population,
+            "elites + lucky", self.survivors, f"0 to {self.population - 1}, fewer than the population",
+        )  # fmt: skip
+        crossover = getattr(self, "crossover", "")
+        require(
+            self.parents == 2
+            or ((self.parents > 2 and crossover != "one_point")
+            and (self.parents.bit_count() == 1 or crossover not in ("uniform", "neuron", "layer"))),
+            "parents", self.parents, f"2, or for a crossover other than one_point 4, 8, 16, ... (it is {crossover})",
+        )  # fmt: skip
 
-    Raises:
-        InputError: in one line, for an unknown setting or an impossible value.
-        SystemExit: after --help.
-    """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    file = _option(arguments, "--config")
-    chosen = read_yaml(Path(file)) if file else {}
-    preset = _option(arguments, "--preset") or chosen.get("preset", "default")
-    default = kind.from_preset(preset)
-    if file:
-        default = parse(kind, _as_flags(kind, chosen, file), default, f"{file}: ")
-    return parse(kind, arguments, default)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The settings in a YAML file, which holds `name: value` lines and nothing that runs."""
-    try:
-        settings = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(f"cannot read the config file {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"the config file {path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"the config file {path} should hold 'setting: value' lines, not {type(settings).__name__}")
-    return settings
-
-
-def resolved(config: RunConfig) -> dict[str, Any]:
-    """Every setting as YAML and JSON can hold it."""
-    return {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
-
-
-def from_settings(kind: type[Config], settings: Mapping[str, Any], source: str) -> Config:
-    """The settings that `resolved` wrote, or a part of them over the defaults, checked anew.
-
-    Args:
-        kind: the experiment's dataclass.
-        settings: by name, as YAML and JSON hold them.
-        source: where they come from, for the message.
-
-    Raises:
-        InputError: for an unknown setting or an impossible value.
-    """
-    return parse(kind, _as_flags(kind, settings, source), kind(), f"{source}: ")
-
-
-def as_arguments(config: RunConfig) -> list[str]:
-    """The command line that gives these settings."""
-    given = resolved(type(config).from_preset(config.preset))
-    changed = {name: value for name, value in resolved(config).items() if value != given[name] and name != "fresh"}
-    if config.preset != "default":
-        changed = {"preset": config.preset, **changed}
-    return _as_flags(type(config), changed, "settings")
-
-
-def differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
-    """The settings in which a stored run differs from this one, as 'name: old -> new', or none."""
-    settings = resolved(new)
-    names = [name for name in {**old, **settings} if name not in HIDDEN_FROM_RESUME]
-    absent = "(absent)"
-    return [
-        f"{name}: {old.get(name, absent)} -> {settings.get(name, absent)}"
-        for name in names
-        if old.get(name, absent) != settings.get(name, absent)
-    ]
-
-
-def suggestion(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    """Words for an unknown name: the nearest known one if there is one near, and all of them."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return (f"did you mean {near[0]}? " if near else "") + f"known: {', '.join(known)}"
-
-
-def parse(
-    kind: type[Settings], arguments: Sequence[str], default: Settings | None = None, source: str = ""
-) -> Settings:
-    """A dataclass from command-line arguments.
-
-    Args:
-        kind: the dataclass; the strings below its fields are its help.
-        arguments: without the program's name.
-        default: where arguments say nothing; a field of `kind` without a default needs it or an argument.
-        source: where the arguments come from, to begin the message with.
-
-    Raises:
-        InputError: in one line, if they do not fit.
-        SystemExit: after --help.
-    """
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            if default is None:
-                return tyro.cli(kind, args=list(arguments))
-            return tyro.cli(kind, args=list(arguments), default=default)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-    raise InputError(source + _one_line(complaint.getvalue()))
-
-
-def _one_line(box: str) -> str:
-    """A boxed complaint as one line: its first paragraph, and the first suggestion if it has one."""
-    rows = [line.strip().strip("│╭╮╰╯").strip() for line in box.splitlines()[1:]]
-    paragraphs: list[list[str]] = [[]]
-    for row in rows:
-        if set(row) <= {"─"}:
-            paragraphs.append([])
-        else:
-            paragraphs[-1].append(row)
-    line = " ".join(paragraphs[0])
-    for title, *rest in filter(None, paragraphs[1:]):
-        if title.startswith("Perhaps you meant") and rest:
-            line += f"; did you mean {rest[0].split()[0]}?"
-        if title.startswith("Argument helptext") and rest:
-            line += f"; it takes {rest[0]}"
-    return line + " (--help lists every setting)"
-
-
-def _option(arguments: Sequence[str], name: str) -> str | None:
-    """The value of `name VALUE` or `name=VALUE`, the last one given."""
-    found = None
-    for i, argument in enumerate(arguments):
-        if argument == name and i + 1 < len(arguments):
-            found = arguments[i + 1]
-        elif argument.startswith(name + "="):
-            found = argument.partition("=")[2]
-    return found
-
-
-def _as_flags(kind: type[RunConfig], settings: Mapping[str, Any], file: str) -> list[str]:
-    """Settings from a file, as the command line would give them, so that both are checked alike."""
-    known = [field.name for field in dataclasses.fields(kind)]
-    arguments = []
-    for name, value in settings.items():
-        if name not in known:
-            raise InputError(f"{file}: unknown setting {name!r}; {suggestion(str(name), known)}")
-        flag = "--" + name.replace("_", "-")
-        if isinstance(value, bool):
-            arguments.append(flag if value else flag.replace("--", "--no-", 1))
-        elif isinstance(value, list):
-            arguments += [flag, *map(str, value)]
-        else:
-            arguments += [flag, str(value)]
-    return arguments
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    @property
+    def survivors(self) -> int:
+        """Members that stay from one generation to the next."""
+        return number_of(self.elites, self.population) + self.lucky

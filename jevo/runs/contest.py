@@ -1,9 +1,10 @@
 """A run is a contest: the experiment, its control at an equal budget, and any references, judged alike."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -11,8 +12,9 @@ import numpy as np
 from jevo.data.datasets import SPLITS, Dataset
 from jevo.data.task import Task
 from jevo.networks import Network
-from jevo.runs.loop import Stage, run_stage
-from jevo.runs.processes import on_each_host
+from jevo.runs.loop import Stage, block_of, run_stage
+from jevo.runs.processes import gather
+from jevo.runs.record import Run
 from jevo.training import measure, predict
 from jevo.types import Member
 
@@ -33,32 +35,68 @@ class Judged(NamedTuple):
     details: Any = None
 
 
-class Answers(NamedTuple):
-    """What the champion of a finished run says of examples.
+class Outcome(NamedTuple):
+    """What became of a contestant.
 
     Attributes:
-        classes: int `[n]`, the index of each one's class.
-        probabilities: float32 `[n, classes]`, if it has them.
-        reconstructions: float32 `[n, ...]` as the examples are, if it makes them.
+        found: whatever it wants to keep: of phases, what each has kept.
+        budget: as `result.json` holds it.
+        judged: the champion of each seed.
+        best: which of these validation data prefer.
     """
 
-    classes: np.ndarray
-    probabilities: np.ndarray | None = None
-    reconstructions: np.ndarray | None = None
+    found: Any
+    budget: dict[str, Any]
+    judged: list[Judged]
+    best: int = 0
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """`budget` and `metrics`, as `result.json` holds them: each metric is the median over the seeds."""
+        return {"budget": self.budget, "metrics": _medians([each.metrics for each in self.judged])}
+
+    @property
+    def champion(self) -> Judged:
+        """The one that is saved."""
+        return self.judged[self.best]
 
 
-Champion = Callable[[np.ndarray], Answers]
-"""The champion of a finished run: it takes examples `[n, ...]` as the run's data set has them."""
+class Contestant(Protocol):
+    """One way to find a network."""
+
+    def compete(self, run: Run, earlier: Mapping[str, Outcome]) -> Outcome:
+        """Go the whole way, and be judged.
+
+        Args:
+            run: whose folder and settings it has.
+            earlier: what became of those before it, by name: a control may spend what the experiment has spent.
+        """
+        ...
+
+    def traced(self) -> Iterator[jax.stages.Traced]:
+        """Its programs, not compiled: for whoever wants to know whether they can be made for another device."""
+        ...
 
 
-def classifies(logits: Callable[[jax.Array], jax.Array]) -> Champion:
-    """A champion that gives class probabilities, from `[rows, ...] -> [rows, classes]`, normalisation included."""
+class Contest(NamedTuple):
+    """Who competes, over what.
 
-    def answer(x: np.ndarray) -> Answers:
-        probabilities = predict(logits, x)
-        return Answers(probabilities.argmax(axis=1), probabilities)
+    Attributes:
+        dataset: all three sets.
+        task: the train and validation sets on the device.
+        contestants: by name: the experiment's own, its control, and any references.
+        resources: what they hold together until all are done, such as a cluster.
+    """
 
-    return answer
+    dataset: Dataset
+    task: Task
+    contestants: Mapping[str, Contestant]
+    resources: ExitStack = ExitStack()
+
+
+def metrics_file(name: str, own: str) -> str:
+    """Where a contestant's generations are written, `own` being the experiment's own."""
+    return "metrics.jsonl" if name == own else f"{name}.jsonl"
 
 
 class Phase(NamedTuple):
@@ -75,20 +113,22 @@ class Phase(NamedTuple):
     keep: Callable[[Any], Any]
 
 
-def champion_of(carry: Any) -> Any:
-    """What most phases keep: a Search without its population, or all of a carry that has none."""
-    return carry._replace(state=None) if hasattr(carry, "state") else carry
+def without_population(carry: Any) -> Any:
+    """What most phases keep: a Search without its population."""
+    return carry._replace(state=None)
 
 
-class Contestant(NamedTuple):
-    """One way to find a network.
+@dataclass(frozen=True)
+class Phases:
+    """A contestant whose way is one compiled program after another.
 
     Attributes:
-        phases: one after another.
+        phases: in turn.
         judge: says what a champion is worth. The test set is used here, and once.
         evaluations: member evaluations that it spends for one seed, the first population's included.
         gradient_steps: member gradient steps that it spends for one seed.
         champions: finds in what was kept of each phase the champion of each seed, chosen on validation data.
+        best: finds there which of these validation data prefer.
     """
 
     phases: Sequence[Phase]
@@ -96,28 +136,36 @@ class Contestant(NamedTuple):
     evaluations: int
     gradient_steps: int
     champions: Callable[[Sequence[Any]], list[Member]] = lambda kept: [kept[-1].champion]
+    best: Callable[[Sequence[Any]], int] = lambda kept: 0
+
+    def compete(self, run: Run, earlier: Mapping[str, Outcome]) -> Outcome:
+        """Run each phase to its end, and judge the champions."""
+        kept, wall_s, compile_s = [], 0.0, 0.0
+        for phase in self.phases:
+            data = phase.data(kept)
+            finished = run_stage(run.folder, phase.stage, data, run.config.checkpoint_every, run.config.devices)
+            wall_s, compile_s = wall_s + finished.wall_s, compile_s + finished.compile_s
+            kept.append(gather(phase.keep(finished.carry)))
+        budget = {
+            "evaluations": self.evaluations,
+            "gradient_steps": self.gradient_steps,
+            "wall_s": round(wall_s, 3),
+            "compile_s": round(compile_s, 3),
+        }
+        return Outcome(kept, budget, [self.judge(champion) for champion in self.champions(kept)], self.best(kept))
+
+    def traced(self) -> Iterator[jax.stages.Traced]:
+        """The start and a block of every phase; a later one reads what the earlier ones start with."""
+        kept = []
+        for phase in self.phases:
+            start, step = phase.stage.programs(phase.stage.chunk)
+            start, data = jax.jit(start), phase.data(kept)
+            yield start.trace(data)
+            yield jax.jit(block_of(step)).trace(jax.eval_shape(start, data), data, 0)
+            kept.append(phase.keep(start(data)))
 
 
-class Outcome(NamedTuple):
-    """What became of a contestant.
-
-    Attributes:
-        kept: of each phase.
-        budget: as `result.json` holds it.
-        judged: the champion of each seed.
-    """
-
-    kept: Sequence[Any]
-    budget: dict[str, Any]
-    judged: list[Judged]
-
-    @property
-    def entry(self) -> dict[str, Any]:
-        """`budget` and `metrics`, as `result.json` holds them: each metric is the median over the seeds."""
-        return {"budget": self.budget, "metrics": _medians([each.metrics for each in self.judged])}
-
-
-def classifier(network: Network, task: Task, dataset: Dataset) -> Callable[[Member], Judged]:
+def classification(network: Network, task: Task, dataset: Dataset) -> Callable[[Member], Judged]:
     """Judges networks that classify by accuracy and loss.
 
     Args:
@@ -138,40 +186,15 @@ def classifier(network: Network, task: Task, dataset: Dataset) -> Callable[[Memb
     return judge
 
 
-def compete(folder: Path, contestant: Contestant, every: int, devices: int = 1) -> Outcome:
-    """Run a contestant to its end and judge its champions.
-
-    Args:
-        folder: of the run.
-        contestant: who competes.
-        every: generations between checkpoints.
-        devices: that the population is spread over; 0 for all there are.
-    """
-    kept, wall_s, compile_s = [], 0.0, 0.0
-    for phase in contestant.phases:
-        finished = run_stage(folder, phase.stage, phase.data(kept), every, devices)
-        wall_s, compile_s = wall_s + finished.wall_s, compile_s + finished.compile_s
-        kept.append(on_each_host(phase.keep(finished.carry)))
-    budget = {
-        "evaluations": contestant.evaluations,
-        "gradient_steps": contestant.gradient_steps,
-        "wall_s": round(wall_s, 3),
-        "compile_s": round(compile_s, 3),
-    }
-    return Outcome(kept, budget, [contestant.judge(champion) for champion in contestant.champions(kept)])
-
-
-def verdict(contestant: str, control: str, outcomes: Mapping[str, Outcome], seed: int) -> dict[str, Any]:
+def comparison(outcomes: Mapping[str, Outcome], seed: int) -> dict[str, Any]:
     """The part of `result.json` that says who did how well.
 
     Args:
-        contestant: the name of the experiment's own outcome.
-        control: the name of its control's.
-        outcomes: by name; the others are references.
+        outcomes: by name: the experiment's own, its control's, and those of references.
         seed: the first one, if there are several; then `repeats` has the metrics of each.
     """
-    others = [name for name in outcomes if name not in (contestant, control)]
-    own, against = outcomes[contestant], outcomes[control]
+    _, control, *others = outcomes
+    own, against, *_ = outcomes.values()
     found = {
         **own.entry,
         "control": {"name": control.replace("_", " "), **against.entry},

@@ -1,8 +1,6 @@
 """The loop that carries a stage of a run to its end: blocks on the device, lines on disk, checkpoints between."""
 
 import math
-import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jevo import population as pop
+from jevo.devices import abstract, is_exhausted, replicated, require_room, spread
+from jevo.errors import InputError
 from jevo.runs.checkpoint import Checkpoints
-from jevo.runs.devices import population_mesh
-from jevo.runs.memory import is_exhausted, require_room
-from jevo.runs.processes import greatest, several
+from jevo.runs.lines import Lines
+from jevo.runs.processes import all_max, population_mesh, several
 from jevo.runs.progress import Progress
-from jevo.runs.record import Metrics
-from jevo.types import InputError
+from jevo.runs.signals import Interrupted, StopSignal
 
 BLOCK = 64
 """The most generations computed in one call, with no host in between."""
@@ -33,12 +30,17 @@ Step = Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]]
 be vectors, with one entry a seed."""
 
 
-class Interrupted(Exception):
-    """The run was asked to stop, and has saved its state."""
+class Programs(NamedTuple):
+    """What a stage computes.
 
-    def _render_traceback_(self) -> list[str]:
-        """What IPython shows in place of a traceback."""
-        return [str(self)]
+    Attributes:
+        start: `data -> carry`, the first one.
+        step: one generation. Its metrics have `best` and `mean`, the fitness, and `validation`, which may be NaN
+            where the validation set was not looked at.
+    """
+
+    start: Callable[[Any], Any]
+    step: Step
 
 
 class Finished(NamedTuple):
@@ -61,21 +63,20 @@ class Stage:
 
     Attributes:
         name: of its checkpoints' folder, and on the live line.
-        start: `data -> carry`, the first one.
-        step: one generation. Its metrics have `best` and `mean`, the fitness, and `validation`, which may be NaN
-            where the validation set was not looked at.
+        programs: made for so many members at once, at most; how many does not change what they compute.
         generations: how many to run.
         work: for the live line, how much one generation does, and of what, such as (100, "evaluations").
+        chunk: members at once to begin with; fewer where the memory is short.
         metrics: name of its metrics file.
         after: generations that the stages before it have written there; its own are numbered from there on.
         advice: what to try when every member has failed.
     """
 
     name: str
-    start: Callable[[Any], Any]
-    step: Step
+    programs: Callable[[int], Programs]
     generations: int
     work: tuple[int, str]
+    chunk: int = 1
     metrics: str = "metrics.jsonl"
     after: int = 0
     advice: str = "use other settings"
@@ -99,66 +100,53 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, devi
         Interrupted: after Ctrl-C or SIGTERM, when a checkpoint is written.
         InputError: when every member of the population has failed, or the device has no room for a single one.
     """
-    mesh, members = population_mesh(devices), sys.maxsize
-    data = jax.device_put(data, pop.replicated(mesh))
+    mesh, chunk = population_mesh(devices), stage.chunk
+    data = jax.device_put(data, replicated(mesh))
     while True:
-        with pop.limited(members) as limit, pop.spread(mesh):
-            try:
-                return _run_stage(folder, stage, data, checkpoint_every, mesh)
-            except jax.errors.JaxRuntimeError as error:
-                if not is_exhausted(error):
-                    raise
+        try:
+            with spread(mesh):
+                return _run(folder, stage, stage.programs(chunk), data, checkpoint_every, mesh)
+        except jax.errors.JaxRuntimeError as error:
+            if not is_exhausted(error):
+                raise
         if several():
             # They would have to agree on a program anew, and some may be waiting in the old one.
-            raise InputError(f"{stage.name}: no room for {limit.asked} members at once; take a --chunk of half as many")
-        if limit.asked <= 1:
+            raise InputError(f"{stage.name}: no room for {chunk} members at once; take a chunk of half as many")
+        if chunk <= 1:
             raise InputError(
                 f"{stage.name} needs more memory than there is, even with one member at a time; "
                 "take a smaller population, network or batch"
             )
-        members = limit.asked // 2
-        print(f"{stage.name}: no room for {limit.asked} members at once, goes on with {members}", flush=True)
+        print(f"{stage.name}: no room for {chunk} members at once, goes on with {chunk // 2}", flush=True)
+        chunk //= 2
 
 
-def _run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, mesh: Mesh | None) -> Finished:
+def _run(
+    folder: Path, stage: Stage, programs: Programs, data: Any, checkpoint_every: int, mesh: Mesh | None
+) -> Finished:
     with (
-        Patience() as patience,
+        StopSignal() as stop,
         Progress(stage.name, stage.generations, stage.work) as progress,
         Checkpoints(folder / "checkpoints" / stage.name) as checkpoints,
     ):
         began = time.perf_counter()
-        # New functions, so that nothing is traced from memory: how many members they may hold can have changed.
-        start, step = (lambda data: stage.start(data)), (lambda carry, data: stage.step(carry, data))
         everywhere = jax.tree.map(lambda array: array.sharding, data)
-        first = jax.jit(start, in_shardings=(everywhere,)).lower(pop.bare(data)).compile()
-        placed = jax.tree.map(
-            lambda array, sharding: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
-            first.out_info,
-            first.output_shardings,
-        )
-        like = {"carry": placed, "wall_s": np.zeros((), np.float32)}
-        done, saved, warnings = checkpoints.restore(like)
-        for warning in warnings:
-            progress.say(warning)
-        if done < 0:
-            done, saved = 0, {"carry": first(data), "wall_s": np.zeros((), np.float32)}
-            checkpoints.save(done, saved, float("-inf"))
-        elif 0 < done < stage.generations:
-            progress.say(f"{stage.name} goes on from generation {done}")
-        carry, wall_s = saved["carry"], float(saved["wall_s"])
+        start = jax.jit(programs.start, in_shardings=(everywhere,)).lower(abstract(data)).compile()
+        done, carry, wall_s = _begun(stage, start, data, checkpoints, progress)
         if done >= stage.generations:
             return Finished(carry, wall_s, 0.0)
         # The carry comes out as it went in, so that it can go in again.
-        shardings = {
-            "in_shardings": (first.output_shardings, everywhere, None),
-            "out_shardings": (first.output_shardings, pop.replicated(mesh)),
-        }
-        block = jax.jit(_block(step), donate_argnums=0, **shardings)
-        advance = block.lower(pop.bare(carry), pop.bare(data), 0).compile()
+        block = jax.jit(
+            block_of(programs.step),
+            donate_argnums=0,
+            in_shardings=(start.output_shardings, everywhere, None),
+            out_shardings=(start.output_shardings, replicated(mesh)),
+        )
+        advance = block.lower(abstract(carry), abstract(data), 0).compile()
         require_room(advance)
         compile_s = time.perf_counter() - began
 
-        with Metrics(folder / stage.metrics, until=stage.after + done) as metrics:
+        with Lines(folder / stage.metrics, keep=lambda line: line["generation"] <= stage.after + done) as metrics:
             # A single generation first: the user sees a line at once, and it times the rest.
             length, validation = 1, float("-inf")
             while done < stage.generations:
@@ -168,28 +156,58 @@ def _run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, mes
                 carry, values = advance(carry, data, count)
                 lines = _lines(values, stage.after + done, count)
                 # What all processes must do alike they agree on: how many generations a call has, and when to stop.
-                seconds, lost = greatest(time.perf_counter() - tick, patience.lost)
+                seconds, stopped = all_max(time.perf_counter() - tick, stop.received)
                 wall_s += seconds
                 done += count
                 length = max(1, min(BLOCK, round(count * BLOCK_SECONDS / max(seconds, 1e-6))))
                 metrics.append(lines)
                 progress.show(done, lines[-1], count, seconds)
-                failed = next((line["generation"] for line in lines if line["best"] is None), None)
-                if failed:
-                    raise InputError(
-                        f"{stage.name}: every member failed (its fitness is NaN or -inf) at generation {failed}; "
-                        f"{stage.advice}; the last good state is kept in {folder / 'checkpoints' / stage.name}"
-                    )
+                _require_alive(stage, lines, folder)
                 validation = next((v for line in lines[::-1] if (v := line["validation"]) is not None), validation)
-                stopping = bool(lost) and done < stage.generations
+                stopping = bool(stopped) and done < stage.generations
                 if done % checkpoint_every == 0 or done == stage.generations or stopping:
-                    checkpoints.save(done, {"carry": carry, "wall_s": np.float32(wall_s)}, validation)
+                    checkpoints.save(done, _saved(carry, wall_s), validation)
                 if stopping:
                     raise Interrupted(f"stopped at generation {done} of {stage.generations}; the same command goes on")
         return Finished(carry, wall_s, compile_s)
 
 
-def _block(step: Step) -> Callable[[Any, Any, jax.Array], tuple[Any, dict[str, jax.Array]]]:
+def _begun(
+    stage: Stage, start: jax.stages.Compiled, data: Any, checkpoints: Checkpoints, progress: Progress
+) -> tuple[int, Any, float]:
+    """Generations done, the carry and the seconds spent: of the newest checkpoint, or of the start, which it saves."""
+    placed = jax.tree.map(
+        lambda array, sharding: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
+        start.out_info,
+        start.output_shardings,
+    )
+    done, saved, warnings = checkpoints.restore(_saved(placed, 0.0))
+    for warning in warnings:
+        progress.say(warning)
+    if done < 0:
+        done, saved = 0, _saved(start(data), 0.0)
+        checkpoints.save(done, saved, float("-inf"))
+    elif 0 < done < stage.generations:
+        progress.say(f"{stage.name} goes on from generation {done}")
+    return done, saved["carry"], float(saved["wall_s"])
+
+
+def _saved(carry: Any, wall_s: float) -> dict[str, Any]:
+    """What a checkpoint holds."""
+    return {"carry": carry, "wall_s": np.asarray(wall_s, np.float32)}
+
+
+def _require_alive(stage: Stage, lines: list[dict[str, Any]], folder: Path) -> None:
+    """Raise an InputError if the whole population has failed in any of these generations."""
+    failed = next((line["generation"] for line in lines if line["best"] is None), None)
+    if failed:
+        raise InputError(
+            f"{stage.name}: every member failed (its fitness is NaN or -inf) at generation {failed}; "
+            f"{stage.advice}; the last good state is kept in {folder / 'checkpoints' / stage.name}"
+        )
+
+
+def block_of(step: Step) -> Callable[[Any, Any, jax.Array], tuple[Any, dict[str, jax.Array]]]:
     """Many generations in one call. How many is an argument, not a shape: one program serves every length."""
 
     def block(carry: Any, data: Any, count: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
@@ -216,28 +234,3 @@ def _number(value: Any) -> Any:
     if value.ndim:
         return [_number(entry) for entry in value]
     return float(value) if math.isfinite(value) else None
-
-
-class Patience:
-    """Notes the first Ctrl-C or SIGTERM, so that a run ends between two blocks; a second one ends it at once."""
-
-    def __enter__(self) -> "Patience":
-        self.lost = False
-        self._old = {}
-        for name in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._old[name] = signal.signal(name, self._note)
-            except ValueError:  # Not the main thread (a notebook's worker): its owner handles signals.
-                break
-        return self
-
-    def _note(self, number: int, frame: Any) -> None:
-        self.lost = True
-        self._restore()
-
-    def _restore(self) -> None:
-        for name, handler in self._old.items():
-            signal.signal(name, handler)
-
-    def __exit__(self, *_: Any) -> None:
-        self._restore()

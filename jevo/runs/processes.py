@@ -19,8 +19,10 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh
 
-from jevo.types import InputError
+from jevo.devices import AXIS
+from jevo.errors import InputError, require
 
 AUTO = "auto"
 """The coordinator's name where the environment says who takes part."""
@@ -57,7 +59,7 @@ def join(coordinator: str, processes: int | None, process_id: int | None) -> Non
         reason = str(error).splitlines()[0]
         raise InputError(
             f"cannot join the other processes (coordinator {coordinator}): {reason}; "
-            "give --coordinator HOST:PORT of process 0, --processes and --process-id to each"
+            "give the coordinator HOST:PORT of process 0, and processes and process_id to each"
         ) from None
 
 
@@ -66,7 +68,7 @@ def several() -> bool:
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
-def said_by_first(line: str) -> str:
+def broadcast(line: str) -> str:
     """What process 0 says, in every process."""
     if not several():
         return line
@@ -77,7 +79,23 @@ def said_by_first(line: str) -> str:
     return bytes(heard).rstrip(b"\0").decode(errors="ignore")
 
 
-def greatest(*numbers: float) -> tuple[float, ...]:
+def population_mesh(devices: int) -> Mesh | None:
+    """A mesh of so many devices with the one axis of the population, or None where one device has it all.
+
+    Args:
+        devices: how many; 0 for all there are.
+
+    Raises:
+        InputError: if there are fewer.
+    """
+    there = jax.devices()
+    require(0 <= devices <= len(there), "devices", devices, f"0 to {len(there)}: so many are there")
+    require(not (several() and 0 < devices < len(there)), "devices", devices, "0, all, in a run of several processes")
+    chosen = there[: devices or len(there)]
+    return jax.make_mesh((len(chosen),), (AXIS,), (AxisType.Auto,), devices=chosen) if len(chosen) > 1 else None
+
+
+def all_max(*numbers: float) -> tuple[float, ...]:
     """The greatest that any process has of each number."""
     if not several():
         return numbers
@@ -85,7 +103,7 @@ def greatest(*numbers: float) -> tuple[float, ...]:
     return tuple(float(number) for number in found.max(axis=0))
 
 
-def on_each_host(tree: Any) -> Any:
+def gather(tree: Any) -> Any:
     """A pytree of arrays that may be spread over the devices of all hosts, whole on each of them."""
     if not several():
         return tree
@@ -93,7 +111,7 @@ def on_each_host(tree: Any) -> Any:
 
 
 @contextmanager
-def own_books(folder: Path) -> Iterator[Path]:
+def process_folder(folder: Path) -> Iterator[Path]:
     """Where this process keeps the books of the run in `folder`, which process 0 has opened.
 
     For process 0 that is the folder itself. The others get a copy to write to, whose checkpoints alone are the run's
@@ -108,9 +126,9 @@ def own_books(folder: Path) -> Iterator[Path]:
     until = time.monotonic() + SETTLE_S
     while not (there := (folder / "config.yaml").exists()) and time.monotonic() < until:
         time.sleep(0.1)
-    (missing,) = greatest(not there)
+    (missing,) = all_max(not there)
     if missing:
-        raise InputError(f"not every process sees the run folder {folder} of process 0; give an --out that all share")
+        raise InputError(f"not every process sees the run folder {folder} of process 0; give an out that all share")
     if jax.process_index() == 0:
         # The others have read what the run has so far; from now on it changes.
         multihost_utils.sync_global_devices("books")
@@ -132,7 +150,7 @@ def own_books(folder: Path) -> Iterator[Path]:
             logging.disable(silenced)
 
 
-def is_lost(error: BaseException) -> bool:
+def is_peer_lost(error: BaseException) -> bool:
     """Whether an error means that another process is gone: JAX raises what its transport reports, in more than one
     type, with a status in capitals in front."""
     status = re.match(
@@ -141,7 +159,7 @@ def is_lost(error: BaseException) -> bool:
     return several() and isinstance(error, (RuntimeError, ValueError)) and bool(status)
 
 
-def leave(code: int) -> None:
+def exit_process(code: int) -> None:
     """End this process with an exit code, after an error.
 
     A process that others wait for cannot leave in the ordinary way: it would wait for them at the exit, and they for

@@ -77,7 +77,7 @@ class Progress(_Screen):
             print(text, flush=True)
 
 
-class Board(_Screen):
+class LiveTable(_Screen):
     """Shows a search: the best so far in a table, and a line below it; plain lines where there is no terminal.
 
     Args:

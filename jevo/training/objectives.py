@@ -27,12 +27,12 @@ def smoothed_log_likelihood(logits: jax.Array, labels: jax.Array, smoothing: flo
 
 
 def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Minus the squared error of the class probabilities, summed over the rows, a quarter for each class.
+    """Minus the mean over the rows of the squared error of the class probabilities, a quarter for each class.
 
     Of two classes this is (y - p)^2 / 2, whose gradient is the delta rule's.
     """
     wrong = jax.nn.softmax(logits) - jax.nn.one_hot(labels, logits.shape[-1])
-    return -0.25 * jnp.sum(wrong**2)
+    return -0.25 * jnp.mean(jnp.sum(wrong**2, axis=-1))
 
 
 def absolute_error(logits: jax.Array, labels: jax.Array) -> jax.Array:

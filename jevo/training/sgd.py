@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jevo import genetics
+from jevo import devices, genetics
 from jevo import population as pop
 from jevo.types import Cross, Key, Member, Population, Symmetry
 
@@ -128,4 +128,4 @@ def train(
         return learner, jnp.concatenate([losses.reshape(-1), last])
 
     keys = (batch_keys, jax.random.split(member_key, members))
-    return pop.in_chunks(advance, (population, *keys), chunk)
+    return devices.in_chunks(advance, (population, *keys), chunk)

@@ -1,0 +1,151 @@
+"""The devices that members are spread over, and how many of them a device takes at once.
+
+The mesh is JAX's own context (`jax.set_mesh`), which is part of what a program is traced and kept by: nothing here is a
+hidden argument. Where there is none, one device has it all.
+"""
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "population"
+"""The axis of a mesh that members are spread over."""
+
+
+def in_chunks(function: Callable[[Any], Any], arguments: Any, chunk: int) -> Any:
+    """`function` of every element of `arguments`, `chunk` elements at a time: vectorised, and in bounded memory.
+
+    Args:
+        function: of one element: a pytree without the leading axis.
+        arguments: a pytree of `[n, ...]`.
+        chunk: at most so many at a time. Somewhat fewer are taken if they divide `n`, since the chunk
+            that is left over is a second program to compile.
+
+    Returns:
+        The results, stacked `[n, ...]`.
+    """
+
+    def mapped(some: Any) -> Any:
+        return jax.lax.map(function, some, batch_size=chunk_of(_length(some), chunk))
+
+    return over_devices(mapped, arguments)
+
+
+def chunk_of(n: int, at_most: int) -> int:
+    """How many of `n` to take at once: `at_most`, or as few as half of that if it then divides `n`."""
+    at_most = min(at_most, n)
+    return next((chunk for chunk in range(at_most, at_most // 2, -1) if n % chunk == 0), at_most)
+
+
+def spread(mesh: Mesh | None) -> AbstractContextManager[Any]:
+    """Programs traced inside give each device of `mesh` its own share of a population's members.
+
+    Args:
+        mesh: with the one axis `AXIS`; None for a single device.
+    """
+    return jax.set_mesh(mesh) if mesh and mesh.size > 1 else nullcontext()
+
+
+def is_spread() -> bool:
+    """Whether programs traced here share members out among devices."""
+    return AXIS in jax.sharding.get_abstract_mesh().axis_names
+
+
+def over_devices(program: Callable[[Any], Any], arguments: Any) -> Any:
+    """`program` of `arguments`, each device computing its own share of them.
+
+    Args:
+        program: `[n, ...] -> [n, ...]`, each row a function of the same row alone, and of what the program closes over
+            (which every device then has whole).
+        arguments: a pytree of `[n, ...]`. Where n does not divide evenly, the last row is computed again for the
+            places that are left over, and dropped.
+    """
+    if not is_spread():
+        return program(arguments)
+    n, devices = _length(arguments), jax.sharding.get_abstract_mesh().shape[AXIS]
+    places = -(-n // devices) * devices
+    if places > n:
+        last = jnp.minimum(jnp.arange(places), n - 1)
+        arguments = jax.tree.map(lambda leaf: leaf[last], arguments)
+    rows = PartitionSpec(AXIS)
+    # Nothing is said of what varies over devices: rows do, and there is nothing else.
+    found = jax.shard_map(program, in_specs=rows, out_specs=rows, check_vma=False)(arguments)
+    return jax.tree.map(lambda leaf: leaf[:n], found) if places > n else found
+
+
+def replicated(mesh: Mesh | None) -> NamedSharding | None:
+    """Where an array is that every device of a mesh has whole; None where there is one device."""
+    return None if mesh is None else NamedSharding(mesh, PartitionSpec())
+
+
+def abstract(tree: Any) -> Any:
+    """Shapes and dtypes of a pytree of arrays, to lower a program from.
+
+    Where arrays are is told apart: part of a traced array's type, it would forbid to index into one that a device's
+    share of the work closes over.
+    """
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), tree)
+
+
+def members_at_once(asked: int, on_cpu: int) -> int:
+    """The chunk that a setting means: what was asked for, or for 0 what suits the device.
+
+    That is `on_cpu` on a CPU, where a chunk should fit the cache; elsewhere all there are, until a program turns out
+    not to fit (the loop of a run then takes half).
+    """
+    return asked or (on_cpu if jax.default_backend() == "cpu" else sys.maxsize)
+
+
+def needs(program: jax.stages.Compiled) -> int:
+    """Bytes that a compiled program needs at its peak, its arguments and results included, by XLA's own count."""
+    memory: Any = program.memory_analysis()
+    return (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+        - memory.alias_size_in_bytes
+    )
+
+
+def require_room(program: jax.stages.Compiled) -> None:
+    """Raise what the device would raise if the program's temporaries do not fit the memory that is free.
+
+    On a CPU the system would not refuse, but swap, or kill the process.
+
+    Raises:
+        jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED.
+    """
+    memory: Any = program.memory_analysis()
+    wanted = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    room = _free()
+    if room is not None and wanted > room:
+        raise jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: {wanted} bytes are wanted, {room} are free")
+
+
+def is_exhausted(error: Exception) -> bool:
+    """Whether a device ran out of memory."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _free() -> int | None:
+    """Free bytes of the device, or None where nobody tells."""
+    device = jax.local_devices()[0]
+    if stats := device.memory_stats():
+        return stats["bytes_limit"] - stats["bytes_in_use"] if "bytes_limit" in stats else None
+    if device.platform != "cpu":
+        return None
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:  # Not Linux.
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _length(arguments: Any) -> int:
+    return jax.tree.leaves(arguments)[0].shape[0]

@@ -1,0 +1,148 @@
+"""The settings of the autoencoder experiment."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jevo.errors import require
+from jevo.genetics import number_of
+from jevo.networks import Weights
+from jevo.runs import BreedingConfig, RunConfig
+
+PUBLISHED = (784, 500, 250, 100, 50)
+"""Units of the published autoencoder, the inputs first."""
+
+Method = Literal["ga", "ga-sgd", "sgd-layerwise", "sgd-joint"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(BreedingConfig):
+    """Evolve a tied autoencoder one weight matrix at a time; a support vector machine then reads its features."""
+
+    presets: ClassVar = {
+        "default": {},
+        "faithful": {
+            "crossover": "uniform", "crossover_rate": 0.2, "mutation": "random", "mutation_rate": 0.01, "prune": False,
+            "schedule": "constant",
+        },
+        "ga": {
+            "method": "ga", "population": 50, "generations": 150, "images": 500, "crossover": "uniform",
+            "mutation": "random", "mutation_rate": 0.01, "checkpoint_every": 25,
+        },
+        "smoke": {
+            "population": 6, "generations": 3, "shape": (64, 8, 4), "steps": 4, "images": 50, "svm_samples": 100,
+            "checkpoint_every": 2,
+        },
+    }  # fmt: skip
+    files: ClassVar = (*RunConfig.files, "svm.skops")
+    renamed: ClassVar = {
+        "mate": "crossover", "mate_rate": "crossover_rate", "erase": "mutation", "zero": "mutation_rate",
+    }  # fmt: skip
+
+    checkpoint_every: int = 5
+    """Generations from one checkpoint to the next: what a crash can lose [generations]."""
+    method: Method = "ga-sgd"
+    """ga: no gradient (start from the preset ga). ga-sgd: each generation the elites take gradient steps, and their
+    offspring replace the others. sgd-layerwise, sgd-joint: restarts trained one layer at a time, or all at once."""
+    shape: tuple[int, ...] = ()
+    """Units of every layer, the inputs first. Unset: 784 500 250 100 50 for 784 inputs, else four layers that fall
+    geometrically to 50, or to half of the inputs if that is fewer."""
+    activation: tuple[Literal["relu", "tanh", "sigmoid"], ...] = ("relu",)
+    """Of the features: one for all layers, or one for each."""
+    output: Literal["linear", "sigmoid"] = "linear"
+    """Of the first layer's reconstruction, which is the image."""
+    bias: bool = True
+    """Whether layers have biases."""
+    weights: Weights = "glorot"
+    """How the first weights are drawn."""
+    target: Literal["input", "image"] = "input"
+    """What a layer is to reconstruct: its own input, or the image through the frozen decoder below it."""
+    population: int = 10
+    """Members of the population."""
+    breeders: int | float = 0.5
+    """The best members, which breed: a number of them, or a share of the population."""
+    elites: int | float = 0.5
+    """The best members, which survive, and under ga-sgd take gradient steps: a number of them, or a share."""
+    generations: int = 40
+    """Generations of each layer's phase, after its first population [generations]."""
+    images: int = 2000
+    """Train examples that score a generation, the next ones every generation; all of them if there are fewer."""
+    mutation: Literal["smallest", "random"] = "smallest"
+    """Which weights of a child become zero: the smallest ones, or any."""
+    mutation_rate: float = 0.02
+    """Share of a child's weights that becomes zero; under smallest it is drawn from 0 to twice this."""
+    crossover: Literal["average", "uniform", "neuron"] = "average"
+    """How parents make a child: their mean; or each weight or neuron from any."""
+    crossover_rate: float = 0.5
+    """Probability that uniform or neuron take the second parent's."""
+    align: bool = False
+    """Renumber the second parent's units to match the first's, under ga-sgd."""
+    prune: bool = True
+    """A weight that is exactly zero stays zero in training, under ga-sgd."""
+    restarts: int = 0
+    """Networks that sgd-layerwise and sgd-joint train side by side; the best one counts. 0: as many as the population,
+    or half as many if the gradient steps of a generation cannot be shared out evenly."""
+    steps: int = 40
+    """Gradient steps of a member in training in a generation [steps]."""
+    batch_size: int = 100
+    """Train examples in a gradient step [examples]."""
+    lr: float = 2e-3
+    """Learning rate of Adam."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How the learning rate goes over a phase: to zero by a half cosine, or not at all."""
+    svm_samples: int = 0
+    """Train examples that the support vector machine is fitted on; 0 for all [examples]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("generations", "images", "steps", "batch_size"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(
+            not self.shape or (len(self.shape) > 1 and min(self.shape) >= 1),
+            "shape", self.shape, "the number of inputs and of each layer's units, such as 784 500 250 100 50",
+        )  # fmt: skip
+        require(
+            len(self.activation) in (1, self.layers),
+            "activation", self.activation, f"one for all layers, or one for each of the {self.layers}",
+        )  # fmt: skip
+        for name in ("mutation_rate", "crossover_rate"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability between 0 and 1")
+        require(self.lr > 0, "lr", self.lr, "a number > 0")
+        require(self.learners >= 1, "elites", self.elites, "at least 1")
+        require(self.lucky == 0 or self.method == "ga", "lucky", self.lucky, "0: without steps a member has no place")
+        require(self.svm_samples >= 0, "svm_samples", self.svm_samples, "a number of examples, or 0 for all")
+        require(
+            self.restarts >= 0 and (self.learners * self.steps) % self.networks == 0,
+            "restarts", self.restarts, f"a divisor of the {self.learners * self.steps} gradient steps of a generation",
+        )  # fmt: skip
+
+    @property
+    def layers(self) -> int:
+        """How many layers there are."""
+        return len(self.shape or PUBLISHED) - 1
+
+    @property
+    def learners(self) -> int:
+        """Members that take gradient steps in a generation of ga-sgd: the elites."""
+        return number_of(self.elites, self.population)
+
+    @property
+    def networks(self) -> int:
+        """Networks that a method without mating trains."""
+        even = (self.learners * self.steps) % self.population == 0
+        return self.restarts or (self.population if even else self.learners)
+
+
+def widths(config: Config, inputs: int) -> tuple[int, ...]:
+    """Units of every layer of an autoencoder for so many inputs, the inputs first.
+
+    Raises:
+        InputError: if the shape that the settings give begins with another number.
+    """
+    if config.shape:
+        require(config.shape[0] == inputs, "shape", config.shape, f"the {inputs} inputs of these data first")
+        return config.shape
+    if inputs == PUBLISHED[0]:
+        return PUBLISHED
+    last = min(PUBLISHED[-1], math.ceil(inputs / 2))
+    return (inputs, *(round(inputs * (last / inputs) ** (i / config.layers)) for i in range(1, config.layers + 1)))

@@ -1,0 +1,117 @@
+"""The settings of the hybrid experiment."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jevo.errors import require
+from jevo.networks import Activation, Weights
+from jevo.runs import BreedingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(BreedingConfig):
+    """Train a population by gradient and mate it every cycle, against restarts at equal gradient steps."""
+
+    presets: ClassVar = {
+        "default": {},
+        "faithful": {
+            "network": "logistic", "bias": False, "weights": "uniform", "positive": "1", "center": 50.0, "scale": 50.0,
+            "loss": "squared", "fitness": "train", "optimizer": "sgd", "lr": 1e-3, "schedule": "constant",
+            "batch_size": 0, "breeders": 4, "selection": "truncation", "crossover": "uniform", "align": False,
+            "guard": False, "consensus": False,
+        },
+        "smoke": {
+            "population": 6, "cycles": 3, "steps": 6, "legs": 2, "hidden": (8,), "repeats": 2, "checkpoint_every": 2,
+        },
+    }  # fmt: skip
+    renamed: ClassVar = {"members": "population", "mate": "crossover", "keep": "breeders"}
+
+    checkpoint_every: int = 5
+    """Legs from one checkpoint to the next: what a crash can lose [legs]."""
+    population: int = 10
+    """Networks of the population."""
+    breeders: int | float = 1.0
+    """The best members, which mate: a number of them (4), or a share of the population (0.25; 1.0 for all)."""
+    elites: int | float = 0
+    """The best members, which go on as they are: a number of them, or a share; the others are replaced by children."""
+    cycles: int = 10
+    """Cycles of training; the population mates between them [cycles]."""
+    steps: int = 600
+    """Gradient steps of each member in a cycle [steps]."""
+    legs: int = 3
+    """Parts of a cycle: after each the networks are scored, and the run can stop and go on."""
+    repeats: int = 1
+    """Seeds to run side by side as one batch: seed, seed + 1, and so on."""
+    network: Literal["logistic", "mlp", "cnn"] = "mlp"
+    """Logistic regression, dense layers, or convolutions and then dense layers."""
+    hidden: tuple[int, ...] = (100,)
+    """Units of each hidden dense layer of mlp and cnn."""
+    channels: tuple[int, ...] = (8, 16)
+    """Channels of the 3x3 convolutions of cnn, each with a 2x2 max-pooling."""
+    activation: Activation = "relu"
+    """After each hidden layer."""
+    weights: Weights = "he"
+    """How the first weights are drawn."""
+    bias: bool = True
+    """Whether layers have biases."""
+    dropout: float = 0.0
+    """Probability that a unit of a hidden dense layer is dropped in training."""
+    positive: str = ""
+    """Class to tell from all others; unset: tell every class from every other."""
+    center: float | None = None
+    """Subtracted from every input feature. Unset: its mean over the train examples."""
+    scale: float | None = None
+    """Divides every input feature then. Unset: the standard deviation over the train examples."""
+    loss: Literal["cross_entropy", "squared"] = "cross_entropy"
+    """What gradients descend. squared: summed over the batch, and reported as mean |y - p|."""
+    smoothing: float = 0.0
+    """Share of each label that is spread over all classes in training, with cross_entropy."""
+    fitness: Literal["validation", "train"] = "validation"
+    """Examples whose loss decides who mates."""
+    optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "adagrad", "momentum", "sgd"] = "adam"
+    """Optimizer of every member."""
+    lr: float = 2e-3
+    """Learning rate."""
+    lr_spread: float = 1.0
+    """Members' learning rates are drawn between lr / lr_spread and lr * lr_spread."""
+    weight_decay: float = 0.0
+    """Decoupled decay of adamw: a step takes lr * weight_decay of every weight."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How the learning rate goes over the whole run: to zero by a half cosine, or not at all."""
+    batch_size: int = 64
+    """Train examples in a gradient step; 0 for all of them [examples]."""
+    shared_batches: bool = False
+    """All members of a seed see the same batches; otherwise each has shuffles of its own."""
+    crossover: Literal["average", "uniform", "neuron", "layer", "soup", "clone"] = "average"
+    """How parents make a child: their mean; each weight, neuron or layer from any; soup: the mean of all breeders;
+    clone: a copy of one, with its learning rate perturbed."""
+    selection: Literal["shuffled", "truncation"] = "shuffled"
+    """Breeders mate in turn, each as often and with another; or every parent is drawn among them."""
+    align: bool = True
+    """Renumber the other parents' hidden units to match the first's."""
+    guard: bool = True
+    """A child that is worse than the mean of its parents (by more than rounding) gives its place to a copy of the
+    better one. A clone keeps its place."""
+    consensus: bool = True
+    """After each leg, the mean of all members stands for champion beside them; it can win once they have mated."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("cycles", "steps", "legs", "repeats"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.steps % self.legs == 0, "legs", self.legs, f"a divisor of the {self.steps} steps of a cycle")
+        require(all(n >= 1 for n in self.hidden), "hidden", self.hidden, "widths >= 1")
+        require(
+            all(n >= 1 for n in self.channels) and (self.network != "cnn" or bool(self.channels)),
+            "channels", self.channels, "widths >= 1, and for a cnn at least one",
+        )  # fmt: skip
+        for name in ("dropout", "smoothing"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "a share from 0, below 1")
+        require(self.lr > 0, "lr", self.lr, "a number > 0")
+        require(self.lr_spread >= 1, "lr_spread", self.lr_spread, "a factor >= 1")
+        require(
+            self.weight_decay == 0 or (self.optimizer == "adamw" and self.weight_decay > 0),
+            "weight_decay", self.weight_decay, "0, or with the optimizer adamw a number > 0",
+        )  # fmt: skip
+        require(self.scale is None or self.scale > 0, "scale", self.scale, "a number > 0")
+        require(self.batch_size >= 0, "batch_size", self.batch_size, "a number of examples, or 0 for all")

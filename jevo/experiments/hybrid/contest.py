@@ -1,0 +1,93 @@
+"""Who competes in the hybrid experiment, and how its champion answers afterwards."""
+
+from functools import partial
+
+import numpy as np
+
+from jevo import population as pop
+from jevo.data.datasets import Dataset, against_rest
+from jevo.data.task import to_device
+from jevo.devices import members_at_once
+from jevo.experiments.hybrid.config import Config
+from jevo.experiments.hybrid.search import programs
+from jevo.networks import INITIALIZERS, Network, build, logistic
+from jevo.runs import (
+    Champion,
+    Contest,
+    Phase,
+    Phases,
+    Saved,
+    Stage,
+    classification,
+    load_dataset,
+    metrics_file,
+    without_population,
+)
+
+
+def dataset(config: Config) -> Dataset:
+    """The data set, or one class of it against the rest."""
+    found = load_dataset(config)
+    return against_rest(found, config.positive) if config.positive else found
+
+
+def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
+    """The network that `config` describes, for examples of `shape`."""
+    if config.network == "logistic":
+        kernel_init = INITIALIZERS[config.weights]
+        return logistic(int(np.prod(shape)), classes, bias=config.bias, kernel_init=kernel_init)
+    return build(
+        shape,
+        classes,
+        channels=config.channels if config.network == "cnn" else (),
+        hidden=config.hidden,
+        activation=config.activation,
+        weights=config.weights,
+        bias=config.bias,
+        dropout=config.dropout,
+    )
+
+
+def contest(config: Config, dataset: Dataset) -> Contest:
+    """The search, and its controls at equal gradient steps: independent restarts, and one long run."""
+    net = network(config, dataset.train.x.shape[1:], len(dataset.classes))
+    task = to_device(dataset, config.center, config.scale)
+    legs, chunk = config.cycles * config.legs, members_at_once(config.chunk, on_cpu=5)
+    judge = classification(net, task, dataset)
+    total = config.population * config.cycles * config.steps
+
+    def contestant(name: str, members: int, mates: bool) -> Phases:
+        each = total // members // legs
+        # Every leg, and after a mating; and the mean of all members every leg.
+        scored = members * legs
+        if mates:
+            scored += members * (config.cycles - 1) + config.consensus * legs
+        stage = Stage(
+            name,
+            partial(programs, config, net, members, each, mates),
+            legs,
+            (members * each * config.repeats, "steps"),
+            chunk=min(chunk, members * config.repeats),
+            metrics=metrics_file(name, "search"),
+            advice="try a smaller lr",
+        )
+        return Phases(
+            [Phase(stage, lambda _: task, lambda carry: without_population(carry[0]))],
+            judge,
+            evaluations=scored,
+            gradient_steps=total,
+            champions=lambda kept: pop.unstack(kept[0].champion),
+            best=lambda kept: int(np.argmax(kept[0].validation)),
+        )
+
+    contestants = {
+        "search": contestant("search", config.population, mates=True),
+        "restarts": contestant("restarts", config.population, mates=False),
+        "long_run": contestant("long_run", 1, mates=False),
+    }
+    return Contest(dataset, task, contestants)
+
+
+def answers(saved: Saved) -> Champion:
+    """How the champion of a finished run answers."""
+    return saved.classifier(network(saved.config, saved.shape, saved.classes))

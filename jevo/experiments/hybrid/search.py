@@ -1,0 +1,262 @@
+"""The programs of the hybrid experiment: one leg of a cycle, for one seed or for many side by side.
+
+The search's time is each member's gradient steps. With `repeats` all of it has a leading axis `[R]`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jevo import genetics, training
+from jevo import population as pop
+from jevo.data.task import Examples, Task
+from jevo.experiments.hybrid.config import Config
+from jevo.genetics import Candidates, GeneticAlgorithm, Search, update_champion
+from jevo.networks import Network
+from jevo.runs import Programs
+from jevo.training import Learner, evaluate, mean_over_rows, train
+from jevo.types import Fitness, Key, Member, Mutate, Population
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adam": optax.adam,
+    "adamw": partial(optax.adamw, weight_decay=0.0),
+    "nadam": optax.nadam,
+    "rmsprop": optax.rmsprop,
+    "adagrad": optax.adagrad,
+    "momentum": partial(optax.sgd, momentum=0.9),
+    "sgd": optax.sgd,
+}
+
+Objective = Callable[[jax.Array, jax.Array], jax.Array]
+"""`(logits [batch, classes], labels [batch]) -> float32 []`, higher is better."""
+
+
+def summed_squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Minus the squared error of the class probabilities, summed over the rows, a quarter for each class: the published
+    recipe's learning rate is for the sum."""
+    wrong = jax.nn.softmax(logits) - jax.nn.one_hot(labels, logits.shape[-1])
+    return -0.25 * jnp.sum(wrong**2)
+
+
+def objectives(config: Config) -> tuple[Objective, Objective]:
+    """Minus the loss that gradients descend, and minus the one that is reported and compared."""
+    if config.loss == "squared":
+        return summed_squared_error, training.absolute_error
+    if config.smoothing:
+        return partial(training.smoothed_log_likelihood, smoothing=config.smoothing), training.log_likelihood
+    return training.log_likelihood, training.log_likelihood
+
+
+def optimizer(config: Config, steps: int) -> optax.GradientTransformation:
+    """The optimizer over a run of `steps`. The learning rate is part of its state, so each member has its own."""
+    make = OPTIMIZERS[config.optimizer]
+    if config.weight_decay:
+        make = partial(make, weight_decay=config.weight_decay)
+    descent = optax.inject_hyperparams(lambda learning_rate: make(learning_rate))(learning_rate=config.lr)
+    if config.schedule == "constant":
+        return descent
+    return optax.chain(descent, optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, steps)))
+
+
+def algorithm(config: Config, network: Network, chunk: int) -> GeneticAlgorithm:
+    """How a population of `Learner` mates, so many children at once."""
+    clone, soup = config.crossover == "clone", config.crossover == "soup"
+    breeders = genetics.number_of(config.breeders, config.population)
+    selection = {
+        "shuffled": lambda: genetics.shuffled(breeders),
+        "truncation": lambda: genetics.truncation(breeders, config.lucky),
+    }[config.selection]
+    crossover = genetics.CROSSOVERS["average" if soup else config.crossover]()
+    # A clone has nothing to match.
+    symmetries = network.symmetries if config.align and not clone else ()
+    return genetics.genetic(
+        genetics.leaders(breeders) if soup else selection(),
+        training.mating(crossover, symmetries),
+        retuned(genetics.perturb()) if clone else None,
+        elites=genetics.number_of(config.elites, config.population),
+        lucky=config.lucky,
+        rescore=True,  # Survivors train too.
+        parents=breeders if soup else config.parents,
+        chunk=chunk,
+    )
+
+
+Score = Callable[[Population, Task], tuple[Fitness, Fitness]]
+"""`(params, task) -> (fitness [P], minus the validation loss [P])`."""
+
+
+def scoring(config: Config, network: Network, chunk: int) -> Score:
+    """How members are scored, so many at once."""
+    _, reported = objectives(config)
+
+    def score(params: Population, task: Task) -> tuple[Fitness, Fitness]:
+        def on(params: Member, examples: Examples) -> jax.Array:
+            return mean_over_rows(lambda rows: reported(network.apply(params, task.inputs(rows.x)), rows.y), examples)
+
+        def both(params: Member) -> tuple[jax.Array, jax.Array]:
+            validation = on(params, task.validation)
+            return on(params, task.train) if config.fitness == "train" else validation, validation
+
+        return evaluate(both, params, chunk)
+
+    return score
+
+
+Mate = Callable[[Key, Search, Task, jax.Array], tuple[Search, jax.Array]]
+"""`(key, search, task, gradient steps so far) -> (search, mean barrier of the children)`."""
+
+
+def mating(config: Config, algorithm: GeneticAlgorithm, score: Score) -> Mate:
+    """How the population is replaced by its children between two cycles; they stand for champion before they train."""
+    guard = config.guard and config.crossover != "clone"  # A clone is its parent: there is no mating to go wrong.
+
+    def mate(key: Key, search: Search, task: Task, steps: jax.Array) -> tuple[Search, jax.Array]:
+        candidates = algorithm.ask(key, search.state)
+        fitness, validation = score(candidates.members.params, task)
+        barrier = genetics.barrier(search.state, candidates, fitness)
+        bred = genetics.guarded(search.state, candidates, fitness) if guard else candidates
+        search = update_champion(search, candidates.members.params, validation, steps)
+        # Survivors come first, and have none.
+        search = search._replace(state=search.state._replace(population=bred.members))
+        return search, barrier[config.survivors :].mean()
+
+    return mate
+
+
+def consensus(config: Config, network: Network, params: Population, fitness: Fitness) -> Population:
+    """The mean of all members, each matched to the best: a population of one."""
+    if config.align and network.symmetries:
+        best = pop.take(params, jnp.argmax(fitness))
+        params = jax.vmap(lambda member: genetics.align(best, member, network.symmetries))(params)
+    return jax.tree.map(lambda leaf: leaf.mean(axis=0, keepdims=True), params)
+
+
+class OneSeed(NamedTuple):
+    """The programs of one seed: `start(key, task)`, and `step(key, search, task, number)`, one leg of a cycle."""
+
+    start: Callable[[Key, Task], Search]
+    step: Callable[[Key, Search, Task, jax.Array], tuple[Search, dict[str, jax.Array]]]
+
+
+def search(config: Config, network: Network, members: int, leg: int, mates: bool, chunk: int) -> OneSeed:
+    """The programs of one seed.
+
+    Args:
+        config: says how members are trained and scored.
+        network: what they are.
+        members: how many.
+        leg: gradient steps of each in a leg.
+        mates: whether they mate between cycles.
+        chunk: members of all seeds at once.
+    """
+    own = max(1, chunk // config.repeats)
+    breeding, score = algorithm(config, network, chunk), scoring(config, network, own)
+    mate = mating(config, breeding, score)
+    descend = optimizer(config, config.cycles * config.legs * leg)
+    descended, _ = objectives(config)
+    fresh = spread(training.learner(network.init, descend), config.lr_spread)
+
+    def start(key: Key, task: Task) -> Search:
+        population = pop.init(jax.random.fold_in(key, 0), fresh, members, own)
+        state = breeding.init(population, jnp.full(members, -jnp.inf))
+        return Search(state, pop.take(population.params, 0), jnp.float32(-jnp.inf), jnp.int32(0))
+
+    def learn(key: Key, population: Population, task: Task) -> Population:
+        def loss(params: Member, batch: Examples, key: Key) -> jax.Array:
+            return -descended(network.apply(params, task.inputs(batch.x), key), batch.y)
+
+        return train(
+            key,
+            population,
+            task.train,
+            loss,
+            descend,
+            steps=leg,
+            batch_size=config.batch_size or None,
+            shared=config.shared_batches,
+            chunk=own,
+        )[0]
+
+    def step(key: Key, search: Search, task: Task, number: jax.Array) -> tuple[Search, dict[str, jax.Array]]:
+        mate_key, train_key = (jax.random.fold_in(jax.random.fold_in(key, i), number) for i in (1, 2))
+        barrier = jnp.float32(jnp.nan)
+        if mates:
+            search, barrier = jax.lax.cond(
+                (number > 0) & (number % config.legs == 0),
+                lambda search: mate(mate_key, search, task, number * leg),
+                lambda search: (search, barrier),
+                search,
+            )
+        population = learn(train_key, search.state.population, task)
+        fitness, validation = score(population.params, task)
+        nobody = jnp.zeros(0, jnp.int32)
+        state = breeding.tell(search.state, Candidates(population, nobody, nobody), fitness)
+        search = update_champion(search._replace(state=state), population.params, validation, (number + 1) * leg)
+        if mates and config.consensus:
+            agreed = consensus(config, network, population.params, state.fitness)
+            search = update_champion(search, agreed, score(agreed, task)[1], (number + 1) * leg)
+        return search, {
+            "fitness": jnp.max(state.fitness),
+            "mean_fitness": jnp.nanmean(fitness),
+            "validation_loss": -jnp.nanmax(validation),
+            "barrier": barrier,
+        }
+
+    return OneSeed(start, step)
+
+
+def programs(config: Config, network: Network, members: int, leg: int, mates: bool, chunk: int) -> Programs:
+    """The programs of all seeds, side by side, as a Stage takes them; the arguments are those of `search`.
+
+    The carry is the search, with a leading axis `[R]`, and the number of the next leg, which has none: a program
+    that branches by it takes one branch for all seeds.
+    """
+    start, step = search(config, network, members, leg, mates, chunk)
+
+    def keys() -> jax.Array:
+        return jnp.stack([jax.random.key(config.seed + i) for i in range(config.repeats)])
+
+    def start_all(task: Task) -> tuple[Search, jax.Array]:
+        return jax.vmap(start, in_axes=(0, None))(keys(), task), jnp.int32(0)
+
+    def step_all(carry: tuple[Search, jax.Array], task: Task) -> tuple[Any, dict[str, jax.Array]]:
+        state, number = carry
+        state, seeds = jax.vmap(step, in_axes=(0, 0, None, None))(keys(), state, task, number)
+        return (state, number + 1), {
+            # A seed whose members have all failed ends the run: medians without it would be another experiment's.
+            "best": jnp.where(jnp.isfinite(seeds["fitness"]).all(), jnp.median(seeds["fitness"]), -jnp.inf),
+            "mean": jnp.median(seeds["mean_fitness"]),
+            "validation": -jnp.median(seeds["validation_loss"]),
+            "loss": -seeds["fitness"],
+            "validation_loss": seeds["validation_loss"],
+            "barrier": seeds["barrier"],
+        }
+
+    return Programs(start_all, step_all)
+
+
+def spread(fresh: Callable[[Key], Learner], factor: float) -> Callable[[Key], Learner]:
+    """Fresh members whose learning rates differ by up to `factor`, log-uniformly."""
+    if factor == 1:
+        return fresh
+
+    def drawn(key: Key) -> Learner:
+        fresh_key, rate_key = jax.random.split(key)
+        exponent = jax.random.uniform(rate_key, (), minval=-1.0, maxval=1.0)
+        return retuned(lambda _, rate: rate * factor**exponent)(rate_key, fresh(fresh_key))
+
+    return drawn
+
+
+def retuned(mutate: Mutate) -> Mutate:
+    """A mutation of a member's learning rate."""
+
+    def tune(key: Key, learner: Learner) -> Learner:
+        rate = optax.tree.get(learner.optimizer, "learning_rate")
+        return learner._replace(optimizer=optax.tree.set(learner.optimizer, learning_rate=mutate(key, rate)))
+
+    return tune

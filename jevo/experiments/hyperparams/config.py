@@ -1,0 +1,83 @@
+"""The settings of the hyperparameter experiment."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jevo.errors import require
+from jevo.runs import BreedingConfig, RunConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(BreedingConfig):
+    """Search over architectures and training settings; networks of different sizes train in shared programs."""
+
+    presets: ClassVar = {
+        "default": {},
+        "harvey": {
+            "space": "mlp", "elites": 0.4, "breeders": 0.4, "lucky": 1, "crossover": "uniform", "mutation": "redraw",
+            "mutation_rate": 0.2, "novel": False, "epochs": 100, "patience": 5, "batch_size": 128,
+        },
+        "mkoeppel": {
+            "space": "cnn", "generations": 19, "elites": 0.2, "breeders": 0.2, "lucky": 0, "crossover": "uniform",
+            "mutation": "numbers", "mutation_rate": 0.1, "novel": False, "epochs": 15, "patience": 15,
+            "batch_size": 300,
+        },
+        "smoke": {"population": 4, "generations": 1, "lucky": 0, "epochs": 1},
+    }  # fmt: skip
+    free: ClassVar = RunConfig.free | {"workers", "ray"}
+    files: ClassVar = (*RunConfig.files, "genomes.csv")
+    renamed: ClassVar = {"keep": "elites and breeders", "mutate": "mutation", "together": "chunk"}
+
+    checkpoint_every: int = 1
+    """Without effect: every genome is on disk as soon as it is scored."""
+    space: str = "mlp"
+    """What can be chosen: mlp, dense, cnn, or the path of your own .yaml file."""
+    search: Literal["genetic", "random", "brute"] = "genetic"
+    """How it is searched. brute: every genome once."""
+    control: Literal["random", "optuna"] = "random"
+    """What it is compared with at as many trainings: random search always; optuna: its TPE and NSGA-II, too."""
+    population: int = 20
+    """Genomes of the population."""
+    generations: int = 9
+    """Generations after the first population [generations]."""
+    breeders: int | float = 0.25
+    """The best genomes, which breed: a number of them, or a share of the population."""
+    elites: int | float = 0.25
+    """The best genomes, which survive: a number of them, or a share of the population."""
+    lucky: int = 3
+    """Others, drawn at random, that survive and breed beside them."""
+    chunk: int = 0
+    """Networks that train side by side in one program; 0: 1 on a CPU, 32 on a GPU or TPU."""
+    crossover: Literal["uniform", "layer"] = "uniform"
+    """What a child takes from any parent: each gene, or whole layers."""
+    mutation: Literal["step", "numbers", "redraw"] = "step"
+    """step: numbers move to a neighbouring value, other genes are drawn anew. numbers: only numbers do. redraw: one
+    gene of a child is drawn anew."""
+    mutation_rate: float = 0.1
+    """Probability that a gene mutates; with redraw, that a child does."""
+    novel: bool = True
+    """A child that was trained before is mutated until it is new; otherwise it has the score that is known."""
+    epochs: int = 10
+    """Most epochs of training, where a genome does not say itself [epochs]."""
+    patience: int = 5
+    """Epochs without a better validation after which a network stops training [epochs]."""
+    batch_size: int = 128
+    """Train examples in a gradient step [examples]."""
+    repeats: int = 1
+    """Seeds that every genome is trained with; its score is their mean."""
+    fitness: Literal["accuracy", "loss"] = "accuracy"
+    """What a score is, on validation data: accuracy, of equal ones the lower loss; or minus the loss."""
+    workers: int = 0
+    """Programs that run at once on a host; 0: as many as a CPU has cores, up to 4; 1 on a GPU or TPU."""
+    ray: str = ""
+    """Train on a Ray cluster: its address (auto, HOST:PORT, ray://HOST:PORT), or local for one of this machine alone.
+    Every node must have jevo[ray]. It does not change a result, but for the last bits on other processors."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(not self.coordinator, "coordinator", self.coordinator, "nothing here: ray spreads genomes over hosts")
+        for name in ("epochs", "patience", "batch_size", "repeats"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("generations", "workers"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(0 <= self.mutation_rate <= 1, "mutation_rate", self.mutation_rate, "a probability between 0 and 1")

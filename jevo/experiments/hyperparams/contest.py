@@ -1,0 +1,149 @@
+"""Who competes in the hyperparameter experiment: searches that train on the host's orders, one after another."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+
+from jevo.data.datasets import Dataset
+from jevo.data.task import to_device
+from jevo.experiments.hyperparams.config import Config
+from jevo.experiments.hyperparams.journal import Found, Journal, WeightStore
+from jevo.experiments.hyperparams.search import read_space, strategy, trainer, training_backend
+from jevo.hyperparams import Space, Strategy, Trial, best_trial, identity
+from jevo.mixed import Architecture, Job, MemberSpec, MixedTrainer, Training, Worker, architecture, network
+from jevo.runs import (
+    Champion,
+    Contest,
+    Contestant,
+    Judged,
+    Lines,
+    LiveTable,
+    Outcome,
+    Run,
+    Saved,
+    StopSignal,
+    classification,
+    metrics_file,
+)
+from jevo.types import Member
+
+Opening = Callable[[Mapping[str, Outcome]], tuple[Strategy, int]]
+"""`earlier outcomes -> (strategy, how many generations it will ask for)`."""
+
+
+@dataclass(frozen=True)
+class GenomeSearch:
+    """A contestant that proposes genomes and has them trained.
+
+    Attributes:
+        name: of the search.
+        opening: its strategy, which may depend on what those before it have spent.
+        space: of the genomes.
+        trainer: trains them; all contestants share it, with its programs.
+        judge: `(architecture, params) -> Judged`.
+    """
+
+    name: str
+    opening: Opening
+    space: Space
+    trainer: MixedTrainer
+    judge: Callable[[Architecture, Member], Judged]
+
+    def compete(self, run: Run, earlier: Mapping[str, Outcome]) -> Outcome:
+        """Search to the end, and judge the best genome with the weights that it was scored with."""
+        (run.folder / "checkpoints").mkdir(exist_ok=True)
+        chosen, generations = self.opening(earlier)
+        path = run.folder / "genomes.jsonl"
+        with (
+            StopSignal() as stop,
+            LiveTable(("score", "generation", "genome")) as table,
+            Lines(path, durable=True) as lines,
+        ):
+            weights = WeightStore(run.scratch)
+            journal = Journal(self.name, generations, path, lines, weights, table, stop)
+            if journal.known and not earlier:
+                table.say(f"goes on with {len(journal.known)} genomes trained")
+            found = journal.search(chosen, self.trainer)
+            champion = best_trial(found.trials)
+            assert champion, "a search that has ended has a best genome"
+            of, params = weights_of(champion, weights, self.trainer, table)
+        own = next(iter(earlier), self.name)
+        found.write_metrics(run.folder / metrics_file(self.name, own))
+        return Outcome(found, budget(found, self.trainer.repeats), [self.judge(of, params)])
+
+    def traced(self) -> Iterator[jax.stages.Traced]:
+        """The programs that train a few genomes of the space."""
+        trainer = replace(self.trainer)  # What is only looked at counts as compiled for nobody.
+        genomes = [self.space.decode(self.space.init(jax.random.key(seed))) for seed in range(4)]
+        worker = Worker(trainer.task, Training(trainer.batch_size, trainer.patience))
+        for batch in trainer.plan(genomes).batches[:2]:
+            members = [i % len(genomes) for i in batch.members]
+            specs = tuple(MemberSpec(i, 0, trainer.architecture(genomes[i])[0], 0) for i in members)
+            yield worker.traced(Job(batch.program, specs))
+
+
+def contest(config: Config, dataset: Dataset) -> Contest:
+    """The search and its controls, each at as many trainings as the first."""
+    space, task = read_space(config.space), to_device(dataset)
+    own_key, random_key = jax.random.split(jax.random.key(config.seed))
+    asks = config.generations + 1
+    if config.search == "brute":
+        asks = math.ceil(space.size() / config.population) if math.isfinite(space.size()) else 1
+    sizes = [config.population] + [config.population - config.survivors] * config.generations
+
+    def opening(name: str, earlier: Mapping[str, Outcome]) -> tuple[Strategy, int]:
+        if not earlier:
+            return strategy(config, space, name, own_key, sizes), asks
+        first: Found = earlier[config.search].found
+        trained = [len({identity(t.genome) for t in g.trials if t.trained}) for g in first.generations]
+        start = [t.genome for t in first.generations[0].trials] if config.search == "genetic" else ()
+        return strategy(config, space, name, random_key, trained, start), len(trained)
+
+    def judge(of: Architecture, params: Member) -> Judged:
+        return classification(network(of), task, dataset)(params)
+
+    names = {config.search: config.search, "random_search": "random"}
+    names |= {name: name for name in ("tpe", "nsga2")} if config.control == "optuna" else {}
+    with ExitStack() as stack:
+        backend = stack.enter_context(training_backend(config))
+        train = trainer(config, space, task, len(dataset.classes), backend)
+        contestants: dict[str, Contestant] = {
+            name: GenomeSearch(name, partial(opening, of), space, train, judge) for name, of in names.items()
+        }
+        return Contest(dataset, task, contestants, stack.pop_all())
+
+
+def weights_of(
+    trial: Trial, weights: WeightStore, trainer: MixedTrainer, table: LiveTable
+) -> tuple[Architecture, Member]:
+    """The network of a genome and the weights that it was scored with; trained again if these were lost."""
+    of, _ = trainer.architecture(trial.genome)
+    params = weights.load(trial.genome, jax.eval_shape(lambda: network(of).init(jax.random.key(0))))
+    if params is None:
+        table.say(f"the weights of genome {trial.number} were not kept: it is trained again")
+        ((_, again),) = trainer.score([trial.genome], trainer.plan([trial.genome]))
+        params = again.params
+    return of, params
+
+
+def budget(found: Found, repeats: int) -> dict[str, Any]:
+    """What a search spent, as `result.json` holds it; what it did not train because it was known counts, too."""
+    once = {identity(trial.genome): trial.score for trial in found.trials}
+    return {
+        "evaluations": len(once) * repeats,
+        "gradient_steps": sum(score.details.get("steps", 0) for score in once.values()),
+        "wall_s": round(found.wall_s, 3),
+        "compile_s": round(found.compile_s, 3),
+    }
+
+
+def answers(saved: Saved) -> Champion:
+    """How the champion of a finished run answers."""
+    genome = saved.result["champion"]["genome"]
+    of, _ = architecture(genome, saved.shape, saved.classes, saved.config.epochs)
+    return saved.classifier(network(of))

@@ -1,0 +1,128 @@
+"""Genomes as text, as columns of a table, and as a drawing has them."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jevo.hyperparams import flatten
+from jevo.mixed import Architecture
+from jevo.plots import Layer
+
+ALWAYS = (
+    "search",
+    "number",
+    "generation",
+    "parents",
+    "score",
+    "trained",
+    "seconds",
+    "epochs",
+    "steps",
+    "reason",
+    "repairs",
+)
+"""Columns of `genomes.csv` before the genes."""
+
+
+def describe(genome: Mapping[str, Any]) -> str:
+    """A genome in a line: `dense 2 x (768, relu, dropout 0.2), adam`."""
+    parts = []
+    for name, value in genome.items():
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            parts.append(str(value) if isinstance(value, str) else f"{name} {value}")
+            continue
+        layers = [_layer(layer) for layer in value]
+        if len(layers) > 1 and len(set(layers)) == 1:
+            parts.append(f"{name} {len(layers)} x ({layers[0]})")
+        else:
+            parts.append(f"{name} " + " ".join(f"({layer})" for layer in layers) if layers else f"no {name}")
+    return ", ".join(parts)
+
+
+def _layer(genes: Mapping[str, Any]) -> str:
+    units, rest = genes.get("units"), {k: v for k, v in genes.items() if k != "units"}
+    words = [str(v) if isinstance(v, str) else f"{k} {v}" for k, v in rest.items()]
+    return ", ".join([*([str(units)] if units is not None else []), *words])
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """`genomes.csv`: a row for every proposal of every search, by name."""
+    rows = []
+    for name, one in found.items():
+        for trial in one.trials:
+            details = trial.score.details
+            rows.append(
+                {
+                    "search": name,
+                    "number": trial.number,
+                    "generation": trial.generation,
+                    "parents": " ".join(map(str, trial.parents)),
+                    "score": "" if trial.score.reason else round(trial.score.value, 6),
+                    "trained": trial.trained,
+                    "seconds": trial.score.seconds,
+                    "epochs": " ".join(map(str, details.get("epochs", []))),
+                    "steps": details.get("steps", ""),
+                    "reason": trial.score.reason,
+                    "repairs": "; ".join(details.get("repairs", [])),
+                    **flatten(trial.genome),
+                }
+            )
+    columns = dict.fromkeys([*ALWAYS, *(column for row in rows for column in row)])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def by_gene(genomes: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The values of each gene, one for each genome, None where it lacks the gene: `optimizer`, `conv.0.units`, ...
+
+    A gene that the layers of a group share in every genome is one: `dense.units`.
+    """
+    rows = []
+    for genome in genomes:
+        groups = {name: value for name, value in genome.items() if isinstance(value, list)}
+        shared = {f"{name}.{gene}": value for name, layers in groups.items() for gene, value in _shared(layers).items()}
+        rows.append({"shared": shared, "own": flatten(genome)})
+    names = dict.fromkeys(name for row in rows for name in row["shared"])
+    common = [name for name in names if all(name in row["shared"] or _absent(name, row["own"]) for row in rows)]
+    found: dict[str, list[Any]] = {}
+    for name in dict.fromkeys(name for row in rows for name in row["own"]):
+        group, _, rest = name.partition(".")
+        gene = f"{group}.{rest.partition('.')[2]}"
+        if gene in common:
+            found[gene] = [row["shared"].get(gene) for row in rows]
+        else:
+            found[name] = [row["own"].get(name) for row in rows]
+    return found
+
+
+def _shared(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The genes in which all layers agree."""
+    return {
+        gene: value
+        for gene, value in (layers[0] if layers else {}).items()
+        if all(one[gene] == value for one in layers)
+    }
+
+
+def _absent(name: str, own: Mapping[str, Any]) -> bool:
+    """Whether a genome has no layer of the group of a gene."""
+    return own.get(f"{name.partition('.')[0]}.layers") == 0
+
+
+def layers(of: Architecture) -> list[Layer]:
+    """A network as a drawing has it."""
+    found = [Layer("input", of.shape, "")]
+    for i, conv in enumerate(of.conv):
+        note = f"stride {conv.stride}, {'same' if conv.same else 'valid'}, {of.activation[i]}"
+        found.append(Layer(f"conv {conv.kernel}x{conv.kernel}", (*conv.output, conv.units), note))
+        drop = f"dropout {of.dropout[i]:g}" if of.dropout[i] else ""
+        if conv.pool:
+            found.append(Layer("pool 2x2", (*conv.pooled, conv.units), drop))
+    for i, units in enumerate(of.dense, start=len(of.conv)):
+        drop = f", dropout {of.dropout[i]:g}" if of.dropout[i] else ""
+        found.append(Layer("dense", (units,), of.activation[i] + drop))
+    return [*found, Layer("output", (of.classes,), "softmax")]

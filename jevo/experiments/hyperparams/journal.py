@@ -1,0 +1,199 @@
+"""The journal of a genome search: what is known, what is shown, what is kept, and when to stop."""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jevo.data.files import atomic_write
+from jevo.errors import InputError
+from jevo.experiments.hyperparams.genomes import describe
+from jevo.hyperparams import Callbacks, Generation, KnownScore, Score, Strategy, Trial, best_trial, identity, search
+from jevo.mixed import MixedTrainer, Plan
+from jevo.runs import Interrupted, Lines, LiveTable, StopSignal, duration, load_arrays, read_lines, save_arrays
+from jevo.types import Member
+
+SHOWN = 5
+"""Genomes in the live table."""
+
+
+class WeightStore:
+    """The weights of every genome that was the best of its search for a time, on disk while the run lasts.
+
+    Args:
+        folder: of them alone.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def save(self, genome: Any, params: Member) -> None:
+        """Save the weights of a genome."""
+        save_arrays(self._path(genome), params)
+
+    def load(self, genome: Any, like: Any) -> Member | None:
+        """The weights of a genome, or None if they are not there or damaged."""
+        try:
+            return load_arrays(self._path(genome), like)
+        except InputError:
+            return None
+
+    def _path(self, genome: Any) -> Path:
+        return self._folder / hashlib.sha256(identity(genome).encode()).hexdigest()[:16]
+
+
+class Found(NamedTuple):
+    """A search that is done.
+
+    Attributes:
+        trials: every proposal.
+        generations: every one.
+        wall_s, compile_s: seconds that it took, over all sessions of the run.
+    """
+
+    trials: Sequence[Trial]
+    generations: Sequence[Generation]
+    wall_s: float
+    compile_s: float
+
+    def write_metrics(self, path: Path) -> None:
+        """Write a line a generation."""
+        atomic_write(path, "".join(json.dumps(_line(generation)) + "\n" for generation in self.generations))
+
+
+class Journal:
+    """The journal of one search: every score is on disk before the next is asked for, and shown as it comes.
+
+    Args:
+        name: of the search.
+        generations: how many it will ask for.
+        path: of the file of all scores of the run, of this search and of others.
+        lines: that file, open.
+        weights: where the weights of the best are kept.
+        table: to show it on.
+        stop: received when the run shall stop.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        generations: int,
+        path: Path,
+        lines: Lines,
+        weights: WeightStore,
+        table: LiveTable,
+        stop: StopSignal,
+    ):
+        self._name, self._last, self._path, self._lines = name, generations - 1, path, lines
+        self._weights, self._table, self._stop = weights, table, stop
+        entries = read_lines(path)
+        self.known = {
+            identity(entry["genome"]): KnownScore(_score(entry), entry["search"], entry["generation"])
+            for entry in entries
+        }
+        self._written = set(self.known)
+        self._trials: list[Trial] = []
+        self._before = max((entry["clock"] for entry in entries if entry["search"] == name), default=0.0)
+        self._began = self._since = time.perf_counter()
+        self._generation = self._expected = self._done = 0
+
+    def search(self, strategy: Strategy, trainer: MixedTrainer) -> Found:
+        """Run a strategy to its end.
+
+        Raises:
+            Interrupted: when the run shall stop; what is scored by then is known.
+            InputError: if every genome has failed.
+        """
+        callbacks = Callbacks(self._planned, self._scored, self._ended)
+        trials, generations = search(strategy, trainer, self.known, self._name, callbacks)
+        if not best_trial(trials):
+            reason = trials[0].score.reason
+            raise InputError(
+                f"{self._name}: every genome failed ({reason}); try another space, or smaller learning rates"
+            )
+        own = [entry for entry in read_lines(self._path) if entry["search"] == self._name]
+        wall_s = max((entry["clock"] for entry in own), default=0.0)
+        return Found(trials, generations, wall_s, sum(entry["compile_s"] for entry in own))
+
+    def _clock(self) -> float:
+        """Seconds that this search has taken, over all sessions of the run."""
+        return self._before + time.perf_counter() - self._began
+
+    def _planned(self, generation: int, genomes: int, plan: Plan) -> None:
+        self._generation, self._expected, self._done, self._since = generation, genomes, 0, time.perf_counter()
+        if genomes:
+            self._table.say(f"{self._name} {generation}/{self._last}: {plan}")
+
+    def _scored(self, trial: Trial) -> None:
+        self._trials.append(trial)
+        key, score, leader = identity(trial.genome), trial.score, best_trial(self._trials)
+        if key not in self._written:
+            self._written.add(key)
+            if leader is trial:
+                self._weights.save(trial.genome, score.params)
+            self._lines.append([_entry(self._name, trial, self._clock())])
+            if score.reason:
+                self._table.say(f"genome {trial.number} failed: {score.reason} ({describe(trial.genome)})")
+        self._done += 1
+        self._show(leader)
+        self._stop_if_asked()
+
+    def _ended(self, generation: Generation) -> None:
+        self._trials.extend(trial for trial in generation.trials if not trial.trained)
+        self._table.say(
+            f"{self._name}  generation {generation.number}/{self._last}  best {generation.best:.4f}  "
+            f"mean {generation.mean:.4f}  {duration(self._clock())}"
+        )
+        self._stop_if_asked()
+
+    def _show(self, leader: Trial | None) -> None:
+        ranked = sorted((t for t in self._trials if not t.score.reason), key=lambda t: -t.score.value)[:SHOWN]
+        self._table.rank([(f"{t.score.value:.4f}", str(t.generation), describe(t.genome)) for t in ranked])
+        spent = time.perf_counter() - self._since
+        left = spent / self._done * (self._expected - self._done)
+        best = f"best {leader.score.value:.4f}  " if leader else ""
+        self._table.show(
+            f"{self._name}  generation {self._generation}/{self._last}  {best}"
+            f"trained {self._done}/{self._expected}  {duration(left)} left in it"
+        )
+
+    def _stop_if_asked(self) -> None:
+        if self._stop.received:
+            raise Interrupted(f"stopped with {len(self._written)} genomes trained; the same command goes on")
+
+
+def _entry(search: str, trial: Trial, clock: float) -> dict[str, Any]:
+    score = trial.score
+    return {
+        "search": search,
+        "generation": trial.generation,
+        "genome": trial.genome,
+        "value": score.value if math.isfinite(score.value) else None,
+        "seconds": round(score.seconds, 3),
+        "compile_s": round(score.compile_s, 3),
+        "reason": score.reason,
+        "details": dict(score.details),
+        "clock": round(clock, 3),
+    }
+
+
+def _score(entry: dict[str, Any]) -> Score:
+    value = math.nan if entry["value"] is None else entry["value"]
+    return Score(value, entry["seconds"], entry["compile_s"], entry["reason"], entry["details"])
+
+
+def _line(generation: Generation) -> dict[str, Any]:
+    """A generation as a line of metrics holds it."""
+    best, mean = (value if math.isfinite(value) else None for value in (generation.best, generation.mean))
+    return {
+        "generation": generation.number,
+        "best": best,
+        "mean": mean,
+        "validation": best,
+        "champion": generation.champion,
+        "trained": generation.trained,
+        "plan": generation.plan,
+    }

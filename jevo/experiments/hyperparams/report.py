@@ -1,0 +1,118 @@
+"""The pictures and the report of a hyperparameter search."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jevo import plots
+from jevo.data.files import atomic_write
+from jevo.experiments.hyperparams.config import Config
+from jevo.experiments.hyperparams.genomes import by_gene, describe, layers, table
+from jevo.experiments.hyperparams.journal import Found
+from jevo.hyperparams import best_trial
+from jevo.mixed import architecture
+from jevo.plots import Panel
+from jevo.runs import Contest, Outcome, Report, Run, captioned
+
+
+def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) -> Report:
+    """What the hyperparameter search says of itself."""
+    found: dict[str, Found] = {name: outcome.found for name, outcome in outcomes.items()}
+    champions = {name: trial for name, one in found.items() if (trial := best_trial(one.trials))}
+    champion = next(iter(champions.values()))
+    findings = {
+        "champion": {
+            "number": champion.number,
+            "generation": champion.generation,
+            "genome": champion.genome,
+            "score": champion.score.value,
+            **{name: champion.score.details[name] for name in ("best_epoch", "repairs")},
+        },
+        "champions": {name: {"genome": c.genome, "score": c.score.value} for name, c in champions.items()},
+    }
+    return Report(
+        findings,
+        notes(findings, found),
+        figures(run, contest, found, findings["champion"], next(iter(outcomes.values()))),
+        {"genomes.csv": lambda path: atomic_write(path, table(found))},
+    )
+
+
+def figures(
+    run: Run[Config], contest: Contest, found: Mapping[str, Found], champion: Mapping[str, Any], own: Outcome
+) -> dict[str, Callable[[Path], str]]:
+    """What is drawn, by name."""
+    dataset, trials = contest.dataset, next(iter(found.values())).trials
+    once = list({trial.number: trial for trial in trials if trial.trained and not trial.score.reason}.values())
+    genes, scores = by_gene([trial.genome for trial in once]), [trial.score.value for trial in once]
+    of, _ = architecture(champion["genome"], dataset.train.x.shape[1:], len(dataset.classes), run.config.epochs)
+    drawn = {
+        "curves.png": captioned(
+            "Best and mean of the population by generation, and the best so far by genomes trained (validation score).",
+            plots.curves, [_by_generation(found), _by_trainings(found)],
+        ),
+        "genes.png": captioned(
+            "The score of every genome trained, by the value of each gene.",
+            plots.score_by_gene, genes, scores, "validation score",
+        ),
+    }  # fmt: skip
+    if any(trial.parents for trial in trials):
+        people = [plots.Individual(t.number, t.generation, t.parents, t.score.value, "") for t in trials]
+        drawn["family.png"] = captioned("The champion's ancestors.", plots.family_tree, people, champion["number"])
+    drawn["network.png"] = captioned(
+        "The champion, layer by layer.", plots.network_diagram, describe(champion["genome"]), layers(of)
+    )
+    drawn["confusion.png"] = captioned(
+        "The champion's confusion matrix on the test set.",
+        plots.confusion_matrix, dataset.test.y, own.champion.predicted, dataset.classes,
+    )  # fmt: skip
+    return drawn
+
+
+def notes(findings: Mapping[str, Any], found: Mapping[str, Found]) -> list[str]:
+    """Paragraphs for the report."""
+    champion = findings["champion"]
+    own = next(iter(found))
+    said = [
+        f"Champion: {describe(champion['genome'])}; validation score {champion['score']:.4f}, found in generation "
+        f"{champion['generation']}, weights of epoch {', '.join(map(str, champion['best_epoch'])) or 'unknown'}."
+    ]
+    for name, one in found.items():
+        best, last = findings["champions"][name], one.generations[-1]
+        said.append(
+            f"{name.replace('_', ' ')}: best score {best['score']:.4f} ({describe(best['genome'])}); mean of the last "
+            f"generation {last.mean:.4f}; {sum(generation.trained for generation in one.generations):,} genomes were "
+            "trained for it, beside those that were known."
+        )
+    failed = [trial for trial in found[own].trials if trial.score.reason and trial.trained]
+    if failed:
+        reasons = "; ".join(f"{trial.score.reason} ({describe(trial.genome)})" for trial in failed[:5])
+        said.append(f"{len(failed)} genomes failed: {reasons}{' ...' if len(failed) > 5 else ''}.")
+    if champion["repairs"]:
+        said.append(f"Repaired in the champion: {'; '.join(champion['repairs'])}.")
+    return said
+
+
+def _by_generation(found: Mapping[str, Found]) -> Panel:
+    curves = {}
+    for name, one in found.items():
+        for what in ("best", "mean"):
+            xs = [generation.number for generation in one.generations]
+            curves[f"{name.replace('_', ' ')}, {what}"] = xs, [getattr(g, what) for g in one.generations]
+    return Panel("generation", "validation score of the population", curves)
+
+
+def _by_trainings(found: Mapping[str, Found]) -> Panel:
+    curves = {}
+    for name, one in found.items():
+        best, seen, xs, ys = float("-inf"), set(), [], []
+        for trial in one.trials:
+            text = json.dumps(trial.genome, sort_keys=True)
+            if text not in seen and not trial.score.reason:
+                seen.add(text)
+                best = max(best, trial.score.value)
+                xs.append(len(seen))
+                ys.append(best)
+        curves[name.replace("_", " ")] = xs, ys
+    return Panel("genomes scored", "best validation score so far", curves)

@@ -1,0 +1,137 @@
+"""What the hyperparameter experiment searches, how, and with what it trains."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jevo import genetics
+from jevo.data.task import Task
+from jevo.errors import InputError, suggestion
+from jevo.experiments.hyperparams.config import Config
+from jevo.hyperparams import (
+    SPACES,
+    Choice,
+    Space,
+    Strategy,
+    evolve,
+    grid_search,
+    optuna_search,
+    parse_space,
+    random_search,
+    redrawn,
+    stepped,
+)
+from jevo.mixed import (
+    COSTS,
+    Backend,
+    Costs,
+    MixedTrainer,
+    check_genes,
+    jobs_at_once,
+    ray_backend,
+    thread_executor,
+)
+from jevo.runs import population_mesh, precision, read_yaml
+from jevo.types import Key, Mutate
+
+
+def read_space(name: str) -> Space:
+    """The space of that name, or in that file.
+
+    Raises:
+        InputError: naming the gene that is wrong.
+    """
+    if name in SPACES:
+        return parse_space(SPACES[name], name)
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"space {name!r} is unknown; {suggestion(name, SPACES)}, or the path of a .yaml file")
+    space = parse_space(read_yaml(path), str(path))
+    check_genes(space)
+    return space
+
+
+def mutation(config: Config, space: Space) -> Mutate:
+    """How children mutate."""
+    if config.mutation == "redraw":
+        return redrawn(space, config.mutation_rate)
+    return stepped(space, config.mutation_rate, nominal=config.mutation == "step")
+
+
+def strategy(config: Config, space: Space, name: str, key: Key, sizes: Sequence[int] = (), first: Any = ()) -> Strategy:
+    """How genomes are chosen.
+
+    Args:
+        config: the settings.
+        space: of the genomes.
+        name: genetic, random, brute, tpe or nsga2.
+        key: of the draws.
+        sizes: of random search and Optuna: genomes in each generation.
+        first: genomes that random search begins with.
+    """
+    if name == "genetic":
+        return evolve(
+            space,
+            key,
+            population=config.population,
+            generations=config.generations,
+            elites=config.elites,
+            breeders=config.breeders,
+            lucky=config.lucky,
+            parents=config.parents,
+            crossover=genetics.CROSSOVERS[config.crossover](),
+            mutation=mutation(config, space),
+            novel=config.novel,
+        )
+    if name == "random":
+        return random_search(space, key, sizes, first)
+    if name == "brute":
+        return grid_search(space, config.population)
+    return optuna_search(space, name, config.seed, sum(sizes), config.population)
+
+
+@contextmanager
+def training_backend(config: Config) -> Iterator[Backend]:
+    """Where training happens: a Ray cluster, or this process, whose devices share the members of a batch."""
+    if config.ray:
+        with ray_backend(config.ray, config.workers) as found:
+            yield found
+        return
+    platform = jax.default_backend()
+    mesh = population_mesh(config.devices) if costs_of(config, platform).together > 1 else None
+    at_once = jobs_at_once(config.workers, platform, os.cpu_count() or 1)
+    yield Backend(platform, thread_executor(at_once, mesh), mesh.size if mesh else 1)
+
+
+def costs_of(config: Config, platform: str) -> Costs:
+    """The costs of a device, with as many networks side by side as the settings say."""
+    costs = COSTS.get(platform, COSTS["gpu"])
+    return costs._replace(together=config.chunk or costs.together)
+
+
+def trainer(config: Config, space: Space, task: Task, classes: int, backend: Backend) -> MixedTrainer:
+    """What trains the genomes."""
+    costs = costs_of(config, backend.platform)
+    gene = space.genes.get("epochs")
+    longest = [int(value) for value in gene.values] if isinstance(gene, Choice) else [config.epochs]
+    found = MixedTrainer(
+        task,
+        classes,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        max_epochs=max(longest),
+        patience=config.patience,
+        repeats=config.repeats,
+        seed=config.seed,
+        fitness=config.fitness,
+        precision=precision(config, backend.platform),
+        make_executor=backend.make_executor,
+        costs=costs._replace(together=costs.together * backend.devices),
+    )
+    # A space that no network can be built from is refused before anything is trained.
+    found.architecture(space.decode(jax.jit(space.init)(jax.random.key(0))))
+    return found

@@ -1,0 +1,96 @@
+"""The pictures and the report of a mask experiment."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jevo import bits, plots
+from jevo.bits import Bits, is_bits
+from jevo.experiments.masks.config import Config
+from jevo.networks import MaskKind
+from jevo.networks.masks import density
+from jevo.plots import Panel
+from jevo.runs import Contest, Outcome, Report, Run, captioned, metrics_file, read_lines
+from jevo.types import Member
+
+MOST_PICTURES = 40
+"""Hidden units whose masks are shown."""
+
+
+def density_by_layer(genome: Member, kind: MaskKind) -> dict[str, float]:
+    """The share of weights that each mask keeps, and of all together under `all`."""
+    shares, _ = jax.tree.flatten_with_path(density(genome, kind))
+    sizes = [mask.size for mask in jax.tree.leaves(genome, is_leaf=is_bits)]
+    layers = {"/".join(str(part.key) for part in path): float(share) for path, share in shares}
+    return {**layers, "all": float(np.average(list(layers.values()), weights=sizes))}
+
+
+def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) -> Report:
+    """What the mask experiment says of itself."""
+    own, dataset, kind = outcomes["search"], contest.dataset, run.config.mask
+    genome = own.champion.champion["genome"]
+    shares = density_by_layer(genome, kind)
+    found = int(own.found[0].found)
+    figures = {
+        "curves.png": captioned(
+            "Fitness and accuracy by generation. Fitness is that of the train batch of its generation.",
+            draw_curves, run.folder, outcomes,
+        )
+    }  # fmt: skip
+    masks = first_layer(genome, dataset.train.x.shape[1:], kind)
+    if masks is not None:
+        figures["masks.png"] = captioned(
+            "The champion's mask over the input of each hidden unit: white is kept, black dropped.",
+            plots.image_grid, masks, [f"unit {i}" for i in range(len(masks))],
+        )  # fmt: skip
+    figures["density.png"] = captioned(
+        "Density of the champion's mask by layer.", plots.bars, {"champion": shares}, "share of weights kept"
+    )
+    figures["confusion.png"] = captioned(
+        "The champion's confusion matrix on the test set.",
+        plots.confusion_matrix, dataset.test.y, own.champion.predicted, dataset.classes,
+    )  # fmt: skip
+    return Report(
+        {"champion": {"generation": found, "validation": float(own.found[0].validation)}, "density": shares},
+        [f"The champion is from generation {found:,} and keeps {shares['all']:.1%} of the weights."],
+        figures,
+    )
+
+
+def draw_curves(path: Path, folder: Path, outcomes: Mapping[str, Outcome]) -> None:
+    """Fitness and accuracy by generation."""
+    names = ("search", "random_search")
+    lines = {name: read_lines(folder / metrics_file(name, "search")) for name in names}
+
+    def series(name: str, key: str) -> tuple[list[int], list[float | None]]:
+        return [line["generation"] for line in lines[name]], [line[key] for line in lines[name]]
+
+    fitness = {
+        "best": series("search", "best"),
+        "mean": series("search", "mean"),
+        "random search, best": series("random_search", "best"),
+    }
+    accuracy: dict[str, tuple[Sequence, Sequence]] = {
+        "train batch, best member": series("search", "train"),
+        "validation": series("search", "validation"),
+        "random search, validation": series("random_search", "validation"),
+    }
+    for name in (name for name in outcomes if name not in names):
+        level = outcomes[name].entry["metrics"]["test"]["accuracy"]
+        accuracy[f"{name.replace('_', ' ')}, test"] = ([0, lines["search"][-1]["generation"]], [level] * 2)
+    plots.curves(path, [Panel("generation", "fitness", fitness), Panel("generation", "accuracy", accuracy)])
+
+
+def first_layer(genome: Member, shape: tuple[int, ...], kind: MaskKind) -> np.ndarray | None:
+    """The masks of the first layer as pictures `[units, height, width]`, or None where inputs are not images."""
+    mask: Bits = jax.tree.leaves(genome, is_leaf=is_bits)[0]
+    kept = np.asarray(bits.unpack(mask), np.float32)
+    if kind == "mask_flip":  # Dropped grey, inverted black, kept white.
+        kept = 0.5 + kept[0] * (kept[1] - 0.5)
+    if kept.ndim == 4:
+        return kept.mean(axis=2).transpose(2, 0, 1)[:MOST_PICTURES]
+    if len(shape) != 3:
+        return None
+    return kept.reshape(*shape, -1).mean(axis=2).transpose(2, 0, 1)[:MOST_PICTURES]

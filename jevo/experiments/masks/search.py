@@ -1,0 +1,199 @@
+"""The programs of the mask experiment: a search over masks, and the references that train by gradient."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jevo import bits, genetics, training
+from jevo import population as pop
+from jevo.data.task import Examples, Task, rotating_rows
+from jevo.experiments.masks.config import STEPS, Config
+from jevo.genetics import GeneticAlgorithm, Search, State, update_champion
+from jevo.genetics.selection import descending
+from jevo.networks import Network, masked
+from jevo.runs import Programs
+from jevo.training import accuracy, evaluate, log_likelihood, scaled_log_likelihood
+from jevo.types import Fitness, Key, Member, Population
+
+
+class Data(NamedTuple):
+    """What the programs of this experiment read: the examples, and the frozen weights."""
+
+    task: Task
+    weights: Member
+
+
+Breeding = Callable[[Data, jax.Array, int], GeneticAlgorithm]
+"""`(data, generation, members at once) -> algorithm`."""
+
+
+def evolution(config: Config) -> Breeding:
+    """The genetic algorithm of each generation, whose mutation rate follows the schedule."""
+    selection = {
+        "truncation": lambda: genetics.truncation(config.breeders, config.lucky),
+        "tournament": lambda: genetics.tournament(config.tournament_size),
+        "rank": genetics.rank,
+        "roulette": genetics.roulette,
+    }[config.selection]()
+    constant = config.mutation_rate == config.final_mutation_rate
+
+    def breeding(data: Data, generation: jax.Array, chunk: int) -> GeneticAlgorithm:
+        rate = config.mutation_rate if constant else scheduled_rate(config, generation)
+        return genetics.genetic(
+            selection,
+            genetics.CROSSOVERS[config.crossover](),
+            genetics.flip(rate) if config.mutation == "flip" else genetics.redraw(rate, config.redraw_ones),
+            elites=genetics.number_of(config.elites, config.population),
+            lucky=config.lucky,
+            parents=config.parents,
+            rescore=config.batches == "rotating",
+            chunk=chunk,
+        )
+
+    return breeding
+
+
+def random_masks(config: Config, network: Network) -> Breeding:
+    """The control: fresh masks each generation, as many as evolution scores."""
+
+    def breeding(data: Data, generation: jax.Array, chunk: int) -> GeneticAlgorithm:
+        init = masked(network, data.weights, config.mask, config.density).init
+        return genetics.random_search(init, elites=config.survivors, rescore=config.batches == "rotating", chunk=chunk)
+
+    return breeding
+
+
+def search(config: Config, network: Network, key: Key, breeding: Breeding) -> Callable[[int], Programs]:
+    """The programs of a search, for so many members at once.
+
+    Args:
+        config: says what is scored, and when the validation set is looked at.
+        network: without its mask.
+        key: root of the search.
+        breeding: of each generation.
+    """
+    objective = {
+        "accuracy": accuracy,
+        "likelihood": lambda logits, labels: scaled_log_likelihood(logits, labels, config.spread),
+    }[config.fitness]
+    start_key, run_key = jax.random.split(key)
+
+    def net(data: Data) -> Network:
+        return masked(network, data.weights, config.mask, config.density)
+
+    def programs(chunk: int) -> Programs:
+        def score(data: Data, generation: jax.Array, population: Population) -> Fitness:
+            x, y = batch(config, data.task, generation)
+            apply = net(data).apply
+            return evaluate(lambda genome: objective(apply(genome, x), y), population, chunk)
+
+        def start(data: Data) -> Search:
+            generation = jnp.int32(0)
+            population = pop.init(start_key, net(data).init, config.population, chunk)
+            state = breeding(data, generation, chunk).init(population, score(data, generation, population))
+            return Search(state, pop.take(population, 0), jnp.float32(-jnp.inf), generation)
+
+        def step(search: Search, data: Data) -> tuple[Search, dict[str, jax.Array]]:
+            generation = search.state.generation + 1
+            algorithm = breeding(data, generation, chunk)
+            evaluated = genetics.scored(lambda candidates: score(data, generation, candidates))
+            state = genetics.generation(algorithm, evaluated, run_key, search.state)
+            due = (generation % config.validate_every == 0) | (generation == config.generations)
+            validated = jax.lax.cond(
+                due,
+                lambda: validate(config, net(data), search._replace(state=state), data.task, chunk),
+                lambda: (search._replace(state=state), jnp.float32(jnp.nan)),
+            )
+            x, y = batch(config, data.task, generation)
+            best = pop.take(state.population, jnp.argmax(state.fitness))
+            return validated[0], {
+                "best": jnp.max(state.fitness),
+                "mean": jnp.mean(state.fitness),
+                "train": accuracy(net(data).apply(best, x), y),
+                "validation": validated[1],
+            }
+
+        return Programs(start, step)
+
+    return programs
+
+
+def scheduled_rate(config: Config, generation: jax.Array) -> jax.Array:
+    """The mutation rate of a generation: it falls geometrically from the first to the last."""
+    progress = generation / config.generations
+    low = np.finfo(np.float32).tiny  # A rate of zero has no logarithm; this one is rounded to zero.
+    first, last = (np.log(max(rate, low)) for rate in (config.mutation_rate, config.final_mutation_rate))
+    return jnp.exp((1 - progress) * first + progress * last)
+
+
+def batch(config: Config, task: Task, generation: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The examples that score a generation: consecutive ones of the train set, as if it were a ring."""
+    examples = len(task.train.y)
+    count = min(config.images, examples)
+    rows = rotating_rows(examples, count, generation if config.batches == "rotating" else 0, config.first_image)
+    return task.inputs(task.train.x[rows]), task.train.y[rows]
+
+
+def validate(config: Config, net: Network, search: Search, task: Task, chunk: int) -> tuple[Search, jax.Array]:
+    """Let the best members by fitness, and what they agree on, stand for champion on the validation set."""
+    top = descending(search.state.fitness)[: config.validate_top]
+    candidates = pop.take(search.state.population, top)
+    if config.consensus:
+        voters = pop.take(search.state.population, descending(search.state.fitness)[: config.consensus])
+        agreed = jax.tree.map(bits.majority, voters, is_leaf=bits.is_bits)
+        candidates = pop.concat(candidates, pop.stack([agreed]))
+    x, y = task.inputs(task.validation.x), task.validation.y
+    scores = evaluate(lambda genome: accuracy(net.apply(genome, x), y), candidates, chunk)
+    return update_champion(search, candidates, scores, search.state.generation), jnp.max(scores)
+
+
+def descent(
+    network: Callable[[Data], Network], key: Key, learning_rate: float = 1e-3, batch_size: int = 128
+) -> Programs:
+    """Plain training of one network by Adam, `STEPS` gradient steps a generation.
+
+    Args:
+        network: what to train, made from the stage's data.
+        key: of the first params and of the batches.
+        learning_rate: of Adam.
+        batch_size: train examples in a step.
+    """
+    optimizer = optax.adam(learning_rate)
+    start_key, run_key = jax.random.split(key)
+
+    def start(data: Data) -> Search:
+        population = pop.init(start_key, training.learner(network(data).init, optimizer), 1)
+        state = State(population, jnp.full(1, -jnp.inf), jnp.int32(0))
+        return Search(state, pop.take(population.params, 0), jnp.float32(-jnp.inf), jnp.int32(0))
+
+    def step(search: Search, data: Data) -> tuple[Search, dict[str, jax.Array]]:
+        apply, task = network(data).apply, data.task
+        generation = search.state.generation + 1
+
+        def loss(params: Member, examples: Examples, key: Key) -> jax.Array:
+            return -log_likelihood(apply(params, task.inputs(examples.x)), examples.y)
+
+        population, losses = training.train(
+            jax.random.fold_in(run_key, generation),
+            search.state.population,
+            task.train,
+            loss,
+            optimizer,
+            steps=STEPS,
+            batch_size=batch_size,
+        )
+        fitness = -losses.mean(axis=1)
+        x, y = task.inputs(task.validation.x), task.validation.y
+        validation = evaluate(lambda params: accuracy(apply(params, x), y), population.params, 1)
+        search = search._replace(state=State(population, fitness, generation))
+        return update_champion(search, population.params, validation, generation), {
+            "best": fitness[0],
+            "mean": fitness[0],
+            "validation": validation[0],
+        }
+
+    return Programs(start, step)

@@ -1,0 +1,157 @@
+"""The layers of a padded program: each computes, within fixed sizes, what its member's own layer computes alone.
+
+A layer's units beyond the member's own are masked after the activation. So they get no gradient, and neither do the
+weights that read them: what starts at zero there stays zero.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jevo.mixed.architectures import ACTIVATION_NAMES, Conv
+from jevo.mixed.optimizers import Coefficients, Slots, start, update
+from jevo.mixed.programs import Choices, Program, offsets
+from jevo.mixed.unpadded import layer_key
+from jevo.networks import ACTIVATIONS
+from jevo.networks.convolutional import convolve_patches, max_pool
+from jevo.types import Key, Member
+
+
+class Layer(NamedTuple):
+    """One layer of a program.
+
+    Attributes:
+        program: whose layer it is.
+        number: among the program's layers, the output being the last.
+    """
+
+    program: Program
+    number: int
+
+    @property
+    def name(self) -> str:
+        return self.program.padded.layers[self.number]
+
+    @property
+    def conv(self) -> Conv | None:
+        return self.program.conv[self.number] if self.number < len(self.program.conv) else None
+
+    @property
+    def hidden(self) -> bool:
+        return self.number < len(self.program.conv) + len(self.program.dense)
+
+    @property
+    def optional(self) -> bool:
+        """Whether a member may have to pass it by."""
+        return self.hidden and self.number - len(self.program.conv) >= self.program.least
+
+    def present(self, chosen: Choices) -> jax.Array:
+        """1 or 0, int32 `[]`: whether the member has it."""
+        return (self.number - len(self.program.conv) < chosen.depth).astype(jnp.int32)
+
+    def start(self, params: Member, chosen: Choices) -> Slots:
+        """The layer before its first step."""
+        moments = {name: start(array.shape, chosen.optimizer) for name, array in params.items()}
+        first, second = ({name: slots[i] for name, slots in moments.items()} for i in (0, 1))
+        return Slots(params, (first, second))
+
+    def linear(self, params: Member, h: jax.Array, chosen: Choices) -> jax.Array:
+        """`[channels, height, width, batch]` or `[features, batch]`, before the activation."""
+        kernel, bias = params["kernel"], params["bias"]
+        if self.conv is None:
+            return kernel.T @ h.reshape(-1, h.shape[-1]) + bias[:, None]
+        if self.conv.same:
+            # What is around a smaller kernel sees pixels, and must not learn from them.
+            size, taps = chosen.kernel[self.number], jnp.arange(self.conv.kernel)
+            rows, columns = ((taps >= first) & (taps < first + size) for first in offsets(self.conv, size))
+            kernel = jnp.where((rows[:, None] & columns[None, :])[:, :, None, None], kernel, 0)
+        return convolve_patches(h, kernel, self.conv.stride, self.conv.same) + bias[:, None, None, None]
+
+    def shaped(self, z: jax.Array, chosen: Choices) -> jax.Array:
+        """The activation, and the pooling."""
+        a = activate(chosen.activation[self.number], z)
+        return max_pool(a) if self.conv and self.conv.pool else a
+
+    def gain(self, shape: tuple[int, ...], chosen: Choices, noise: Key | None) -> jax.Array:
+        """What the layer's units are multiplied by: nothing is left of units that the member does not have, and in
+        training of those that are dropped."""
+        units = chosen.units[self.number]
+        mask = (jnp.arange(shape[0]) < units).astype(jnp.float32).reshape(-1, *[1] * (len(shape) - 1))
+        if noise is None:
+            return mask
+        return mask * dropout_gain(layer_key(noise, self.name), shape, chosen.dropout[self.number])
+
+    def backward(
+        self,
+        own: Slots,
+        h: jax.Array,
+        z: jax.Array,
+        gain: jax.Array,
+        slope: jax.Array,
+        chosen: Choices,
+        by: Coefficients,
+    ) -> tuple[Slots, jax.Array]:
+        """The layer after a gradient step, and the slope of the loss by its input (the first layer's is not taken).
+
+        Args:
+            own: the layer.
+            h: its input.
+            z: what `linear` made of it.
+            gain: what its units were multiplied by; of the output, which has none, any.
+            slope: of the loss by its output.
+            chosen: of the member.
+            by: the optimizer's formula.
+        """
+        if self.hidden:
+            slope = jax.vjp(partial(self.shaped, chosen=chosen), z)[1](slope * gain)[0]
+        if self.number:
+            gradient, slope = jax.vjp(lambda params, h: self.linear(params, h, chosen), own.params, h)[1](slope)
+        else:
+            (gradient,) = jax.vjp(lambda params: self.linear(params, h, chosen), own.params)[1](slope)
+        new = {
+            name: update(
+                by,
+                chosen.learning_rate,
+                chosen.weight_decay,
+                gradient[name],
+                own.moments[0][name],
+                own.moments[1][name],
+                array,
+            )
+            for name, array in own.params.items()
+        }
+        params, first, second = ({name: arrays[i] for name, arrays in new.items()} for i in range(3))
+        return Slots(params, (first, second)), slope
+
+
+def dropout_gain(key: Key, shape: tuple[int, ...], rate: jax.Array) -> jax.Array:
+    """0 with probability `rate`, rounded to 1/256, else what makes up for it. `shape` is `[units, ..., batch]`.
+
+    A byte decides, so a random word serves four; and a unit's draws do not depend on how many units there are.
+    """
+    units, *rest = shape
+    count = 1
+    for n in rest:
+        count *= n
+    words = jax.random.bits(key, (units, -(-count // 4)))
+    drawn = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(units, -1)[:, :count].reshape(shape)
+    below = jnp.minimum(jnp.round(256 * rate), 255)
+    return jnp.where(drawn >= below.astype(jnp.uint8), 256 / (256 - below), 0.0)
+
+
+_FUNCTIONS = [ACTIVATIONS[name] for name in ACTIVATION_NAMES]
+_SLOPES = [lambda z, f=f: jax.jvp(f, (z,), (jnp.ones_like(z),))[1] for f in _FUNCTIONS]
+
+
+@jax.custom_vjp
+def activate(index: jax.Array, z: jax.Array) -> jax.Array:
+    """The activation number `index` of `z`; differentiated with nothing kept but `z`, for all of them alike."""
+    return jax.lax.switch(index, _FUNCTIONS, z)
+
+
+activate.defvjp(
+    lambda index, z: (activate(index, z), (index, z)),
+    lambda kept, slope: (None, slope * jax.lax.switch(kept[0], _SLOPES, kept[1])),
+)

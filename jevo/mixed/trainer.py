@@ -1,0 +1,175 @@
+"""Training written for one member whose choices are traced values, so that one compiled program trains many.
+
+A program has fixed, padded sizes. Within them a member's widths, kernels and depth, its activations, optimizer, dropout
+and epochs are data: units beyond its own are masked, layers beyond its own are passed by. Its loss curve is the one it
+would have alone, unpadded: its batches and its dropout are drawn by numbers that padding does not change.
+
+The gradient is taken layer by layer, and each layer's weights move as soon as theirs is known. So no array of weights
+passes through a conditional, which would copy it, and the gradient of one layer exists at a time.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jevo.data.task import Task
+from jevo.mixed.layers import Layer
+from jevo.mixed.optimizers import Slots, coefficients
+from jevo.mixed.programs import Choices, Program
+from jevo.mixed.unpadded import channels_first
+from jevo.training import log_likelihood
+from jevo.types import Key, Member
+
+ROWS = 1024
+"""Examples scored at a time."""
+
+
+class Trained(NamedTuple):
+    """What became of a member.
+
+    Attributes:
+        params: padded, those with the best validation.
+        accuracy, loss: float32 `[]`, theirs on the validation set.
+        epochs: int32 `[]`, how many it trained before it was done, or was stopped.
+        best: int32 `[]`, after how many it had these params.
+        curve: float32 `[program.epochs]`, the mean train loss of each epoch; 0 after its last.
+    """
+
+    params: Member
+    accuracy: jax.Array
+    loss: jax.Array
+    epochs: jax.Array
+    best: jax.Array
+    curve: jax.Array
+
+
+class _MemberState(NamedTuple):
+    """A member between two epochs: its weights, and what it will have become if it stops here."""
+
+    weights: Sequence[Slots]
+    so_far: Trained
+
+
+def train(program: Program, batch_size: int, patience: int) -> Callable[[Key, Member, Choices, Task], Trained]:
+    """The training of one member: `(key, its first weights, choices, task) -> Trained`.
+
+    It stops for good when its train loss is not a finite number.
+
+    Args:
+        program: the sizes.
+        batch_size: train examples in a gradient step. An epoch is a new shuffle, and drops what does not fill a batch.
+        patience: epochs without a better validation after which a member stops. Better is a higher accuracy, or the
+            same one with a lower loss.
+    """
+    layers = [Layer(program, number) for number in range(len(program.padded.layers))]
+
+    def member(key: Key, first: Member, chosen: Choices, task: Task) -> Trained:
+        batch_key, noise_key = jax.random.split(key)
+        examples = len(task.train.y)
+        size = min(batch_size, examples)
+        steps = examples // size
+
+        def descend(weights: Sequence[Slots], rows: jax.Array, count: jax.Array) -> tuple[list[Slots], jax.Array]:
+            x, y = task.inputs(task.train.x[rows]), task.train.y[rows]
+            logits, passed = _forward(layers, weights, x, chosen, jax.random.fold_in(noise_key, count))
+            loss, slope = jax.value_and_grad(lambda logits: -log_likelihood(logits.T, y))(logits)
+            by, new = coefficients(chosen.optimizer, count + 1), list(weights)
+            for layer in reversed(layers):
+
+                def back(own: Slots, slope: jax.Array, layer: Layer = layer) -> tuple[Slots, jax.Array]:
+                    return layer.backward(own, *passed[layer.number], slope, chosen, by)
+
+                new[layer.number], slope = _if_present(layer, chosen, back, weights[layer.number], slope)
+            return new, loss
+
+        def epoch(state: _MemberState) -> _MemberState:
+            before = state.so_far
+            rows = shuffled(jax.random.fold_in(batch_key, before.epochs), examples)
+
+            def step(i: jax.Array, now: tuple[Sequence[Slots], jax.Array]) -> tuple[Sequence[Slots], jax.Array]:
+                batch = jax.lax.dynamic_slice(rows, (i * size,), (size,))
+                weights, loss = descend(now[0], batch, before.epochs * steps + i)
+                return weights, now[1] + loss
+
+            weights, total = jax.lax.fori_loop(0, steps, step, (state.weights, jnp.float32(0)))
+            accuracy, loss = _validate(layers, weights, chosen, task)
+            better = (accuracy > before.accuracy) | ((accuracy == before.accuracy) & (loss < before.loss))
+            found = (_params(layers, weights), accuracy, loss, before.epochs + 1)
+            kept = (before.params, before.accuracy, before.loss, before.best)
+            params, accuracy, loss, best = jax.tree.map(lambda new, old: jnp.where(better, new, old), found, kept)
+            curve = before.curve.at[before.epochs].set(total / steps)
+            return _MemberState(weights, Trained(params, accuracy, loss, before.epochs + 1, best, curve))
+
+        def goes_on(state: _MemberState) -> jax.Array:
+            so_far = state.so_far
+            sound = jnp.isfinite(so_far.curve[jnp.maximum(so_far.epochs - 1, 0)])
+            return sound & (so_far.epochs < chosen.epochs) & (so_far.epochs - so_far.best < patience)
+
+        weights = [layer.start(first[layer.name], chosen) for layer in layers]
+        curve = jnp.zeros(program.epochs)
+        unseen = (jnp.float32(-1), jnp.float32(jnp.inf), jnp.int32(0), jnp.int32(0))
+        state = _MemberState(weights, Trained(_params(layers, weights), *unseen, curve))
+        return jax.lax.while_loop(goes_on, epoch, state).so_far
+
+    return member
+
+
+def shuffled(key: Key, examples: int) -> jax.Array:
+    """The numbers of all examples in random order. One sort, where `jax.random.permutation` compiles several."""
+    return jnp.argsort(jax.random.bits(key, (examples,)))
+
+
+def _forward(
+    layers: Sequence[Layer], weights: Sequence[Slots], x: jax.Array, chosen: Choices, noise: Key | None = None
+) -> tuple[jax.Array, list[tuple[Any, Any, Any]]]:
+    """Logits `[classes, batch]`, and what the way back needs of each layer: its input, `z` and gain."""
+    h, passed = channels_first(x, bool(layers[0].conv)), []
+    for layer in layers[:-1]:
+
+        def run(h: jax.Array, z: Any, gain: Any, layer: Layer = layer) -> tuple[jax.Array, jax.Array, jax.Array]:
+            z = layer.linear(weights[layer.number].params, h, chosen)
+            a = layer.shaped(z, chosen)
+            gain = jnp.broadcast_to(layer.gain(a.shape, chosen, noise), a.shape)
+            return a * gain, z, gain
+
+        _, *blank = (jnp.zeros(like.shape) for like in jax.eval_shape(run, h, None, None))
+        out, *kept = _if_present(layer, chosen, run, h, *blank)
+        passed.append((h, *kept))
+        h = out
+    passed.append((h, h, h))
+    return layers[-1].linear(weights[-1].params, h, chosen), passed
+
+
+def _if_present(layer: Layer, chosen: Choices, function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function` of the arguments, which it returns anew; or these, for a layer that the member has not."""
+    if not layer.optional:
+        return function(*arguments)
+    # A loop of one turn or none works in place: a conditional would copy what it hands through.
+    return jax.lax.fori_loop(0, layer.present(chosen), lambda _, now: tuple(function(*now)), tuple(arguments))
+
+
+def _validate(
+    layers: Sequence[Layer], weights: Sequence[Slots], chosen: Choices, task: Task
+) -> tuple[jax.Array, jax.Array]:
+    """Accuracy and loss on the validation set."""
+    x, y = task.validation
+    total, size = len(y), min(ROWS, len(y))
+
+    def part(i: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        # The last part begins early, so as to be as long as the others; what it has twice counts once.
+        first = jnp.minimum(i * size, total - size)
+        new = jnp.arange(size) + first >= i * size
+        rows, labels = (jax.lax.dynamic_slice_in_dim(leaf, first, size) for leaf in (x, y))
+        logits = _forward(layers, weights, task.inputs(rows), chosen)[0].T
+        picked = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)[:, 0]
+        right = jnp.argmax(logits, axis=-1) == labels
+        return sums[0] + jnp.sum(new & right), sums[1] - jnp.sum(jnp.where(new, picked, 0))
+
+    right, loss = jax.lax.fori_loop(0, -(-total // size), part, (jnp.int32(0), jnp.float32(0)))
+    return right / total, loss / total
+
+
+def _params(layers: Sequence[Layer], weights: Sequence[Slots]) -> Member:
+    return {layer.name: own.params for layer, own in zip(layers, weights, strict=True)}

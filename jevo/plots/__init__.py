@@ -1,0 +1,27 @@
+"""All that draws, as PNG files. Nothing else in jevo knows matplotlib."""
+
+from jevo.plots.architecture import Layer, network_diagram
+from jevo.plots.charts import Panel, bars, confusion_matrix, curves, pca_projection
+from jevo.plots.genealogy import Individual, ancestors, family_tree
+from jevo.plots.genes import most_important_genes, score_by_gene, variance_explained
+from jevo.plots.images import image_grid, image_rows
+from jevo.plots.throughput import throughput_by_population
+
+__all__ = [
+    "Individual",
+    "Layer",
+    "Panel",
+    "ancestors",
+    "bars",
+    "confusion_matrix",
+    "curves",
+    "family_tree",
+    "image_grid",
+    "image_rows",
+    "most_important_genes",
+    "network_diagram",
+    "pca_projection",
+    "score_by_gene",
+    "throughput_by_population",
+    "variance_explained",
+]

@@ -1,0 +1,184 @@
+"""Settings from a preset, a YAML file and the command line, and back.
+
+Each later source overrides the earlier ones, and each value passes the same checks wherever it comes from.
+"""
+
+import contextlib
+import dataclasses
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+import yaml
+
+from jevo.errors import InputError, suggestion
+from jevo.runs.config import Config, RunConfig
+
+Settings = TypeVar("Settings")
+
+
+def from_command_line(kind: type[Config], arguments: Sequence[str] | None = None) -> Config:
+    """The settings that the command line asks for.
+
+    Args:
+        kind: the experiment's dataclass.
+        arguments: without the program's name; by default the process's own.
+
+    Raises:
+        InputError: in one line, for an unknown setting or an impossible value.
+        SystemExit: after --help.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    file = _option(arguments, "--config")
+    chosen = read_yaml(Path(file)) if file else {}
+    preset = _option(arguments, "--preset") or chosen.get("preset", "default")
+    default = kind.from_preset(preset)
+    if file:
+        default = parse(kind, _as_flags(kind, chosen, file), default, f"{file}: ")
+    for argument in arguments:
+        flag = argument.partition("=")[0]
+        if flag.startswith("--"):
+            _require_current(kind, flag.removeprefix("--").removeprefix("no-").replace("-", "_"))
+    return parse(kind, arguments, default)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, which holds `name: value` lines and nothing that runs."""
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"cannot read the config file {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"the config file {path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"the config file {path} should hold 'setting: value' lines, not {type(settings).__name__}")
+    return settings
+
+
+def resolved(config: RunConfig) -> dict[str, Any]:
+    """Every setting as YAML and JSON can hold it."""
+    return {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
+
+
+def from_settings(kind: type[Config], settings: Mapping[str, Any], source: str) -> Config:
+    """The settings that `resolved` wrote, or a part of them over the defaults, checked anew.
+
+    Args:
+        kind: the experiment's dataclass.
+        settings: by name, as YAML and JSON hold them.
+        source: where they come from, for the message.
+
+    Raises:
+        InputError: for an unknown setting or an impossible value.
+    """
+    return parse(kind, _as_flags(kind, settings, source), kind(), f"{source}: ")
+
+
+def as_arguments(config: RunConfig) -> list[str]:
+    """The command line that gives these settings."""
+    given = resolved(type(config).from_preset(config.preset))
+    changed = {name: value for name, value in resolved(config).items() if value != given[name] and name != "fresh"}
+    if config.preset != "default":
+        changed = {"preset": config.preset, **changed}
+    return _as_flags(type(config), changed, "settings")
+
+
+def differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
+    """The settings in which a stored run differs from this one, as 'name: old -> new', or none."""
+    settings = resolved(new)
+    names = [name for name in {**old, **settings} if name not in new.free]
+    absent = "(absent)"
+    return [
+        f"{name}: {old.get(name, absent)} -> {settings.get(name, absent)}"
+        for name in names
+        if old.get(name, absent) != settings.get(name, absent)
+    ]
+
+
+def parse(
+    kind: type[Settings], arguments: Sequence[str], default: Settings | None = None, source: str = ""
+) -> Settings:
+    """A dataclass from command-line arguments.
+
+    Args:
+        kind: the dataclass; the strings below its fields are its help.
+        arguments: without the program's name.
+        default: where arguments say nothing; a field of `kind` without a default needs it or an argument.
+        source: where the arguments come from, to begin the message with.
+
+    Raises:
+        InputError: in one line, if they do not fit.
+        SystemExit: after --help.
+    """
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            if default is None:
+                return tyro.cli(kind, args=list(arguments))
+            return tyro.cli(kind, args=list(arguments), default=default)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    raise InputError(source + _one_line(complaint.getvalue()))
+
+
+def _one_line(box: str) -> str:
+    """A boxed complaint as one line: its first paragraph, and the first suggestion if it has one."""
+    rows = [line.strip().strip("│╭╮╰╯").strip() for line in box.splitlines()[1:]]
+    paragraphs: list[list[str]] = [[]]
+    for row in rows:
+        if set(row) <= {"─"}:
+            paragraphs.append([])
+        else:
+            paragraphs[-1].append(row)
+    line = " ".join(paragraphs[0])
+    for title, *rest in filter(None, paragraphs[1:]):
+        if title.startswith("Perhaps you meant") and rest:
+            line += f"; did you mean {rest[0].split()[0]}?"
+        if title.startswith("Argument helptext") and rest:
+            line += f"; it takes {rest[0]}"
+    return line + " (--help lists every setting)"
+
+
+def _option(arguments: Sequence[str], name: str) -> str | None:
+    """The value of `name VALUE` or `name=VALUE`, the last one given."""
+    found = None
+    for i, argument in enumerate(arguments):
+        if argument == name and i + 1 < len(arguments):
+            found = arguments[i + 1]
+        elif argument.startswith(name + "="):
+            found = argument.partition("=")[2]
+    return found
+
+
+def _as_flags(kind: type[RunConfig], settings: Mapping[str, Any], file: str) -> list[str]:
+    """Settings from a file, as the command line would give them, so that both are checked alike."""
+    known = [field.name for field in dataclasses.fields(kind)]
+    arguments = []
+    for name, value in settings.items():
+        _require_current(kind, str(name), f"{file}: ")
+        if name not in known:
+            raise InputError(f"{file}: unknown setting {name!r}; {suggestion(str(name), known)}")
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(flag if value else flag.replace("--", "--no-", 1))
+        elif isinstance(value, list):
+            arguments += [flag, *map(str, value)]
+        else:
+            arguments += [flag, str(value)]
+    return arguments
+
+
+def _require_current(kind: type[RunConfig], name: str, source: str = "") -> None:
+    """Raise an InputError that names the new word if a setting has another name today."""
+    if name in kind.renamed and name not in {field.name for field in dataclasses.fields(kind)}:
+        raise InputError(f"{source}setting {name} is called {kind.renamed[name]} now")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,100 @@
+"""The champion of a run: what is saved of it, and how it answers afterwards."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jevo.data.task import Task, normalization_like, normalize
+from jevo.networks import Network
+from jevo.runs.checkpoint import load_arrays, save_arrays
+from jevo.training import predict
+from jevo.types import Key, Member
+
+
+class Answers(NamedTuple):
+    """What the champion of a finished run says of examples.
+
+    Attributes:
+        classes: int `[n]`, the index of each one's class.
+        probabilities: float32 `[n, classes]`, if it has them.
+        reconstructions: float32 `[n, ...]` as the examples are, if it makes them.
+    """
+
+    classes: np.ndarray
+    probabilities: np.ndarray | None = None
+    reconstructions: np.ndarray | None = None
+
+
+Champion = Callable[[np.ndarray], Answers]
+"""The champion of a finished run: it takes examples `[n, ...]` as the run's data set has them."""
+
+
+class Restored(NamedTuple):
+    """The arrays of a saved champion.
+
+    Attributes:
+        params: of its network.
+        mean, scale: of its inputs, as `Task` has them.
+    """
+
+    params: Member
+    mean: jax.Array
+    scale: jax.Array
+
+    def inputs(self, x: jax.Array) -> jax.Array:
+        """Examples `[n, ...]` as the network takes them."""
+        return normalize(x, self.mean, self.scale)
+
+
+class Saved(NamedTuple):
+    """A finished run, as its champion is read from it.
+
+    Attributes:
+        folder: of the run.
+        config: its settings.
+        result: what its `result.json` holds.
+    """
+
+    folder: Path
+    config: Any
+    result: Mapping[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an example."""
+        return tuple(self.result["data"]["shape"])
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return len(self.result["data"]["classes"])
+
+    def arrays(self, init: Callable[[Key], Member]) -> Restored:
+        """The arrays that `save_champion` saved.
+
+        Args:
+            init: makes params of the champion's structure, which is all that is asked of it.
+
+        Raises:
+            InputError: if they are not there, or damaged, or of another structure.
+        """
+        like = jax.eval_shape(lambda: {"params": init(jax.random.key(0)), **normalization_like(self.shape)})
+        return Restored(**load_arrays(self.folder / "champion", like))
+
+    def classifier(self, network: Network) -> Champion:
+        """The champion as one that gives class probabilities, `network` being what it is the params of."""
+        saved = self.arrays(network.init)
+
+        def answer(x: np.ndarray) -> Answers:
+            probabilities = predict(lambda x: network.apply(saved.params, saved.inputs(x)), x)
+            return Answers(probabilities.argmax(axis=1), probabilities)
+
+        return answer
+
+
+def save_champion(folder: Path, params: Member, task: Task) -> None:
+    """Save a champion's arrays in the folder of its run."""
+    save_arrays(folder / "champion", {"params": params, "mean": task.mean, "scale": task.scale})

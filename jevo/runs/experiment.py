@@ -1,0 +1,109 @@
+"""An experiment is a value, and one driver runs them all: load, compete, save, write the result, then draw."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from jevo.data.datasets import Dataset, load
+from jevo.runs.arguments import from_settings
+from jevo.runs.champion import Champion, Saved, save_champion
+from jevo.runs.config import RunConfig
+from jevo.runs.contest import Contest, Outcome, comparison
+from jevo.runs.machine import precision
+from jevo.runs.record import Run, open_run
+
+
+class Report(NamedTuple):
+    """What an experiment says of itself, beside what every experiment says.
+
+    Attributes:
+        findings: its own keys of `result.json`.
+        notes: paragraphs of `report.md`.
+        figures: for each PNG's name, what draws it at a path, and says what it shows.
+        files: for each other file's name, what writes it at a path.
+    """
+
+    findings: Mapping[str, Any]
+    notes: Sequence[str] = ()
+    figures: Mapping[str, Callable[[Path], str]] = {}
+    files: Mapping[str, Callable[[Path], None]] = {}
+
+
+def captioned(caption: str, draw: Callable[..., Any], *arguments: Any) -> Callable[[Path], str]:
+    """A figure: `draw(path, *arguments)`, and what it shows."""
+
+    def drawn(path: Path) -> str:
+        draw(path, *arguments)
+        return caption
+
+    return drawn
+
+
+def load_dataset(config: RunConfig) -> Dataset:
+    """The data set that the settings name."""
+    return load(config.data, config.data_dir)
+
+
+class Experiment(NamedTuple):
+    """All that one experiment is.
+
+    Attributes:
+        name: of it.
+        config: its settings, which also say which of them never change a result, and which files a run writes.
+        contest: `(config, dataset) -> Contest`: its own contestant, its control, and any references.
+        report: `(run, contest, outcomes) -> Report`.
+        answers: how a saved champion answers.
+        dataset: what a run reads.
+        module: what `python -m` runs; by default `jevo.experiments.NAME`.
+    """
+
+    name: str
+    config: type[RunConfig]
+    contest: Callable[[Any, Dataset], Contest]
+    report: Callable[[Run[Any], Contest, Mapping[str, Outcome]], Report]
+    answers: Callable[[Saved], Champion]
+    dataset: Callable[[Any], Dataset] = load_dataset
+    module: str = ""
+
+    def run(self, config: RunConfig) -> dict[str, Any]:
+        """Run the experiment, or go on with it, and return what `result.json` holds.
+
+        Raises:
+            InputError: for settings or data that cannot be used.
+            Interrupted: after Ctrl-C or SIGTERM; call it again to go on.
+        """
+        with open_run(self.name, config) as run:
+            if done := run.result():
+                return done
+            dataset = self.dataset(config)
+            run.announce(dataset)
+            with jax.default_matmul_precision(precision(config)):
+                contest, outcomes = self.contest(config, dataset), {}
+                with contest.resources:
+                    for name, contestant in contest.contestants.items():
+                        outcomes[name] = contestant.compete(run, outcomes)
+                report = self.report(run, contest, outcomes)
+                own = next(iter(outcomes.values()))
+                save_champion(run.folder, own.champion.champion, contest.task)
+                for name, write in report.files.items():
+                    write(run.folder / name)
+                result = {**run.describe(dataset), **comparison(outcomes, config.seed), **report.findings}
+                run.write_result(result)
+                run.write_report(result, self.module or f"jevo.experiments.{self.name}", report.figures, report.notes)
+            return result
+
+    def champion(self, folder: Path, result: Mapping[str, Any]) -> Champion:
+        """The champion of a finished run of this experiment.
+
+        Args:
+            folder: of the run.
+            result: what its `result.json` holds.
+
+        Raises:
+            InputError: if something that it needs is missing or damaged.
+        """
+        return self.answers(
+            Saved(folder, from_settings(self.config, result["config"], f"{folder / 'result.json'}"), result)
+        )

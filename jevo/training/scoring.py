@@ -1,0 +1,99 @@
+"""Scoring a population a chunk at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jevo import devices
+from jevo import population as pop
+from jevo.types import Member, Population
+
+ROWS = 2048
+"""Examples predicted at a time."""
+UNROLLED = 16
+"""The most members that a turn of the loop scores on a CPU."""
+TURNS = 4
+"""The fewest turns of that loop: a turn of many members takes longer to compile."""
+
+
+def evaluate(score: Callable[[Member], Any], population: Population, chunk: int) -> Any:
+    """`score` of every member, `chunk` members at a time.
+
+    Temporaries (unpacked weights, activations) exist for one chunk only. On the CPU each member of a chunk has
+    operations of its own: its products then fit the cache, what is small of one member is computed beside the large
+    products of the next, and a member's score is the same, bit for bit, whatever the chunk (a product of several
+    members' weights side by side is summed in another order).
+
+    Args:
+        score: `member -> float32 []`, or a pytree of them.
+        population: leaves `[P, ...]`.
+        chunk: members at once, at most. On a CPU it is never more than sixteen, or a quarter of the population.
+
+    Returns:
+        What `score` returns, each array with a leading axis `[P]`.
+
+    >>> import jax.numpy as jnp
+    >>> evaluate(lambda member: -jnp.sum(member["w"] ** 2), {"w": jnp.ones((3, 2))}, chunk=2)
+    Array([-2., -2., -2.], dtype=float32)
+    """
+    if jax.default_backend() == "cpu":
+
+        def in_turns(population: Population) -> Any:
+            members = pop.size(population)
+            unroll = devices.chunk_of(members, max(1, min(chunk, UNROLLED, members // TURNS)))
+
+            def each(_: None, i: jax.Array) -> tuple[None, Any]:
+                return None, score(pop.take(population, i))
+
+            # By index: a scan over the population itself would copy it wherever the chunk does not divide it.
+            return jax.lax.scan(each, None, jnp.arange(members), unroll=unroll)[1]
+
+        return devices.over_devices(in_turns, population)
+    return devices.in_chunks(score, population, chunk)
+
+
+def mean_over_rows(score: Callable[[Any], Any], data: Any, rows: int = ROWS) -> Any:
+    """The mean of `score` over all examples, computed `rows` at a time: activations exist for so many only.
+
+    Args:
+        score: `batch -> float32 []`, a mean over its rows, or a pytree of them.
+        data: a pytree of arrays `[n, ...]`; a batch is `data` with fewer rows.
+        rows: in a batch; the last one may be smaller.
+    """
+    n = jax.tree.leaves(data)[0].shape[0]
+    whole, rest = divmod(n, rows)
+    parts = jax.tree.map(lambda leaf: leaf[: whole * rows].reshape(whole, rows, *leaf.shape[1:]), data)
+    total = jax.tree.map(lambda means: means.sum(axis=0) * (rows / n), jax.lax.map(score, parts))
+    if rest:
+        last = score(jax.tree.map(lambda leaf: leaf[n - rest :], data))
+        total = jax.tree.map(lambda so_far, mean: so_far + mean * (rest / n), total, last)
+    return total
+
+
+def in_rows(function: Callable[[jax.Array], jax.Array], x: Any) -> np.ndarray:
+    """`function` of examples `x [n, ...]`, `ROWS` at a time: `[n, ...]`, on the host."""
+    program = jax.jit(function)
+    return np.concatenate([np.asarray(program(jnp.asarray(x[i : i + ROWS]))) for i in range(0, len(x), ROWS)])
+
+
+def predict(logits: Callable[[jax.Array], jax.Array], x: np.ndarray) -> np.ndarray:
+    """Class probabilities `[n, classes]` of examples `x [n, ...]`, `ROWS` at a time.
+
+    Args:
+        logits: one network, `[rows, ...] -> [rows, classes]`; normalisation included.
+        x: examples as their data set has them.
+    """
+    return in_rows(lambda rows: jax.nn.softmax(logits(rows)), x)
+
+
+def measure(probabilities: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """What predictions `[n, classes]` are worth against labels `[n]`: `accuracy`, and `loss` in nats."""
+    picked = probabilities[np.arange(len(y)), y].astype(np.float64)
+    return {
+        "accuracy": float((probabilities.argmax(axis=1) == y).mean()),
+        # A probability that underflowed to zero counts as the smallest float32, about 87 nats.
+        "loss": float(-np.log(np.maximum(picked, np.finfo(np.float32).tiny)).mean()),
+    }
