@@ -9,7 +9,6 @@ from pathlib import Path
 from jevo.experiments import EXPERIMENTS
 
 ROOT = Path(__file__).parent.parent
-SEARCHED = "random_search"
 
 
 def command(name, *settings, out):

@@ -108,7 +108,7 @@ class BreedingConfig(RunConfig):
     elites: int | float = 2
     """The best members, which survive: a number of them, or a share of the population."""
     lucky: int = 0
-    """Others, drawn at random, that survive and breed beside them."""
+    """Others that survive, drawn at random; under truncation as many, drawn anew, breed beside the best."""
     chunk: int = 0
     """Members bred, scored or trained at once, at most; 0 for what suits the device, and fewer where its memory is
     short. On a CPU it never changes a result."""
@@ -131,13 +131,10 @@ class BreedingConfig(RunConfig):
             self.survivors < self.population,
             "elites + lucky", self.survivors, f"0 to {self.population - 1}, fewer than the population",
         )  # fmt: skip
-        crossover = getattr(self, "crossover", "")
-        require(
-            self.parents == 2
-            or ((self.parents > 2 and crossover != "one_point")
-            and (self.parents.bit_count() == 1 or crossover not in ("uniform", "neuron", "layer"))),
-            "parents", self.parents, f"2, or for a crossover other than one_point 4, 8, 16, ... (it is {crossover})",
-        )  # fmt: skip
+        crossover, one_of = getattr(self, "crossover", ""), ("uniform", "neuron", "layer")
+        takes = {"one_point": "2", **dict.fromkeys(one_of, "2, 4, 8, 16, ...")}.get(crossover, "at least 2")
+        fits = self.parents >= 2 and (crossover not in one_of or self.parents.bit_count() == 1)
+        require(fits and (crossover != "one_point" or self.parents == 2), "parents", self.parents, takes)
 
     @property
     def survivors(self) -> int:

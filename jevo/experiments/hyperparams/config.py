@@ -45,7 +45,7 @@ class Config(BreedingConfig):
     elites: int | float = 0.25
     """The best genomes, which survive: a number of them, or a share of the population."""
     lucky: int = 3
-    """Others, drawn at random, that survive and breed beside them."""
+    """Others that survive, drawn at random; as many, drawn anew, breed beside the best."""
     chunk: int = 0
     """Networks that train side by side in one program; 0: 1 on a CPU, 32 on a GPU or TPU."""
     crossover: Literal["uniform", "layer"] = "uniform"

@@ -42,8 +42,9 @@ def with_weights(network: Network, config: Config) -> Network:
     """A masked network as it is saved: its params are a `genome`, and the frozen `weights`."""
 
     def init(key: Key) -> Member:
-        weights = network.init(jax.random.clone(key))
-        return {"genome": masked(network, weights, config.mask).init(key), "weights": weights}
+        weight_key, genome_key = jax.random.split(key)
+        weights = network.init(weight_key)
+        return {"genome": masked(network, weights, config.mask).init(genome_key), "weights": weights}
 
     def apply(params: Member, x: jax.Array, key: Key | None = None) -> jax.Array:
         return masked(network, params["weights"], config.mask).apply(params["genome"], x, key)
