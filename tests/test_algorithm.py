@@ -196,6 +196,16 @@ def test_the_population_has_room_for_children(problem, key):
         genetics.genetic(genetics.truncation(1), genetics.uniform(), genetics.flip(0.1), elites=1, lucky=-1)
 
 
+def test_elites_may_be_a_share_of_the_population(problem, key):
+    *_, population, _ = problem
+    parts = (genetics.truncation(6), genetics.uniform(), genetics.flip(0.1))
+    asked = []
+    for elites in (6, 0.25):
+        algorithm = genetics.genetic(*parts, elites=elites)
+        asked.append(algorithm.ask(jax.random.clone(key), algorithm.init(population, jnp.arange(24.0))))
+    jax.tree.map(np.testing.assert_array_equal, *asked)
+
+
 def test_populations_are_any_pytree():
     members = [{"a": jnp.full((2,), i), "b": (genes("bits", (40,), i), jnp.float32(i))} for i in range(5)]
     population = pop.stack(members)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jevo import population as pop
-from jevo.genetics.selection import alive, descending
+from jevo.genetics.selection import alive, descending, number_of
 from jevo.types import Cross, Fitness, Key, Member, Mutate, Population, Select
 
 
@@ -73,7 +73,7 @@ def genetic(
     crossover: Cross,
     mutation: Mutate | None = None,
     *,
-    elites: int,
+    elites: int | float,
     lucky: int = 0,
     parents: int = 2,
     rescore: bool = False,
@@ -88,7 +88,7 @@ def genetic(
         selection: which members breed. All parents of a child are drawn by it, independently.
         crossover: makes a child of its parents.
         mutation: changes the child; None leaves it as it is.
-        elites: the best members, which survive.
+        elites: the best members, which survive: a number of them (int), or a share of the population (float in (0, 1]).
         lucky: others drawn at random, which survive beside them; elites + lucky < P.
         parents: of each child; `uniform` takes 2, 4, 8, ..., the other crossovers 2.
         rescore: score survivors again each generation, for a fitness that is noisy (a new batch of data each
@@ -121,7 +121,7 @@ def genetic(
 
 
 def random_search(
-    init: Callable[[Key], Member], *, elites: int = 1, rescore: bool = False, chunk: int = 64
+    init: Callable[[Key], Member], *, elites: int | float = 1, rescore: bool = False, chunk: int = 64
 ) -> GeneticAlgorithm:
     """The control: fresh members each generation, beside the best `elites` so far.
 
@@ -152,23 +152,24 @@ def generation(algorithm: GeneticAlgorithm, evaluate: Evaluate, key: Key, state:
 
 def _generational(
     breed: Callable[[Key, State, int, Population], tuple[Population, jax.Array]],
-    elites: int,
+    elites: int | float,
     lucky: int,
     rescore: bool,
 ) -> GeneticAlgorithm:
     if min(elites, lucky) < 0:
         raise ValueError(f"elites and lucky are numbers of members, 0 or more, not {elites} and {lucky}")
-    survivors = elites + lucky
 
     def init(population: Population, fitness: Fitness) -> State:
         return State(population, _failed_last(fitness), jnp.zeros((), jnp.int32))
 
     def ask(key: Key, state: State) -> Candidates:
         size = state.fitness.size
+        best = number_of(elites, size)
+        survivors = best + lucky
         if survivors >= size:
             raise ValueError(f"{survivors} survivors leave no place for a child in a population of {size}")
         lucky_key, breed_key = jax.random.split(key)
-        kept = _survivors(lucky_key, state.fitness, elites, lucky)
+        kept = _survivors(lucky_key, state.fitness, best, lucky)
         again, kept = (kept, kept[:0]) if rescore else (kept[:0], kept)
         members, parents = breed(breed_key, state, size - survivors, pop.take(state.population, again))
         own = jnp.repeat(again[:, None], parents.shape[1], axis=1)

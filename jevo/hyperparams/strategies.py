@@ -49,10 +49,10 @@ def evolve(
     """
     start_key, run_key, novel_key = jax.random.split(key, 3)
     algorithm = genetics.genetic(
-        genetics.truncation(genetics.number_of(breeders, population), lucky),
+        genetics.truncation(breeders, lucky),
         crossover or genetics.uniform(),
         mutation,
-        elites=genetics.number_of(elites, population),
+        elites=elites,
         lucky=lucky,
         parents=parents,
     )

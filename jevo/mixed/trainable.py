@@ -66,6 +66,11 @@ class MixedTrainer:
         size = min(self.batch_size, len(self.task.train.y))
         return Work(size, len(self.task.train.y) // size, self.max_epochs)
 
+    @property
+    def training(self) -> Training:
+        """How members are trained, for whoever trains them."""
+        return Training(self.batch_size, self.patience, self.precision)
+
     def plan(self, genomes: Sequence[Genome]) -> Plan:
         """Which members share a program; from now on these programs count as compiled."""
         members = [self.architecture(genome)[0] for genome in genomes] * self.repeats
@@ -102,7 +107,7 @@ class MixedTrainer:
 
     @cached_property
     def _executor(self) -> Executor:
-        return self.make_executor(self.task, Training(self.batch_size, self.patience, self.precision))
+        return self.make_executor(self.task, self.training)
 
     def _score(self, repeats: Sequence[MemberResult], genome: Genome) -> Score:
         """The score of a genome, all of whose repeats are done."""

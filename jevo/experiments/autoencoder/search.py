@@ -240,10 +240,10 @@ def breeding(
     erase = {"random": genetics.zero, "smallest": genetics.prune}[config.mutation](config.mutation_rate)
     mutate = genetics.route(kernel=erase)
     return genetics.genetic(
-        genetics.truncation(genetics.number_of(config.breeders, config.population), config.lucky),
+        genetics.truncation(config.breeders, config.lucky),
         training.mating(cross, autoencoder.symmetries if config.align and method == "ga-sgd" else ()),
         lambda key, learner: learner._replace(params=mutate(key, learner.params)),
-        elites=config.learners,
+        elites=config.elites,
         lucky=config.lucky,
         parents=config.parents,
         # Under ga-sgd survivors have just been scored, after learning; else their scores are of other examples.

@@ -77,7 +77,7 @@ def algorithm(config: Config, network: Network, chunk: int) -> GeneticAlgorithm:
         genetics.leaders(breeders) if soup else selection(),
         training.mating(crossover, symmetries),
         retuned(genetics.perturb()) if clone else None,
-        elites=genetics.number_of(config.elites, config.population),
+        elites=config.elites,
         lucky=config.lucky,
         rescore=True,  # Survivors train too.
         parents=breeders if soup else config.parents,

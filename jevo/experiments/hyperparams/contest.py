@@ -15,7 +15,7 @@ from jevo.experiments.hyperparams.config import Config
 from jevo.experiments.hyperparams.journal import Found, Journal, WeightStore
 from jevo.experiments.hyperparams.search import read_space, strategy, trainer, training_backend
 from jevo.hyperparams import Space, Strategy, Trial, best_trial, identity
-from jevo.mixed import Architecture, Job, MemberSpec, MixedTrainer, Training, Worker, architecture, network
+from jevo.mixed import Architecture, Job, MemberSpec, MixedTrainer, Worker, architecture, network
 from jevo.runs import (
     Champion,
     Contest,
@@ -80,7 +80,7 @@ class GenomeSearch:
         """The programs that train a few genomes of the space."""
         trainer = replace(self.trainer)  # What is only looked at counts as compiled for nobody.
         genomes = [self.space.decode(self.space.init(jax.random.key(seed))) for seed in range(4)]
-        worker = Worker(trainer.task, Training(trainer.batch_size, trainer.patience))
+        worker = Worker(trainer.task, trainer.training)
         for batch in trainer.plan(genomes).batches[:2]:
             members = [i % len(genomes) for i in batch.members]
             specs = tuple(MemberSpec(i, 0, trainer.architecture(genomes[i])[0], 0) for i in members)

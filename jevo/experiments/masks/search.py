@@ -47,7 +47,7 @@ def evolution(config: Config) -> Breeding:
             selection,
             genetics.CROSSOVERS[config.crossover](),
             genetics.flip(rate) if config.mutation == "flip" else genetics.redraw(rate, config.redraw_ones),
-            elites=genetics.number_of(config.elites, config.population),
+            elites=config.elites,
             lucky=config.lucky,
             parents=config.parents,
             rescore=config.batches == "rotating",
