@@ -4,15 +4,18 @@ The mesh is JAX's own context (`jax.set_mesh`), which is part of what a program 
 hidden argument. Where there is none, one device has it all.
 """
 
+import math
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jevo.errors import InputError
+from jevo.memory import free_memory
 
 AXIS = "population"
 """The axis of a mesh that members are spread over."""
@@ -47,14 +50,24 @@ def spread(mesh: Mesh | None) -> AbstractContextManager[Any]:
     """Programs traced inside give each device of `mesh` its own share of a population's members.
 
     Args:
-        mesh: with the one axis `AXIS`; None for a single device.
+        mesh: any mesh, whatever its axes and their types: members are spread over all of its devices, in its order.
+            None for a single device.
     """
-    return jax.set_mesh(mesh) if mesh and mesh.size > 1 else nullcontext()
+    return jax.set_mesh(_of_members(mesh)) if mesh and mesh.size > 1 else nullcontext()
+
+
+def _of_members(mesh: Mesh) -> Mesh:
+    """A mesh of the same devices with the one axis of members."""
+    if mesh.axis_names == (AXIS,) and mesh.axis_types == (AxisType.Auto,):
+        return mesh
+    return Mesh(mesh.devices.reshape(-1), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def is_spread() -> bool:
     """Whether programs traced here share members out among devices."""
-    return AXIS in jax.sharding.get_abstract_mesh().axis_names
+    mesh = jax.sharding.get_abstract_mesh()
+    # Within a shard_map of the user's own, over an axis of this name, each device is on its own.
+    return dict(zip(mesh.axis_names, mesh.axis_types, strict=True)).get(AXIS) == AxisType.Auto
 
 
 def over_devices(program: Callable[[Any], Any], arguments: Any) -> Any:
@@ -128,7 +141,35 @@ def require_room(program: jax.stages.Compiled) -> None:
         raise jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: {wanted} bytes are wanted, {room} are free")
 
 
-def is_exhausted(error: Exception) -> bool:
+def require_room_for(tree: Any, what: str) -> None:
+    """Raise an InputError if arrays do not fit the memory that is free, not even spread over all devices.
+
+    Args:
+        tree: a pytree of arrays, or of their shapes and dtypes.
+        what: they are, to begin the message with.
+    """
+    size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+    mesh = jax.sharding.get_abstract_mesh()
+    room = _free()
+    if room is not None and size > room * max(1, mesh.size):
+        raise InputError(
+            f"{what} would take {size / 1e9:,.1f} GB of memory, and {room / 1e9:,.1f} GB are free; "
+            "take a smaller population or network"
+        )
+
+
+def in_room(function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function` of the arguments, compiled, if there is room for what it makes.
+
+    Raises:
+        jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED, before anything is made.
+    """
+    program = jax.jit(function).lower(*arguments).compile()
+    require_room(program)
+    return program(*arguments)
+
+
+def is_exhausted(error: BaseException) -> bool:
     """Whether a device ran out of memory."""
     return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
@@ -140,11 +181,7 @@ def _free() -> int | None:
         return stats["bytes_limit"] - stats["bytes_in_use"] if "bytes_limit" in stats else None
     if device.platform != "cpu":
         return None
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:  # Not Linux.
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    return free_memory()
 
 
 def _length(arguments: Any) -> int:

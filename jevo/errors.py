@@ -7,7 +7,15 @@ from typing import Any
 
 class InputError(ValueError):
     """Something the user gave cannot be used. Its message is one plain line that names what was wrong,
-    what was expected and what to do; the command line prints it and exits with code 2."""
+    what was expected and what to do; the command line prints it and exits with code 2.
+
+    Args:
+        message: what it holds of the user's own may have line breaks or other letters that do not print, which become
+            escapes: `\\n`.
+    """
+
+    def __init__(self, message: str):
+        super().__init__("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message))
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback: in a notebook, too, the line says all."""
@@ -17,7 +25,13 @@ class InputError(ValueError):
 def require(holds: bool, setting: str, value: Any, takes: str) -> None:
     """Raise an InputError that names the setting, what it got and what it takes, unless `holds`."""
     if not holds:
-        raise InputError(f"setting {setting} is {value}, but takes {takes}")
+        shown = repr(value) if isinstance(value, int) and abs(value) > 10**40 else str(value)
+        raise InputError(f"setting {setting} is {shortened(shown)}, but takes {takes}")
+
+
+def shortened(text: str, letters: int = 80) -> str:
+    """A text of at most so many letters."""
+    return text if len(text) <= letters else f"{text[: letters - 3]}..."
 
 
 def suggestion(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from jevo.devices import chunk_of, in_chunks, is_spread
+from jevo.programs import compiled_when_plain
 from jevo.types import Key, Member, Population
 
 
+@compiled_when_plain("member", "size", "chunk")
 def init(key: Key, member: Callable[[Key], Member], size: int, chunk: int = 64) -> Population:
     """A population of `size` members, each from its own key.
 
@@ -80,19 +82,43 @@ def take(population: Population, indices: int | jax.Array) -> Member | Populatio
 
 
 def concat(*populations: Population) -> Population:
-    """One population of all members, in order."""
+    """One population of all members, in order.
+
+    Raises:
+        ValueError: if their members have not the same structure, shapes and types.
+    """
+    _require_alike(populations, 1)
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *populations)
 
 
 def stack(members: Sequence[Member]) -> Population:
     """A population from single members.
 
+    Raises:
+        ValueError: if they have not the same structure, shapes and types.
+
     >>> size(stack([{"w": jnp.zeros(3)}, {"w": jnp.ones(3)}]))
     2
     """
+    _require_alike(members, 0)
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
 
 
 def unstack(population: Population) -> list[Member]:
     """The single members, in order."""
     return [take(population, i) for i in range(size(population))]
+
+
+def _require_alike(trees: Sequence[Any], skip: int) -> None:
+    """Raise a ValueError unless pytrees have the same structure, and arrays of the same types and shapes, but for the
+    first `skip` axes: put together, numbers of two types would silently become those of a third."""
+    if not trees:
+        raise ValueError("there is nothing to put together")
+    first = jax.tree.structure(trees[0])
+    forms = [[(jnp.shape(leaf)[skip:], jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)] for tree in trees]
+    for tree, form in zip(trees[1:], forms[1:], strict=True):
+        if jax.tree.structure(tree) != first:
+            raise ValueError(f"members have other structures: {first} and {jax.tree.structure(tree)}")
+        if form != forms[0]:
+            one, other = next((a, b) for a, b in zip(forms[0], form, strict=True) if a != b)
+            raise ValueError(f"members have other arrays: {one[1]} {list(one[0])} and {other[1]} {list(other[0])}")

@@ -3,8 +3,10 @@
 python -m jevo.predict RUN IMAGE...
 """
 
+import math
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +15,9 @@ import numpy as np
 import tyro
 
 from jevo.data.files import atomic_file
-from jevo.data.images import read_images, write_picture
-from jevo.errors import InputError
+from jevo.data.images import read_examples, write_picture
+from jevo.data.values import Values
+from jevo.errors import InputError, require
 from jevo.experiments import champion
 from jevo.runs.arguments import parse
 from jevo.runs.command import plain_errors
@@ -30,50 +33,91 @@ class Request:
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a finished run."""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Image files of any size (PNG, JPEG, ...), or .npy files of one example or many."""
+    """Image files of any size (PNG, JPEG), or .npy files of one example or many."""
     invert: bool = False
     """Exchange black and white: for dark digits on light paper, where the data are light on dark."""
+    range: tuple[float, float] | None = None
+    """What black and white are in the data that the network was trained on, where these do not tell."""
     out: Path | None = None
     """Folder for reconstructions. Unset: that of each image."""
 
+    def __post_init__(self) -> None:
+        black, white = self.range or (0.0, 1.0)
+        fits = math.isfinite(black) and math.isfinite(white) and black != white
+        require(fits, "range", self.range, "two different numbers: what black is, and what white is")
+
 
 def predict(request: Request) -> None:
-    """Print a line for each example in the request's images."""
+    """Print a line for each example in the request's images, and on standard error what one should know of it."""
     answer, result = champion(request.run)
-    shape, classes, white = tuple(result["data"]["shape"]), result["data"]["classes"], result["data"]["white"]
+    shape, classes = tuple(result["data"]["shape"]), result["data"]["classes"]
+    values = Values.from_json(result["data"]["values"], shape)
+    if request.range:
+        values = values._replace(black=request.range[0], white=request.range[1])
+    pictures = any(path.suffix.lower() != ".npy" for path in request.images)
+    if pictures and values.white is not None and (values.dtype != "uint8" or request.range):
+        print(f"note: in pictures, black is {values.black:g} and white {values.white:g} of {values.described()}",
+              file=sys.stderr)  # fmt: skip
+    names = reconstruction_names(request.images, request.out, "png" if values.channels else "npy")
     for path in request.images:
-        x = read_images([path], shape, white, request.invert)
+        x, notes = read_examples(path, shape, values, request.invert)
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
         found = answer(x)
         written = ""
         if found.reconstructions is not None:
-            written = f"  {write_reconstructions(path, request.out, x, found.reconstructions, white)}"
+            write_reconstructions(names[path], x, found.reconstructions, values)
+            written = f"  {names[path]}"
         for i, index in enumerate(found.classes):
             name = f"{path}[{i}]" if len(x) > 1 else str(path)
             sure = "" if found.probabilities is None else f"  {found.probabilities[i].max():.3f}"
             print(f"{name}  {classes[int(index)]}{sure}{written}")
 
 
-def write_reconstructions(path: Path, out: Path | None, x: np.ndarray, found: np.ndarray, white: float) -> Path:
-    """Write what was made of the examples of one file: `NAME-reconstruction.png` with a row for each, or .npy.
+def reconstruction_names(paths: Sequence[Path], out: Path | None, suffix: str) -> dict[Path, Path]:
+    """Where what was made of each file is written: to a file of its own, and over none of them.
 
     Args:
-        path: where the examples come from.
-        out: the folder to write to, or None for that of `path`.
+        paths: where examples come from.
+        out: the folder to write to, or None for that of each.
+        suffix: of what is written.
+
+    Raises:
+        InputError: if two of them would be one.
+    """
+    ways: list[Callable[[Path], str]] = [
+        lambda path: path.stem,
+        lambda path: path.name,
+        lambda path: "-".join([path.absolute().parent.name, path.name]),
+        lambda path: "-".join(path.absolute().parts[1:]),
+    ]
+    for way in ways:
+        names = {path: (out or path.parent) / f"{way(path)}-reconstruction.{suffix}" for path in paths}
+        # Some file systems take a.png and A.png for one.
+        taken = Counter(str(name.absolute()).lower() for name in names.values())
+        taken.update(str(path.absolute()).lower() for path in names)
+        if max(taken.values()) == 1:
+            return names
+    raise InputError("two reconstructions would have one name; give these images to predict one at a time")
+
+
+def write_reconstructions(target: Path, x: np.ndarray, found: np.ndarray, values: Values) -> None:
+    """Write what was made of the examples of one file: as a picture with a row for each, or as .npy.
+
+    Args:
+        target: what to write.
         x: the examples.
         found: their reconstructions `[n, ...]`, on the same scale.
-        white: what white is.
+        values: what their numbers are.
     """
-    folder = path.parent if out is None else out
-    folder.mkdir(parents=True, exist_ok=True)
-    if x.ndim == 4:
-        target = folder / f"{path.stem}-reconstruction.png"
-        beside = np.concatenate([x.astype(np.float32), found], axis=2) / white
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix == ".png":
+        shown = [values.picture(each) for each in (x, found)]
+        beside = np.concatenate(shown, axis=2)
         write_picture(target, beside.reshape(-1, *beside.shape[2:]))
     else:
-        target = folder / f"{path.stem}-reconstruction.npy"
         with atomic_file(target) as file:
             np.save(file, found)
-    return target
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -37,6 +37,6 @@ def deterministic(out):
     found = result(out)
     for entry in (found, found["control"], *found["references"].values()):
         del entry["budget"]["wall_s"], entry["budget"]["compile_s"]
-    del found["config"]["out"], found["config"]["checkpoint_every"]
+    del found["config"]["out"], found["config"]["checkpoint_every"], found["config"]["fresh"]
     lines = {path.name: path.read_text() for path in out.glob("*.jsonl") if path.name != "genomes.jsonl"}
     return found, lines

@@ -12,16 +12,18 @@ from flax import nnx
 from jevo import genetics
 from jevo.genetics.alignment import match, renumber
 from jevo.networks import chain_symmetries, cnn, from_nnx, mlp, reconstruction, stacked, tied
+from jevo.networks.symmetries import chain
 from jevo.training.sgd import Learner, learner
 
 FLAX = from_nnx(lambda rngs: nnx.Sequential(nnx.Linear(6, 9, rngs=rngs), nnx.relu, nnx.Linear(9, 3, rngs=rngs)))
+FLAX = FLAX._replace(symmetries=chain([("layers", 0), ("layers", 2)]))
 NETWORKS = {
     "one hidden layer": (mlp([6, 9, 3]), (6,)),
     "two, no biases": (mlp([6, 9, 7, 3], bias=False), (6,)),
     "three": (mlp([6, 12, 9, 7, 3]), (6,)),
     "tied": (reconstruction(stacked([tied(6, 9), tied(9, 4, jnp.tanh)])), (6,)),
     "convolutions": (cnn((8, 8, 2), [5, 6], [7, 3]), (8, 8, 2)),
-    "from Flax": (FLAX._replace(symmetries=chain_symmetries([("layers", 0), ("layers", 2)])), (6,)),
+    "from Flax": (FLAX, (6,)),
 }
 
 
@@ -150,3 +152,88 @@ def test_fresh_learners_are_a_population(key):
     population = jax.vmap(learner(network.init, optax.adam(1e-3)))(jax.random.split(key, 5))
     assert population.params["layer_0"]["kernel"].shape == (5, 4, 3)
     assert population.optimizer[0].count.shape == (5,)
+
+
+def sequence(*layers):
+    """A network of a module's layers, each made of `rngs` or a function."""
+    return from_nnx(lambda rngs: nnx.Sequential(*(make(rngs) for make in layers)))
+
+
+def linear(inputs, outputs):
+    return lambda rngs: nnx.Linear(inputs, outputs, rngs=rngs)
+
+
+def plain(function):
+    return lambda rngs: function
+
+
+class Wired(nnx.Module):
+    """Three layers, wired in a way of their own."""
+
+    def __init__(self, wire, rngs):
+        self.wire = wire
+        self.a, self.b, self.c = (nnx.Linear(*size, rngs=rngs) for size in ((6, 8), (8, 8), (8, 3)))
+
+    def __call__(self, x):
+        return self.wire(self, x)
+
+
+def wired(wire):
+    return from_nnx(lambda rngs: Wired(wire, rngs))
+
+
+FAIR = {
+    "relu": (sequence(linear(6, 8), plain(nnx.relu), linear(8, 3)), [("layers", 0), ("layers", 2)]),
+    "softmax": (sequence(linear(6, 8), plain(nnx.softmax), linear(8, 3)), [("layers", 0), ("layers", 2)]),
+    "two units": (sequence(linear(6, 2), plain(jnp.tanh), linear(2, 3)), [("layers", 0), ("layers", 2)]),
+    "a tiny output": (
+        sequence(linear(6, 8), plain(nnx.relu), linear(8, 3), plain(lambda h: h * 1e-20)),
+        [("layers", 0), ("layers", 2)],
+    ),
+    "chain of three": (wired(lambda net, x: net.c(nnx.relu(net.b(nnx.relu(net.a(x)))))), ["a", "b", "c"]),
+}  # fmt: skip
+UNFAIR = {
+    "layer norm": (
+        sequence(linear(6, 8), lambda rngs: nnx.LayerNorm(8, rngs=rngs), plain(nnx.relu), linear(8, 3)),
+        [("layers", 0), ("layers", 3)], "layers/0",
+    ),
+    "group norm": (
+        sequence(linear(6, 8), lambda rngs: nnx.GroupNorm(8, 2, rngs=rngs), plain(nnx.relu), linear(8, 3)),
+        [("layers", 0), ("layers", 3)], "layers/0",
+    ),
+    "residual": (
+        wired(lambda net, x: net.c((h := nnx.relu(net.a(x))) + nnx.relu(net.b(h)))), ["a", "b", "c"], "layer a",
+    ),
+    "gate": (wired(lambda net, x: net.c(net.a(x) * nnx.sigmoid(net.b(x @ jnp.ones((6, 8)))))), ["a", "c"], "layer a"),
+    "a layer left out": (wired(lambda net, x: net.c(nnx.relu(net.b(nnx.relu(net.a(x)))))), ["a", "c"], "layer a"),
+    "another order": (wired(lambda net, x: net.c(nnx.relu(net.b(nnx.relu(net.a(x)))))), ["b", "a", "c"], "layer b"),
+    "shared weights": (
+        wired(lambda net, x: net.c(nnx.relu(net.b(nnx.relu(net.b(nnx.relu(net.a(x)))))))), ["a", "b", "c"], "layer a",
+    ),
+    "places": (
+        sequence(linear(6, 8), plain(lambda h: h * jnp.arange(8.0)[None]), linear(8, 3)),
+        [("layers", 0), ("layers", 2)], "layers/0",
+    ),
+    "dead": (sequence(linear(6, 8), plain(lambda h: 0 * h), linear(8, 3)), [("layers", 0), ("layers", 2)], "no effect"),
+    "no such layer": (FLAX, [("layers", 0), ("layers", 7)], "no layer layers/7"),
+    "no kernel": (FLAX, [("layers", 0), "layers"], "layers has no kernel"),
+    "widths": (
+        sequence(linear(6, 9), plain(lambda h: h.reshape(-1, 3, 3).mean(1)), linear(3, 3)),
+        [("layers", 0), ("layers", 2)], "no divisor",
+    ),
+    "one layer": (FLAX, [("layers", 0)], "at least two layers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAIR)
+def test_a_chain_is_accepted(name):
+    network, layers = FAIR[name]
+    found = chain_symmetries(layers, network, jax.random.normal(jax.random.key(1), (7, 6)))
+    assert len(found) == len(layers) - 1
+
+
+@pytest.mark.parametrize("name", UNFAIR)
+def test_what_renumbering_would_change_is_refused_by_its_layer(name):
+    network, layers, says = UNFAIR[name]
+    with pytest.raises(ValueError, match=says):
+        chain_symmetries(layers, network, jax.random.normal(jax.random.key(1), (7, 6)))

@@ -315,7 +315,7 @@ def test_a_run_leaves_what_it_promises(finished):
 
 def test_the_machine_reads_the_encoders_features(digits):
     config = Config(**SMALL)
-    task = to_device(digits, 0.0, digits.white)
+    task = to_device(digits, 0.0, digits.values.white)
     judge = contest.judging(config, layers(config, config.shape), task, digits)
     params = stacked(layers(config, config.shape)).init(jax.random.key(3))
     features = digits.test.x.reshape(-1, 64) / 16.0

@@ -106,3 +106,22 @@ def test_an_address_where_nobody_answers_is_said_plainly():
     )
     with pytest.raises(InputError, match=message), cluster.ray_backend("127.0.0.1:1", 1):
         pass
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:os.fork")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_local_cluster_is_reached_from_this_machine_alone():
+    """Who reaches a Ray cluster may run any code on it."""
+    ray, psutil = pytest.importorskip("ray"), pytest.importorskip("psutil")
+
+    def listening():
+        return {(c.pid, c.laddr) for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN and c.pid}
+
+    before = listening()
+    with cluster.ray_backend("local", 1):
+        assert ray.get(ray.remote(lambda: 7).remote()) == 7  # A worker listens, too.
+        opened = {address.ip for _, address in listening() - before}
+    assert opened
+    assert opened <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ

@@ -87,3 +87,23 @@ def test_the_oldest_programs_go_first(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
     evict_oldest(tmp_path, 250)
     assert {path.name for path in tmp_path.iterdir()} == {"new", "middle"}
+
+
+def test_what_another_process_deletes_meanwhile_is_no_error(tmp_path, monkeypatch):
+    from jevo.runs.compiled import evict_oldest
+
+    for name in "ab":
+        (tmp_path / name).write_bytes(bytes(100))
+    entries = list(os.scandir(tmp_path))
+    monkeypatch.setattr(os, "scandir", lambda folder: entries)
+    (tmp_path / "a").unlink()
+    evict_oldest(tmp_path, 10)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_folder_that_takes_nothing_is_no_reason_to_fail(start, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "programs").write_text("a file in place of the folder")
+    _, found, _, warnings = start(1)
+    assert (found, warnings) == (0, "")

@@ -16,6 +16,7 @@ import pytest
 from jevo.data import builders, cache, originals
 from jevo.data.datasets import SPLITS, Dataset, Split, against_rest, load
 from jevo.data.task import to_device
+from jevo.data.values import values_of
 from jevo.errors import InputError
 
 REAL = Path(os.environ.get("JEVO_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -150,7 +151,7 @@ def toy(*shape, note=""):
     """A small set of three classes, made up here."""
     rng = np.random.default_rng(0)
     splits = [Split(rng.integers(0, 9, (n, *shape), np.uint8), np.int32(np.arange(n) % 3)) for n in (12, 4, 5)]
-    return Dataset("toy", *splits, classes=("cat", "dog", "owl"), note=note)
+    return Dataset("toy", *splits, ("cat", "dog", "owl"), values_of(splits[0].x), note)
 
 
 def test_one_class_against_the_rest():

@@ -1,18 +1,17 @@
 """Users' own files: tables (.npz, .csv) to train on, and images to predict."""
 
 import contextlib
+import csv as python_csv
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
+from jevo.data import delimited
 from jevo.data.datasets import load, stratified
-from jevo.data.images import read_images
 from jevo.errors import InputError
 
 REAL = Path(os.environ.get("JEVO_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -41,7 +40,7 @@ def test_npz_with_train_only(tmp_path):
     path = save(tmp_path)
     data = load(path)
     assert [len(split.y) for split in (data.train, data.validation, data.test)] == [29, 3, 8]
-    assert data.train.x.dtype == np.float32
+    assert data.values.dtype == "float64"
     assert data.train.y.dtype == np.int32
     assert data.classes == ("0", "1", "2")
     every = np.concatenate([data.train.x, data.validation.x, data.test.x])
@@ -70,7 +69,7 @@ def test_npz_with_all_parts(tmp_path):
         ({"x_train": None, "y_train": None}, "x_train is missing"),
         ({"x_test": np.zeros((2, 4))}, "y_test is missing"),
         ({"y_train": Y[:-1]}, "40 examples and y_train has 39"),
-        ({"y_train": np.eye(40)}, "one label per example"),
+        ({"y_train": np.eye(40) * 2}, "one label per example"),
         ({"y_train": np.zeros(40)}, "two classes"),
         ({"y_train": np.linspace(0, 1, 40)}, "whole numbers"),
         ({"x_train": np.zeros(40)}, "x_train must be [examples, ...]"),
@@ -80,7 +79,7 @@ def test_npz_with_all_parts(tmp_path):
         ({"x_train": np.full((40, 4), 1e300)}, "x_train[0, 0] is 1e+300"),
         ({"x_test": np.zeros((3, 5)), "y_test": Y[:3]}, "x_test has shape (5,)"),
         ({"x_test": np.zeros((3, 4)), "y_test": Y[:3] + 1}, "class '3'"),
-        ({"y_train": np.arange(40)}, "must keep one for training"),
+        ({"y_train": np.arange(40)}, "occur once only"),
     ],
 )
 def test_npz_faults(tmp_path, changes, says):
@@ -121,13 +120,13 @@ def test_csv(tmp_path, label):
     data = load(csv(tmp_path, f"a,b,{label}\n{ROWS}", "utf-8-sig"))
     assert data.classes == ("cat", "dog")
     assert data.train.x.shape == (14, 2)
-    assert data.train.x.dtype == np.float32
+    assert data.values.dtype == "float64"
     assert np.array_equal(data.train.y, 1 - data.train.x[:, 0] % 2)
 
 
 def test_csv_with_a_label_column_in_front_row_names_and_semicolons(tmp_path):
     rows = "".join(f'"r{i}";{i % 3 * 5};{i}\n\n' for i in range(30))
-    data = load(csv(tmp_path, f'"";target;b\n{rows}'))
+    data = load(csv(tmp_path, f'"";target;b\n{rows}'), label="target")
     assert data.classes == ("0", "5", "10")
     assert data.train.x.shape[1:] == (1,)
     assert data.note.startswith("the unnamed first column (row names) was dropped; ")
@@ -169,6 +168,228 @@ def test_real_epileptic_csv():
     assert "row names" in data.note
 
 
+def reads(tmp_path, text, **named):
+    """The classes and the features of a table."""
+    data = load(csv(tmp_path, text), **named)
+    x = np.concatenate([data.train.x, data.validation.x, data.test.x])
+    y = np.concatenate([data.train.y, data.validation.y, data.test.y])
+    return data, sorted((*row, data.classes[i]) for row, i in zip(x.tolist(), y, strict=True))
+
+
+CELLS = [(i % 11 + i / 8, -i * 3.5, "yes" if i % 3 else "no") for i in range(40)]
+
+
+def written(sign=",", decimal=".", end="\n", header=("a", "b", "c"), tail="", quote=""):
+    rows = [[*(str(cell).replace(".", decimal) for cell in row)] for row in CELLS]
+    lines = [[f"{quote}{cell}{quote}" for cell in line] for line in [list(header)] * bool(header) + rows]
+    return "".join(sign.join(line) + tail + end for line in lines)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(written(sign) for sign in ",;\t|"),
+        *(written(end=end) for end in ("\r\n", "\r", "\n\n")),
+        written(quote='"'),
+        written(";", decimal=","),
+        written(quote='"', decimal=","),
+        written(tail=","),
+        "# of a machine\n\n#, twice\n" + written(),
+        "sep=;\n" + written(";"),
+        written(header=('"a\n(cm)"', "größe", "c")),
+        written()[:-1],
+    ],
+)
+def test_csv_dialects_give_the_same_table(tmp_path, text):
+    assert reads(tmp_path, text)[1] == sorted(CELLS)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_csv_encodings(tmp_path, encoding):
+    data = load(csv(tmp_path, written(header=("a", "b", "größe")), encoding))
+    assert data.taken[0] == "label: column 'größe'; 2 classes: no 14, yes 26"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (written(";").replace("a;b;c", "a,b,c"), "the header is divided by ',', the rows below by ';'"),
+        (written(" "), "divided by spaces"),
+        (written(tail=",").replace("c,", "c"), "line 2 has 4 cells, the header 3; is there a ',' too many"),
+        (written().replace("c\n", "c,\n"), "too many at the end of the header"),
+        (written(tail=",").replace("no,\n", "no,x\n"), "no name"),
+        (written(tail=",") + "1,2,no,\n" * 200 + "1,2,no,x\n", "line 242: 'x' is in a column without a name"),
+        (written(header=("a", "a", "c")), "two columns are called 'a'"),
+        (written(header=("a", "", "c")), "column 2 has no name"),
+        (written(header=()), "line 1 must name the columns"),
+        (written(header=()).replace("0.0", "NA", 1), "line 1 must name the columns"),
+        (written() + '1,2,"no\n', 'line 42 has a " that is never closed'),
+        (written() + '1,2,"no\n3,4,"yes\n', "is a quote not closed?"),
+        (written() + "1,\0,no\n", "line 42 has a NUL byte"),
+        (written() + "5%,2,no\n", "column 'a', line 42: '5%' is no finite number (it has a percent sign)"),
+        (written() + "2020-01-02,2,no\n", "a date"),
+        (written() + '"1,234,567",2,no\n', "thousands separators"),
+        (written() + "0x1A,2,no\n", "a hexadecimal number"),
+        (written() + "1_000,2,no\n", "line 42: '1_000'"),
+        (written() + "inf,2,no\n", "line 42: 'inf'"),
+        (written() + "1e400,2,no\n", "line 42: '1e400'"),
+        (written().replace("\n", "\n\n") + "x,2,no\n", "column 'a', line 83: 'x'"),
+        ("a;b;c\n" + "1,234;5,678;no\n2,345;6,789;yes\n" * 9, "a decimal comma or a thousands separator"),
+        ("PK\3\4", "an Excel or zip file"),
+    ],
+)
+def test_csv_that_is_no_plain_table(tmp_path, text, says):
+    assert says in fails(load, csv(tmp_path, text))
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-1e30, 1e30), st.integers(-(10**9), 10**9), st.sampled_from(["a", "b c", 'd"e', "f,g"])),
+        min_size=12, max_size=40,
+    ),
+    st.sampled_from(",;|"),
+)  # fmt: skip
+@settings(deadline=None, max_examples=40)
+def test_pyarrow_and_the_slow_reader_agree(tmp_path_factory, rows, sign):
+    path = tmp_path_factory.mktemp("t") / "own.csv"
+    with path.open("w", newline="") as file:
+        writer = python_csv.writer(file, delimiter=sign)
+        writer.writerows([("a", "b", "c"), *rows])
+    with contextlib.suppress(InputError):  # an odd number of quotes
+        text = delimited.open_text(path, header=True)
+        fast, slow = text._fast([0, 1], 2, None), text._slow([0, 1], 2, None)
+        x, labels = text.read([0, 1], 2)
+        assert np.array_equal(x, np.array([row[:2] for row in rows]))
+        assert [labels.values[i] for i in labels.codes] == [row[2] for row in rows]
+        assert fast is None or np.array_equal(fast[0], slow[0])
+
+
+def test_the_label_column_is_named_or_the_last(tmp_path):
+    text = "y,b,kind\n" + "".join(f"{i % 4},{i * 0.5},{'oak' if i % 3 else 'fir'}\n" for i in range(40))
+    data = load(csv(tmp_path, text))
+    assert data.classes == ("fir", "oak")
+    assert data.taken == (
+        "label: column 'kind'; 2 classes: fir 14, oak 26",
+        "features: 2 columns: y, b",
+        "column 'y' is a feature; if it holds the labels: label y",
+    )
+    numbers = text.replace("oak", "1").replace("fir", "2")
+    for label in ("y", "0", "-3"):
+        assert load(csv(tmp_path, numbers), label=label).classes == ("0", "1", "2", "3")
+    assert load(csv(tmp_path, numbers.replace("kind", "0")), label="0").classes == ("1", "2")  # a name comes first
+    assert "did you mean kind?" in fails(load, csv(tmp_path, text), label="kin")
+    assert "0 to 2" in fails(load, csv(tmp_path, text), label="3")
+    assert "with label y" in fails(load, csv(tmp_path, text.replace("oak", "0.5").replace("fir", "1")))
+    assert "labels of its own" in fails(load, "digits", label="y")
+    assert "y_train" in fails(load, save(tmp_path), label="y")
+
+
+def test_without_a_header(tmp_path):
+    assert reads(tmp_path, written(header=()), header=False)[1] == sorted(CELLS)
+    assert load(csv(tmp_path, written(header=())), label="2", header=False).classes == ("no", "yes")
+    assert "looks like a header" in fails(load, csv(tmp_path, written()), header=False)
+    assert reads(tmp_path, written(header=("0", "1", "c")))[1] == sorted(CELLS)  # numbered columns are a header
+
+
+def test_columns_that_count_the_rows_are_said(tmp_path):
+    rows = "".join(f"{i + 1},{i * 7 % 40},{i % 5},{'a' if i % 2 else 'b'}\n" for i in range(40))
+    taken = load(csv(tmp_path, f"id,mixed,five,c\n{rows}")).taken
+    assert [line.split("'")[1] for line in taken if "row number" in line] == ["id", "mixed"]
+
+
+LABELS = {
+    "regression": [0.5, 1.0, 1.5],
+    "no label": ["a", "b", "NA"],
+    "has no label": ["a", "b", "?"],
+    "once only": [*range(20)],
+    "two ways": ["05", "5", "6"],
+    "two classes": ["5", "5.0", "+5"],
+}
+
+
+@pytest.mark.parametrize("says", LABELS)
+@pytest.mark.parametrize("kind", ["csv", "npz", "parquet"])
+def test_one_rule_for_labels_in_every_file(tmp_path, kind, says):
+    y = (LABELS[says] * 20)[: 20 if says == "once only" else 60]
+    assert says in fails(load, stored(tmp_path, kind, y))
+
+
+@pytest.mark.parametrize(
+    ("y", "classes"),
+    [
+        ([5, 5.0, 7], ("5", "7")),
+        (["5", "5.0", " 7 "], ("5", "7")),
+        (["10", "9", "x"], ("9", "10", "x")),
+        (["05", "06", "05"], ("05", "06")),
+        (["+", "-", "+"], ("+", "-")),
+        (["none", "mild", "none"], ("mild", "none")),
+        ([True, False, True], ("False", "True")),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "npz", "parquet"])
+def test_classes_are_the_same_from_every_file(tmp_path, kind, y, classes):
+    data = load(stored(tmp_path, kind, y * 10))
+    assert data.classes == classes
+    assert len(data.taken) >= 2
+
+
+def stored(tmp_path, kind, y):
+    x = np.arange(2.0 * len(y)).reshape(-1, 2) % 7
+    if kind == "csv":
+        return csv(tmp_path, "a,b,c\n" + "".join(f"{a},{b},{label}\n" for (a, b), label in zip(x, y, strict=True)))
+    if kind == "npz":
+        return save(tmp_path, x_train=x, y_train=np.array(y))
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.table({"a": x[:, 0], "b": x[:, 1], "c": y}), tmp_path / "own.parquet")
+    return str(tmp_path / "own.parquet")
+
+
+@pytest.mark.parametrize("y", [Y[:, None], np.eye(3)[Y], np.eye(3, dtype=bool)[Y], Y.astype("S"), Y.astype(float)])
+def test_npz_labels_in_other_forms(tmp_path, y):
+    plain, other = load(save(tmp_path)), load(save(tmp_path, y_train=y))
+    assert other.classes == plain.classes
+    assert np.array_equal(other.train.y, plain.train.y)
+
+
+def test_npz_keeps_its_type(tmp_path):
+    x = np.arange(160).reshape(40, 4)
+    kept = {"u1": "u1", "u2": "u2", "i8": "i8", "f4": "f4", "f8": "f8", ">f4": "f4", ">u2": "u2", "f2": "f4", "?": "u1"}
+    for dtype, found in kept.items():
+        assert load(save(tmp_path, x_train=x.astype(dtype))).values.dtype == np.dtype(found).name
+    for bad in ("c16", "S3", "M8[s]"):
+        assert "must hold numbers" in fails(load, save(tmp_path, x_train=x.astype(bad)))
+
+
+def test_parquet(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = tmp_path / "own.parquet"
+    n = 30
+    good = {
+        "a": list(range(n)),
+        "b": [i / 4 for i in range(n)],
+        "c": pa.array(["x", "y", "z"] * 10).dictionary_encode(),
+    }
+
+    def given_with(**changes):
+        parquet.write_table(pa.table(good | changes), path)
+        return str(path)
+
+    data = load(given_with())
+    assert data.classes == ("x", "y", "z")
+    assert data.values.dtype == "float64"
+    assert load(given_with(), label="c").classes == data.classes
+    assert "column 'b', row 0: is empty" in fails(load, given_with(b=[None, *range(1, n)]))
+    assert "column 'b' holds string" in fails(load, given_with(b=["1"] * n))
+    assert "column 'b' holds timestamp" in fails(load, given_with(b=pa.array(range(n), pa.timestamp("s"))))
+    assert "row 3 has no label" in fails(load, given_with(c=["x", "y", "y", None, *["x"] * (n - 4)]))
+    raw = Path(given_with()).read_bytes()
+    for damaged in (b"", raw[:-9], raw[: len(raw) // 2]):
+        path.write_bytes(damaged)
+        assert "damaged" in fails(load, str(path))
+
+
 @given(
     y=st.lists(st.integers(0, 4), min_size=2, max_size=60),
     share=st.floats(0.05, 0.95),
@@ -188,106 +409,3 @@ def test_stratified(y, share, seed):
     if n <= len(y) / 2 and np.bincount(y)[np.unique(y)].min() > 2:
         counts = np.bincount(y[drawn], minlength=5) - n * np.bincount(y, minlength=5) / len(y)
         assert abs(counts).max() < 1  # each class within one example of its share
-
-
-GREY = (28, 28, 1)
-
-
-def picture(tmp_path, array, name="image.png", mode=None, **options):
-    image = Image.fromarray(array)
-    (image.convert(mode) if mode else image).save(tmp_path / name, **options)
-    return tmp_path / name
-
-
-def test_a_picture_of_the_right_size_is_taken_as_it_is(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8)
-    colour, grey = picture(tmp_path, pixels), picture(tmp_path, pixels[..., 0], "grey.png")
-    assert np.array_equal(read_images([colour], (28, 28, 3))[0], pixels)
-    read = read_images([str(grey), grey], GREY)
-    assert read.shape == (2, *GREY)
-    assert read.dtype == np.uint8
-    assert np.array_equal(read[1, ..., 0], pixels[..., 0])
-    assert read_images([grey], (28, 28)).shape == (1, 28, 28)
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
-@pytest.mark.parametrize("shape", [GREY, (32, 16, 3)])
-def test_every_mode_and_size(tmp_path, mode, shape):
-    half = np.zeros((64, 64), np.uint8)
-    half[:32] = 255
-    deep = mode == "I;16"  # Pillow converts nothing to it
-    path = picture(tmp_path, half.astype(np.uint16) * 257 if deep else half, mode=None if deep else mode)
-    image = read_images([path], shape)[0]
-    middle = shape[0] // 2
-    assert image.shape == shape
-    assert (image[: middle - 2] == 255).all()
-    assert (image[middle + 2 :] == 0).all()
-
-
-def test_jpeg_transparency_and_the_range_of_the_data(tmp_path):
-    white = np.full((40, 30, 3), 255, np.uint8)
-    assert (read_images([picture(tmp_path, white, "a.jpg")], GREY) == 255).all()
-    assert (read_images([picture(tmp_path, white, "a.jpg", mode="CMYK")], (8, 8, 3)) > 250).all()
-    assert (read_images([picture(tmp_path, white)], (8, 8, 1), white=16) == 16).all()
-    clear = np.full((9, 9, 4), 255, np.uint8)
-    clear[..., 3] = 0
-    assert (read_images([picture(tmp_path, clear)], GREY) == 0).all()
-
-
-def test_a_photo_is_turned_as_its_camera_says(tmp_path):
-    half = np.zeros((64, 64), np.uint8)
-    half[:32] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 3  # orientation: upside down
-    image = read_images([picture(tmp_path, half, "a.jpg", exif=exif)], GREY)[0]
-    assert (image[:12] < 5).all()
-    assert (image[16:] > 250).all()
-
-
-def test_npy(tmp_path):
-    one, many, flat = tmp_path / "one.npy", tmp_path / "many.npy", tmp_path / "flat.npy"
-    np.save(one, np.ones((28, 28), np.uint8))
-    np.save(many, np.full((3, *GREY), 2, np.uint8))
-    np.save(flat, np.zeros((5, 28, 28)))
-    read = read_images([one, many], GREY)
-    assert read.shape == (4, *GREY)
-    assert read.dtype == np.uint8
-    assert read[:, 0, 0, 0].tolist() == [1, 2, 2, 2]
-    assert read_images([one, flat], GREY).dtype == np.float32
-    np.save(one, np.arange(178))
-    assert read_images([one], (178,)).shape == (1, 178)
-
-
-def test_images_that_cannot_be_used(tmp_path):
-    good = picture(tmp_path, np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8))
-    raw = good.read_bytes()
-    assert "no file" in fails(read_images, [], GREY)
-    assert "no such file" in fails(read_images, [tmp_path / "none.png"], GREY)
-    assert "no such file" in fails(read_images, [tmp_path], GREY)
-    assert ".npy" in fails(read_images, [good], (178,))
-    for bad in (b"", b"text", raw[:100], raw[:-200], raw[:60] + b"\0\0\0" + raw[63:]):
-        (tmp_path / "bad.png").write_bytes(bad)
-        assert "damaged" in fails(read_images, [tmp_path / "bad.png"], GREY)
-    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "a.gif")
-    assert "no PNG, JPEG" in fails(read_images, [tmp_path / "a.gif"], GREY)
-    arrays = {
-        "shape": np.zeros((3, 5)),
-        "none": np.zeros((0, *GREY)),
-        "text": np.full(GREY, "a"),
-        "nan": np.full(GREY, np.nan),
-        "object": np.array([None], object),
-    }
-    for name, array in arrays.items():
-        np.save(tmp_path / f"{name}.npy", array, allow_pickle=True)
-        assert f"{name}.npy" in fails(read_images, [tmp_path / f"{name}.npy"], GREY)
-    (tmp_path / "cut.npy").write_bytes((tmp_path / "nan.npy").read_bytes()[:200])
-    assert "damaged" in fails(read_images, [tmp_path / "cut.npy"], GREY)
-
-
-@pytest.mark.parametrize("limit", [50, 500])  # beyond twice the limit, and within it: an error, a warning
-def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, limit):
-    path = picture(tmp_path, np.zeros((28, 28), np.uint8))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert "too many pixels" in fails(read_images, [path], GREY)

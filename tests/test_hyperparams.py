@@ -268,7 +268,7 @@ def test_repairs_make_every_genome_some_network():
         ({"dense": [{"units": 3, "dropout": 1.0}]}, ["dropout is 1.0", "below 1"]),
         ({"optimizer": "adm"}, ["'adm'", "did you mean"]),
         ({"lr": -1.0}, ["-1.0", "number > 0"]),
-        ({"conv": [{"units": 3, "padding": "full"}]}, ["conv.0.padding is 'full'", "same or valid"]),
+        ({"conv": [{"units": 3, "padding": "full"}]}, ["conv.0.padding is 'full'", "same, valid"]),
         ({"conv": [{"units": 3, "stride": 0}]}, ["conv.0.stride is 0"]),
     ],
 )

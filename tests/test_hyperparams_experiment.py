@@ -195,7 +195,7 @@ def test_weights_that_were_lost_are_trained_again(space, tmp_path, capsys, monke
         ("dense: {layers: 1, unit: 3}", ["dense.unit;", "did you mean units?"]),
         ("dense: {layers: 1}", ["group dense without units"]),
         ("hidden: {layers: 1, units: 3}", ["group hidden", "conv and dense"]),
-        ("dense: {layers: 1, units: [0]}", ["dense.0.units is 0"]),
+        ("dense: {layers: 1, units: [0]}", ["dense.units is 0", "a whole number from 1"]),
         ("dense: {layers: 1, units: []}", ["dense.units", "at least one value"]),
         ("a: [", ["is not YAML"]),
     ],
@@ -300,6 +300,7 @@ def test_too_little_memory_halves_a_batch_and_then_fails_a_genome_alone(most, mo
                 raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
             return call(members, task)
 
+        checked.memory_analysis = call.memory_analysis
         self._programs[job.compiled] = checked
 
     monkeypatch.setattr(Worker, "compile", limited)

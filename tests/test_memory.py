@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jevo import devices
+from jevo import devices, memory
 from jevo.errors import InputError
+from jevo.mixed import MixedTrainer
 from jevo.runs.loop import Programs, Stage, run_stage
 from tests.stages import walk
 
@@ -86,9 +87,8 @@ def stage(length=2, fails=lambda chunk, done: False):
 
 
 def test_half_as_many_members_until_they_fit(tmp_path, monkeypatch, capsys):
-    free = iter([0, 0, 10**12])
-    monkeypatch.setattr(devices, "_free", lambda: next(free))
     search, made = stage()
+    monkeypatch.setattr(devices, "_free", lambda: 10**12 if made == [8, 4, 2] else 40)  # For the carry.
     done, total = run_stage(tmp_path, search, MEMBERS, 1).carry
     np.testing.assert_allclose(total, 2 * np.sin(MEMBERS).sum(axis=1), rtol=1e-6)
     assert made == [8, 4, 2]
@@ -112,12 +112,78 @@ def test_what_runs_out_on_the_way_goes_on_from_its_checkpoint_with_half(tmp_path
 
 
 def test_no_room_for_a_single_member_is_said_plainly(tmp_path, monkeypatch):
-    monkeypatch.setattr(devices, "_free", lambda: 0)
+    monkeypatch.setattr(devices, "_free", lambda: 40)
     search, made = stage()
     message = "search needs more memory than there is, even with one member at a time; take a smaller population"
     with pytest.raises(InputError, match=message):
         run_stage(tmp_path, search, MEMBERS, 1)
     assert made == [8, 4, 2, 1]
+
+
+@pytest.mark.parametrize("wide", [4 * 10**6, 10**12, 2**40])
+def test_room_is_asked_for_before_the_first_population_is_made(wide, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "_free", lambda: 10**7)
+    made = []
+
+    def start(data):
+        jax.debug.callback(lambda: made.append("started"))
+        return jnp.zeros((wide,))
+
+    def step(carry, data):
+        value = carry.sum()
+        return carry, {"best": value, "mean": value, "validation": value}
+
+    huge = Stage("search", lambda chunk: Programs(start, step), 1, (1, "evaluations"))
+    with pytest.raises(InputError, match="search: its first population would take"):
+        run_stage(tmp_path, huge, jnp.zeros(1), 1)
+    assert made == []
+
+
+def test_what_the_first_population_needs_beside_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "_free", lambda: 10**5)
+    made = []
+
+    def start(data):
+        jax.debug.callback(lambda: made.append("started"))
+        return jnp.sort(jnp.sin(jnp.arange(1e5)))[:8]
+
+    huge = Stage("search", lambda chunk: Programs(start, None), 1, (1, "evaluations"))
+    with pytest.raises(InputError, match="search needs more memory than there is"):
+        run_stage(tmp_path, huge, jnp.zeros(1), 1)
+    assert made == []
+
+
+def test_what_is_more_than_jax_counts_is_said_plainly(tmp_path):
+    start = lambda data: jnp.arange(8) < 10**13  # noqa: E731
+    huge = Stage("search", lambda chunk: Programs(start, None), 1, (1, "evaluations"))
+    with pytest.raises(InputError, match="larger than 2,147,483,647"):
+        run_stage(tmp_path, huge, jnp.zeros(1), 1)
+
+
+def test_room_counts_on_every_device(monkeypatch):
+    monkeypatch.setattr(devices, "_free", lambda: 2 * 10**9)
+    like = jax.ShapeDtypeStruct((10**9,), jnp.float32)
+    with pytest.raises(InputError, match=r"it all would take 4\.0 GB of memory, and 2\.0 GB are free; take a smaller"):
+        devices.require_room_for({"a": like}, "it all")
+    devices.require_room_for([jax.ShapeDtypeStruct((10**9,), jnp.int8)] * 2, "it all")
+
+
+def test_a_genome_without_room_is_no_result_and_not_the_end(monkeypatch):
+    from tests.test_hyperparams import made_task
+
+    monkeypatch.setattr(devices, "_free", lambda: 1000)
+    genome = {"dense": [{"units": 3, "activation": "tanh"}], "lr": 0.01}
+    trainer = MixedTrainer(made_task((9,)), 3, batch_size=16, epochs=1, max_epochs=1, patience=1)
+    ((_, score),) = trainer.score([genome], trainer.plan([genome]))
+    assert score.reason == "it needs more memory than there is"
+
+
+def test_what_is_made_at_once_needs_room_before(monkeypatch):
+    make = lambda x: jnp.full((1000,), x)  # noqa: E731
+    np.testing.assert_array_equal(devices.in_room(make, 2.0), np.full(1000, 2.0))
+    monkeypatch.setattr(devices, "_free", lambda: 3999)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="4000 bytes are wanted, 3999 are free"):
+        devices.in_room(make, 2.0)
 
 
 def test_other_errors_pass(tmp_path):
@@ -197,3 +263,88 @@ def test_what_is_asked_for_comes_before_what_suits_the_device(monkeypatch):
     assert devices.members_at_once(0, on_cpu=16) == 16
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert devices.members_at_once(0, on_cpu=16) == sys.maxsize
+
+
+GIB = 2**30
+
+
+@pytest.fixture
+def cgroups(tmp_path):
+    """Writes the files by which a kernel tells of cgroups, under a root of its own: `(own, {folder: {file: text}})`."""
+
+    def written(own, files):
+        (tmp_path / "proc/self").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "proc/self/cgroup").write_text(own)
+        for folder, texts in files.items():
+            at = tmp_path / "sys/fs/cgroup" / folder
+            at.mkdir(parents=True, exist_ok=True)
+            for name, text in texts.items():
+                (at / name).write_text(f"{text}\n")
+        return tmp_path
+
+    return written
+
+
+def v2(limit, used, stat="", **more):
+    return {"memory.max": limit, "memory.current": used, "memory.stat": stat, **more}
+
+
+def v1(limit, used, stat=""):
+    return {"memory.limit_in_bytes": limit, "memory.usage_in_bytes": used, "memory.stat": stat}
+
+
+CACHE = f"anon 5\ninactive_file {GIB}\nactive_file {GIB}\nshmem {GIB}\nfile {3 * GIB}"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "rooms"),
+    [
+        # A container: the namespace's root has the limit.
+        ("0::/\n", {"": v2(8 * GIB, 3 * GIB)}, [5 * GIB]),
+        # What the kernel keeps of files is as good as free; what is shared between processes (and so in `file`) is not.
+        ("0::/\n", {"": v2(8 * GIB, 7 * GIB, CACHE)}, [3 * GIB]),
+        # Every group on the way up has a say.
+        (
+            "0::/slurm/job/step\n",
+            {"slurm": v2(4 * GIB, GIB), "slurm/job": v2("max", GIB), "slurm/job/step": v2(9 * GIB, GIB)},
+            [8 * GIB, 3 * GIB],
+        ),
+        # Above memory.high a process is slowed down until it hardly moves.
+        ("0::/a\n", {"a": v2(8 * GIB, GIB, **{"memory.high": 2 * GIB})}, [GIB]),
+        ("0::/a\n", {"a": v2("max", GIB, **{"memory.high": "max"})}, []),
+        # More is used than the limit that was lowered since.
+        ("0::/a\n", {"a": v2(GIB, 2 * GIB)}, [0]),
+        # The host's path, of which a container sees nothing but the root; and one outside of the namespace.
+        ("0::/kubepods/pod1/abc\n", {"": v2(2 * GIB, GIB)}, [GIB]),
+        ("0::/../../elsewhere\n", {"": v2(2 * GIB, GIB)}, [GIB]),
+        # Version 1; the other controllers have groups of their own, and no limit is a very large number.
+        (
+            "12:cpu,cpuacct:/x\n9:memory:/docker/abc\n1:name=systemd:/y\n",
+            {"memory": v1(2**63 - 4096, GIB), "memory/docker/abc": v1(4 * GIB, 2 * GIB, f"total_inactive_file {GIB}")},
+            [3 * GIB, 2**63 - 4096 - GIB],
+        ),
+        # Both at once, each with a controller.
+        ("5:memory:/a\n0::/b\n", {"memory/a": v1(3 * GIB, GIB), "unified/b": v2("max", GIB)}, [2 * GIB]),
+        # Nothing, or nonsense.
+        ("", {}, []),
+        ("0::/\n", {"": v2("much", "little")}, []),
+        ("nonsense\n0::/a\n", {"a": {"memory.max": GIB}}, []),
+    ],
+)
+def test_the_limit_of_every_cgroup_counts(own, files, rooms, cgroups):
+    root = cgroups(own, files)
+    assert list(memory.cgroup_rooms(root)) == rooms
+    free = memory.free_memory(root)
+    assert free is not None
+    assert free <= min(rooms, default=free)
+
+
+def test_without_a_limit_the_machine_says_what_is_free(tmp_path):
+    import psutil
+
+    assert memory.free_memory(tmp_path) == pytest.approx(psutil.virtual_memory().available, rel=0.2)
+
+
+def test_what_is_free_here_is_asked_of_both(monkeypatch):
+    monkeypatch.setattr(devices, "free_memory", lambda: 7)
+    assert devices._free() == 7

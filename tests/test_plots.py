@@ -70,6 +70,63 @@ def test_charts_are_drawn(name, tmp_path):
     assert height > 150
 
 
+NAMES = [
+    "$0_to_$50",
+    "_hidden",
+    "a^b_{c}",
+    "\\frac{1}{2}",
+    "two\nlines",
+    "x" * 5000,
+    "",
+    "\u732b\U0001f600\u05d0",
+    "$$",
+    "$",
+]
+
+
+@pytest.mark.parametrize("many", [10, 300, 1000])
+def test_any_class_names_and_any_number_of_them(many, tmp_path):
+    """Names are no formulas, no figure needs all the memory there is, and no class is left out of the legend."""
+    classes = [NAMES[i] if i < len(NAMES) else f"class {i}" for i in range(many)]
+    y = np.arange(2 * many) % many
+    for name, draw in {
+        "confusion": lambda path: plots.confusion_matrix(path, y, y[::-1], classes),
+        "projection": lambda path: plots.pca_projection(path, np.random.default_rng(0).random((len(y), 3)), y, classes),
+        "bars": lambda path: plots.bars(path, {name: {"a": 1.0} for name in classes[:9]}, "$y_$"),
+        "curves": lambda path: plots.curves(path, [Panel("$x_{$", "y", {classes[i]: LINES["one"] for i in range(9)})]),
+        "grid": lambda path: plots.image_grid(path, GREY, classes[:3]),
+        "rows": lambda path: plots.image_rows(path, [(name, COLOUR) for name in classes[:9]]),
+        "genes": lambda path: score_by_gene(path, {classes[0]: classes[:9] * 2}, list(range(18)), "$"),
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        draw(folder / "chart.png")
+        width, height = drawn(folder / "chart.png")
+        assert width < 5000
+        assert height < 5000
+
+
+def test_powers_of_ten_stay_formulas_on_a_logarithmic_axis(monkeypatch, tmp_path):
+    kept = []
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig", lambda figure, file, **_: kept.append(figure) or file.write(b"x")
+    )
+    plots.curves(tmp_path / "x.png", [Panel("$a$", "y", {"one": ([1, 2], [1e-6, 1e3])}, log=True)])
+    (axes,) = kept[0].axes
+    assert not axes.xaxis.label.get_parse_math()
+    assert axes.get_yticklabels()[0].get_parse_math()
+
+
+@pytest.mark.parametrize("channels", [0, 1, 2, 3, 4, 5, 9])
+def test_pictures_of_any_channels_are_shown(channels, tmp_path):
+    images = np.random.default_rng(0).random((3, 4, 4, channels) if channels else (3, 4, 4))
+    plots.image_grid(tmp_path / "x.png", images, list("abc"))
+    drawn(tmp_path / "x.png")
+    if channels:
+        plots.image_rows(tmp_path / "x.png", [("one", images), ("two", images)])
+        drawn(tmp_path / "x.png")
+
+
 def test_two_components_hold_the_variance_of_what_lies_in_a_plane(tmp_path):
     plane = np.random.default_rng(0).normal(size=(50, 2))
     classes = np.arange(50) % 2

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 
+import psutil
 import pytest
 
 from jevo import experiments as registry
@@ -106,6 +107,63 @@ def test_who_cannot_be_found_is_said_plainly(tmp_path):
     assert errors.startswith("error: cannot join the other processes (coordinator auto): ")
     assert "the coordinator HOST:PORT of process 0" in errors
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "names", "bound"),
+    [
+        ("127.0.0.1:5", {}, "127.0.0.1:5"),
+        ("localhost:5", {"localhost": ["127.0.0.1"]}, "127.0.0.1:5"),
+        ("0.0.0.0:5", {}, "0.0.0.0:5"),
+        # Of the addresses of a name, the first that is this host's; its own name for loopback leads nobody here.
+        ("head:5", {"head": ["192.0.2.7", "127.0.1.1", "127.0.0.1"]}, None),
+        ("192.0.2.7:5", {}, None),
+        ("auto", {}, None),
+    ],
+)
+def test_process_0_listens_where_it_was_told(coordinator, names, bound, monkeypatch, capsys):
+    monkeypatch.delenv("JAX_COORDINATOR_BIND_ADDRESS", raising=False)
+    known = lambda host, port, **_: [  # noqa: E731
+        (socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, int(port))) for address in names.get(host, [host])
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", known)
+    assert processes._bind_address(coordinator, 0) == bound
+    said = capsys.readouterr().err
+    assert ("listens on all" in said) == (bound is None and coordinator != "auto")
+    # The others listen nowhere; and what the environment names comes first.
+    assert processes._bind_address(coordinator, 1) is None
+    monkeypatch.setenv("JAX_COORDINATOR_BIND_ADDRESS", "127.0.0.1:7")
+    assert processes._bind_address(coordinator, 0) is None
+    assert capsys.readouterr().err == ""
+
+
+def test_a_name_of_this_host_is_where_it_listens(monkeypatch):
+    own = next(a.address for i in psutil.net_if_addrs().values() for a in i if a.family == socket.AF_INET)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (own, 5))])
+    host = "localhost" if own.startswith("127.") else "head"
+    assert processes._bind_address(f"{host}:5", 0) == f"{own}:5"
+
+
+def test_a_coordinator_that_nobody_knows_is_said_plainly():
+    with pytest.raises(InputError, match=r"cannot find the host of the coordinator nowhere\.invalid:5 \("):
+        processes._bind_address("nowhere.invalid:5", 0)
+
+
+@pytest.mark.slow
+def test_the_coordinator_is_reached_by_its_address_alone(tmp_path):
+    port = free_port()
+    arguments = [*command("masks", out=tmp_path), "--coordinator", f"127.0.0.1:{port}"]
+    process = start([*arguments, "--processes", "2", "--process-id", "0"])
+    try:
+        until, found = time.monotonic() + MINUTE, set()
+        while not found and time.monotonic() < until:
+            connections = psutil.Process(process.pid).net_connections("inet")
+            found = {c.laddr for c in connections if c.status == psutil.CONN_LISTEN and c.laddr.port == port}
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.communicate()
+    assert {address.ip.removeprefix("::ffff:") for address in found} == {"127.0.0.1"}
 
 
 LONG = ["--checkpoint-every", "5", "--seed", "3"]

@@ -24,7 +24,7 @@ from jevo.runs.checkpoint import Checkpoints, load_arrays, save_arrays
 from jevo.runs.contest import Judged, Outcome, comparison
 from jevo.runs.lines import Lines, read_lines
 from jevo.runs.loop import BLOCK, Programs, Stage, run_stage
-from jevo.runs.record import open_run
+from jevo.runs.record import open_run, read_result
 from jevo.runs.signals import Interrupted
 from tests.commands import deterministic, result
 
@@ -53,8 +53,8 @@ def refused(*arguments):
         (["--parents", "17"], ["parents is 17", "4, 8, 16"]),
         (["--mates", "2"], ["setting mates is called parents now"]),
         (["--preset", "faithfull"], ["faithfull", "did you mean faithful", "known: default, faithful"]),
-        (["--config", "/no/such.yaml"], ["/no/such.yaml", "No such file"]),
-        (["--seed", "-1"], ["seed is -1", ">= 0"]),
+        (["--config", "/no/such.yaml"], ["/no/such.yaml", "no such file"]),
+        (["--seed", "-1"], ["seed is -1", "a whole number from 0 to 4,294,967,295"]),
         (["--reference-steps", "150"], ["reference_steps is 150", "a multiple of 100"]),
         (["--hidden", "10", "0"], ["hidden", "widths >= 1"]),
     ],
@@ -69,12 +69,12 @@ def test_bad_settings_get_one_plain_line(arguments, parts):
     ("text", "parts"),
     [
         ("populaton: 3", ["unknown setting 'populaton'", "did you mean population"]),
-        ("population: many", ["--population", "many"]),
+        ("population: many", ["population", "'many'", "a whole number"]),
         ("mutation_rate: 2", ["mutation_rate is 2.0"]),
         ("rate: 0.1", ["setting rate is called mutation_rate now"]),
         ("- 1\n- 2", ["'setting: value' lines, not list"]),
         ("a: [", ["is not YAML"]),
-        ("a: !!python/object/apply:os.system ['true']", ["is not YAML", "could not determine a constructor"]),
+        ("a: !!python/object/apply:os.system ['true']", ["has the tag", "python"]),
     ],
 )
 def test_bad_config_files_get_one_plain_line(text, parts, tmp_path):
@@ -236,27 +236,26 @@ def test_a_longer_run_goes_on_and_rewrites_what_came_after_the_checkpoint(tmp_pa
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, capsys):
     run_stage(tmp_path, counting(20), jnp.uint32(3), 10)
     newest = tmp_path / "checkpoints" / "count" / "20"
-    for path in (newest / "default").rglob("*"):
+    for path in newest.rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert int(run_stage(tmp_path, counting(30), jnp.uint32(3), 10).carry) == expected(30)
     told = capsys.readouterr().out
     assert "checkpoint 20 is damaged" in told
     assert "goes on from generation 10" in told
-    for damage in ("default", "."):
-        for path in (tmp_path / "checkpoints" / "count").glob(f"*/{damage}/**/*"):
-            if path.is_file():
-                path.write_bytes(b"")
-        with pytest.raises(InputError, match=r"can(not)? be read.*; start over with fresh"):
-            run_stage(tmp_path, counting(40), jnp.uint32(3), 10)
+    for path in (tmp_path / "checkpoints" / "count").glob("*/**/*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"can(not)? be read.*; start over with fresh"):
+        run_stage(tmp_path, counting(40), jnp.uint32(3), 10)
 
 
-def test_the_last_checkpoints_and_the_best_are_kept(tmp_path):
-    with Checkpoints(tmp_path, keep=2) as checkpoints:
-        for generation, score in enumerate([0.1, 0.9, 0.2, 0.3, 0.4]):
-            checkpoints.save(generation, {"w": jnp.full(3, generation)}, score)
-        assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [1, 3, 4]
-        generation, restored, damaged = checkpoints.restore({"w": jnp.zeros(3, jnp.int32)})
+def test_the_last_checkpoints_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for generation in range(5):
+        checkpoints.save(generation, {"w": jnp.full(3, generation)})
+    assert checkpoints.generations() == [3, 4]
+    generation, restored, damaged = checkpoints.restore({"w": jnp.zeros(3, jnp.int32)})
     assert (generation, damaged) == (4, [])
     np.testing.assert_array_equal(restored["w"], [4, 4, 4])
 
@@ -271,8 +270,8 @@ def test_when_every_member_fails_the_run_ends_in_one_line(good, tmp_path):
         run_stage(tmp_path, failing, jnp.uint32(3), 1)
     folder = tmp_path / "checkpoints" / "count"
     assert str(caught.value).endswith(f"kept in {folder}")
-    with Checkpoints(folder) as checkpoints:  # Even if no generation was good: then it is the start.
-        done, saved, _ = checkpoints.restore({"carry": jnp.uint32(0), "wall_s": jnp.float32(0)})
+    # Even if no generation was good: then it is the start.
+    done, saved, _ = Checkpoints(folder).restore({"carry": jnp.uint32(0), "wall_s": jnp.float32(0)})
     assert (done, int(saved["carry"])) == (good, good)
 
 
@@ -297,20 +296,50 @@ def test_arrays_are_saved_and_checked(tmp_path):
         load_arrays(tmp_path / "y", tree)
 
 
-@pytest.mark.parametrize("cut_short", ['{"n": 3, "x', '{"n": 3}\nnonsense\n{"n": 4}\n'])
-def test_a_file_of_lines_goes_on_after_its_last_whole_one(cut_short, tmp_path):
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize(
+    "bad", [b'{"n": 3, "x', b"nonsense\n", b"\xff\0\n", b"[1]\n7\n", b'{"n": ' + b"9" * 5000 + b"}\n"]
+)
+def test_a_bad_line_costs_itself_alone(bad, durable, tmp_path):
     path = tmp_path / "x.jsonl"
-    with Lines(path, durable=True) as lines:
-        lines.append([{"n": 1}, {"n": 2}])
-    with path.open("a") as file:
-        file.write(cut_short)
-    whole = [{"n": 1}, {"n": 2}] + [{"n": 3}] * cut_short.startswith('{"n": 3}')
+    with Lines(path, durable=durable) as lines:
+        lines.append([{"n": 1}, {"n": 2}, {"n": 4, "text": "é", "x": 0.1}])
+    first, second, last = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + bad + b"\n" * (not bad.endswith(b"\n")) + second + last)
+    whole = [{"n": 1}, {"n": 2}, {"n": 4, "text": "é", "x": 0.1}]
     assert read_lines(path) == whole
-    with Lines(path, keep=lambda entry: entry["n"] != 2) as lines:
-        assert read_lines(path) == [entry for entry in whole if entry["n"] != 2]
+    with Lines(path, keep=lambda entry: entry["n"] != 2, durable=durable) as lines:
+        assert lines.damaged == bad.count(b"\n") + (not bad.endswith(b"\n"))
+        assert read_lines(path) == [whole[0], whole[2]]
         lines.append([{"n": 9}])
     assert read_lines(path)[-1] == {"n": 9}
+    with path.open("ab") as file:
+        file.write(b'{"n": 5')  # As if killed while writing: that is no damage.
+    with Lines(path, durable=durable) as lines:
+        assert not lines.damaged
+        assert read_lines(path)[-1] == {"n": 9}
     assert read_lines(tmp_path / "none.jsonl") == []
+
+
+def test_no_changed_bit_of_a_durable_line_is_read(tmp_path):
+    path = tmp_path / "x.jsonl"
+    entry = {"value": 0.25, "genome": {"units": [8, 16]}, "reason": ""}
+    with Lines(path, durable=True) as lines:
+        lines.append([entry])
+    raw = path.read_bytes()
+    for place in range(len(raw) - 1):
+        for bit in range(8):
+            path.write_bytes(raw[:place] + bytes([raw[place] ^ 1 << bit]) + raw[place + 1 :])
+            assert read_lines(path) in ([], [entry])  # As it was: a space for another, or 2.5e-1.
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_refused_and_not_waited_for(make, tmp_path):
+    make(tmp_path / "result.json")
+    make(tmp_path / "x.jsonl")
+    for read, name in ((read_lines, "x.jsonl"), (lambda path: read_result(path.parent), "result.json")):
+        with pytest.raises(InputError, match="is a folder, a pipe or a device"):
+            read(tmp_path / name)
 
 
 def test_what_is_durable_is_on_the_disk_before_it_returns(tmp_path, monkeypatch):
@@ -427,7 +456,12 @@ def made_up(accuracies, seed):
 
     outcomes = {"search": outcome(0), "random_search": outcome(-0.1), "trained": outcome(0.1)}
     verdicts = comparison(outcomes, seed)
-    return {"experiment": "masks", "seed": seed, "config": {"repeats": len(accuracies)}, **verdicts}
+    data = {"name": "digits", "shape": [8, 8, 1], "classes": ["0", "1"], "note": "", **dict.fromkeys(SPLITS, 10)}
+    settings = {"config": {"repeats": len(accuracies)}, "preset": "default", "data": data}
+    budget = {"wall_s": 1.0, "compile_s": 1.0}
+    for entry in (verdicts, verdicts["control"], *verdicts["references"].values()):
+        entry["budget"] = entry["budget"] | budget
+    return {"experiment": "masks", "seed": seed, **settings, **verdicts}
 
 
 def test_a_run_of_several_seeds_is_as_several_runs(tmp_path, capsys):
@@ -451,3 +485,57 @@ def test_a_run_of_several_seeds_is_as_several_runs(tmp_path, capsys):
     ):
         assert f"| {row} | {' | '.join([cell] * 3)} | 5 | 7 |" in out
     assert "Median (range) of seeds 4, 5, 6." in out
+
+
+def test_a_partial_file_is_a_new_one(tmp_path):
+    """Whatever has its name: a link to another file is not followed, a pipe not waited for."""
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / ".a.partial").symlink_to(tmp_path / "mine")
+    os.mkfifo(tmp_path / ".b.partial")
+    for name in "ab":
+        atomic_write(tmp_path / name, "new")
+        assert (tmp_path / name).read_text() == "new"
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_reading_deletes_no_checkpoint_and_a_busy_system_is_no_damage(tmp_path, monkeypatch):
+    from jevo.runs import checkpoint
+
+    checkpoints, read = Checkpoints(tmp_path), checkpoint._read
+    for generation in (1, 2):
+        checkpoints.save(generation, {"w": jnp.full(3, generation)})
+    (tmp_path / "notes").write_text("mine")
+    (tmp_path / "7").write_text("no folder")
+    like = {"w": jnp.zeros(3, jnp.int32)}
+
+    def busy(folder, like):
+        raise ValueError(f"UNAVAILABLE: [OS error 24: {os.strerror(errno.EMFILE)}]")
+
+    monkeypatch.setattr(checkpoint, "_read", busy)
+    with pytest.raises(ValueError, match="Too many open files"):
+        checkpoints.restore(like)
+
+    def damaged(folder, like):
+        if folder.name == "2":
+            raise ValueError
+        return read(folder, like)
+
+    monkeypatch.setattr(checkpoint, "_read", damaged)
+    assert checkpoints.restore(like)[0] == 1
+    assert checkpoints.generations() == [1, 2]
+    checkpoints.save(2, {"w": jnp.full(3, 5)})  # Over the damaged one.
+    monkeypatch.setattr(checkpoint, "_read", read)
+    generation, found, said = Checkpoints(tmp_path).restore(like)
+    assert (generation, found["w"].tolist(), said) == (2, [5, 5, 5], [])
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_arrays_of_another_shape_are_refused(tmp_path):
+    save_arrays(tmp_path / "x", {"a": jnp.ones((1, 3, 2))})
+    for shape in ((3, 2), (1, 3), (1, 3, 3), (2, 3, 2)):
+        with pytest.raises(InputError, match="cannot be read"):
+            load_arrays(tmp_path / "x", {"a": jnp.zeros(shape)})
+
+
+def test_a_message_is_one_line_whatever_is_in_it():
+    assert str(InputError("class 'a\nb\u2028\ud800é'")) == "class 'a\\nb\\u2028\\ud800é'"

@@ -3,6 +3,8 @@
 import math
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jevo import genetics
@@ -214,10 +216,40 @@ def test_a_genome_that_fails_is_recorded_with_its_reason_and_the_search_goes_on(
     assert failed
     assert all(math.isnan(trial.score.value) and "no c today" in trial.score.reason for trial in failed)
     assert best_trial(trials).genome["kind"] != "c"
-    nobody, generations = search(genetic(), from_function(lambda genome: math.nan))
-    assert best_trial(nobody) is None
-    assert math.isnan(generations[-1].best)
-    assert generations[-1].champion == -1
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (math.nan, "the score is nan"), (math.inf, "the score is inf"), (-math.inf, "the score is -inf"),
+        (None, "the score is None, but takes one real number"), ("0.5", "the score is '0.5'"),
+        ((1, 2), r"the score is \(1"),
+        (np.zeros(1), "the score is array"), (1j, "the score is 1j"), (np.float32("inf"), "the score is inf"),
+    ],
+)  # fmt: skip
+def test_a_search_in_which_all_fail_ends_and_says_why(value, reason):
+    asked = []
+    with pytest.raises(InputError, match=f"search: all 10 genomes so far failed, the first one for: {reason}"):
+        search(genetic(), from_function(lambda genome: asked.append(genome) or value))
+    assert len(asked) <= 10
+
+
+def test_a_mistake_in_a_score_is_shown_with_its_place():
+    with pytest.raises(InputError, match=r"KeyError: 'typo' \(test_search.py, line \d+\)"):
+        search(genetic(), from_function(lambda genome: genome["typo"]))
+    for kind in (KeyboardInterrupt, SystemExit):
+
+        def stopped(genome, kind=kind):
+            raise kind
+
+        with pytest.raises(kind):
+            search(genetic(), from_function(stopped))
+
+
+@pytest.mark.parametrize("value", [1, True, np.float32(0.5), np.int64(3), np.array(0.5), jnp.float32(2)])
+def test_any_real_number_is_a_score(value):
+    trials, _ = search(genetic(), from_function(lambda genome: value))
+    assert best_trial(trials).score.value == float(value)
 
 
 def test_random_search_stops_when_all_has_been_drawn():

@@ -1,6 +1,8 @@
 """Data sets by name: digits, MNIST, Fashion-MNIST, CIFAR-10, or a user's own file, as three splits."""
 
 import difflib
+import functools
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -10,8 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jevo.data import builders, originals, tables
-from jevo.errors import InputError
+from jevo.data import builders, cache, originals, tables
+from jevo.data.files import expanded
+from jevo.data.values import Values, moments, values_of
+from jevo.errors import InputError, shortened
 
 SPLITS = ("train", "validation", "test")
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
@@ -42,37 +46,57 @@ class Dataset:
     validation: Split
     test: Split
     classes: tuple[str, ...]
+    values: Values
+    """What the numbers of its examples are in its source, and how others are brought to them."""
     note: str = ""
     """What a reader of results must know: that the set is partial, how it was split, what was dropped."""
+    taken: tuple[str, ...] = ()
+    """What was taken for what in a user's own file, a line each: the label column, classes, features."""
 
-    @property
-    def white(self) -> float:
-        """What white is: 255 for ordinary uint8 images, 16 in `digits`, the largest value of float images."""
-        largest = float(self.train.x.max())
-        return 255.0 if self.train.x.dtype == np.uint8 and largest > 16 else largest
+    @functools.cached_property
+    def digest(self) -> str:
+        """sha256 of all that a run sees of it: the examples, their split and order, and the names of the classes."""
+        splits = {part: getattr(self, part) for part in SPLITS}
+        arrays = {f"{axis}_{part}": getattr(split, axis) for part, split in splits.items() for axis in "xy"}
+        arrays["rest"] = np.frombuffer(json.dumps([self.classes, self.values.to_json()]).encode(), np.uint8)
+        return cache.digest(arrays).hex()
 
 
-def load(name: str, data_dir: str | Path | None = None, validation: int | float | None = None) -> Dataset:
+def load(
+    name: str | Path,
+    data_dir: str | Path | None = None,
+    validation: int | float | None = None,
+    label: str = "",
+    header: bool = True,
+) -> Dataset:
     """Loads the data set `name`.
 
     Args:
       name: `digits`, `mnist`, `fashion_mnist` or `cifar10`; one of the last three with a part of its train
-        images, as in `cifar10[:20000]`; or a path that ends in `.npz` or `.csv` (see `tables.read_table`).
+        images, as in `cifar10[:20000]`; or a path that ends in `.npz`, `.csv` or `.parquet` (see
+        `tables.read_table`).
       data_dir: a folder of original files, only ever read. Default: the environment variable
         `JEVO_DATA_DIR`; without it, the image sets are downloaded. Other sets do not look at it.
       validation: how many train examples validate, or which share of them. They are the last ones of an
         image set, so that the others keep their published positions; of the other sets, a stratified
         share drawn with a fixed seed. Default: a tenth, and at most 5,000 of an image set. A file that
         has a validation part of its own keeps it.
+      label: the label column of a `.csv` or `.parquet`, by name or number; "" for the last.
+      header: whether the first line of a `.csv` names the columns.
 
     Raises:
       InputError: for anything that cannot be used: an unknown name, a part out of range, files that are
         missing, damaged or incomplete, no network.
     """
     name = os.fspath(name)
-    if Path(name).suffix.lower() in (".npz", ".csv"):
-        table = tables.read_table(Path(name).expanduser())
-        return _split(name, table.parts, table.classes, validation, table.note)
+    if Path(name).suffix.lower() in tables.SUFFIXES:
+        table = tables.read_table(expanded(name), label, header)
+        found = _split(name, table.parts, table.classes, validation, table.note)
+        return replace(found, taken=table.taken)
+    if label or not header:
+        raise InputError(
+            f"data {name!r}: label and header are for .csv and .parquet files, and this set has labels of its own"
+        )
     if name == "digits":
         return _digits(validation)
     parsed = re.fullmatch(r"(\w+)(?:\[(\d*):(\d*)\])?", name)
@@ -80,7 +104,7 @@ def load(name: str, data_dir: str | Path | None = None, validation: int | float 
         raise InputError(_unknown(name))
     given = data_dir or os.environ.get("JEVO_DATA_DIR") or None
     bounds = int(parsed[2] or 0), int(parsed[3]) if parsed[3] else None
-    return _images(name, parsed[1], bounds, Path(given).expanduser() if given else None, validation)
+    return _images(name, parsed[1], bounds, expanded(given) if given else None, validation)
 
 
 def against_rest(dataset: Dataset, name: str) -> Dataset:
@@ -99,6 +123,7 @@ def against_rest(dataset: Dataset, name: str) -> Dataset:
 
 
 def _unknown(name: str) -> str:
+    name = shortened(name, 200)
     stem = name.partition("[")[0]
     if stem == "digits":
         return f"data {name!r}: digits has no published order, so no part of it can be named; use digits"
@@ -106,7 +131,9 @@ def _unknown(name: str) -> str:
         return f"data {name!r}: a part of the train images is written {stem}[:1000] or {stem}[1000:2000]"
     near = difflib.get_close_matches(stem.lower(), NAMES, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"data {name!r} is unknown: it takes {', '.join(NAMES)}, or a path ending in .npz or .csv{hint}"
+    return (
+        f"data {name!r} is unknown: it takes {', '.join(NAMES)}, or a path ending in {', '.join(tables.SUFFIXES)}{hint}"
+    )
 
 
 def _images(
@@ -138,6 +165,7 @@ def _images(
         validation=Split(x[-n:], y[-n:]),
         test=Split(arrays["x_test"], arrays["y_test"]),
         classes=originals.CLASSES[base],
+        values=values_of(x[:-n], 0.0, 255.0),
         note=note,
     )
 
@@ -147,7 +175,7 @@ def _digits(validation: int | float | None) -> Dataset:
 
     x, y = load_digits(return_X_y=True)
     x, y = x.reshape(-1, 8, 8, 1).astype(np.uint8), y.astype(np.int32)
-    return _split("digits", {"train": (x, y)}, tuple("0123456789"), validation, "")
+    return _split("digits", {"train": (x, y)}, tuple("0123456789"), validation, "", white=16.0)
 
 
 def _split(
@@ -156,8 +184,12 @@ def _split(
     classes: tuple[str, ...],
     validation: int | float | None,
     note: str,
+    white: float | None = None,
 ) -> Dataset:
-    """A data set of `parts`, in which a missing test or validation part is split off the train part."""
+    """A data set of `parts`, in which a missing test or validation part is split off the train part.
+
+    White is what it is in pictures, with black 0, where the source says so.
+    """
     splits = {part: Split(*arrays) for part, arrays in parts.items()}
     notes = [note] if note else []
     for part, asked, share in (("test", None, _TEST), ("validation", validation, _VALIDATION)):
@@ -170,7 +202,18 @@ def _split(
         rest, drawn = stratified(y, n, _SEED, name)
         splits["train"], splits[part] = Split(x[rest], y[rest]), Split(x[drawn], y[drawn])
         notes.append(f"{part}: {n:,} examples drawn, stratified, seed {_SEED}")
-    return Dataset(name, splits["train"], splits["validation"], splits["test"], classes, "; ".join(notes))
+    train = splits["train"].x
+    values = values_of(train, None if white is None else 0.0, white)
+    held = {}
+    for part, (x, y) in splits.items():
+        try:
+            held[part] = Split(values.stored(x), y)
+        except InputError as error:
+            raise InputError(f"{name}: {part} {error}; clean or drop it") from None
+    _, deviation = moments(held["train"].x)
+    if deviation.ndim == 1 and (constant := int((deviation == 0).sum())):
+        notes.append(f"{constant:,} of {deviation.size:,} features are constant in the train examples")
+    return Dataset(name, held["train"], held["validation"], held["test"], classes, values, "; ".join(notes))
 
 
 def stratified(y: np.ndarray, n: int, seed: int, name: str = "data") -> tuple[np.ndarray, np.ndarray]:

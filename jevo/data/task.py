@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jevo.data.datasets import Dataset
+from jevo.data.values import moments
 
 
 class Examples(NamedTuple):
@@ -23,7 +24,7 @@ class Task(NamedTuple):
         train, validation: the examples.
         mean: float32 `[1, ...]`, of each feature over the train examples.
         scale: float32 `[]` for images, the standard deviation of what is left; `[1, features]` for vectors, whose
-            features may have units of their own.
+            features may have units of their own; 1 for a feature that is constant.
     """
 
     train: Examples
@@ -59,22 +60,17 @@ def to_device(dataset: Dataset, center: float | None = None, scale: float | None
         center: what to subtract from every feature, in place of its mean.
         scale: what to divide by, in place of the standard deviation.
     """
-    x = dataset.train.x
-    # Sums in float64, a slice at a time: a float copy of all images at once would be large.
-    total, squares = np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
-    for part in np.array_split(x, max(1, len(x) // 4096)):
-        part = part.astype(np.float64)
-        total += part.sum(axis=0)
-        squares += (part**2).sum(axis=0)
-    mean = total / len(x)
-    variance = np.maximum(squares / len(x) - mean**2, 0.0)
+    mean, deviation = moments(dataset.train.x)
     if mean.ndim == 1:
-        deviation = np.where(variance > 0, np.sqrt(variance), 1.0)[None]
+        deviation = np.where(deviation > 0, deviation, 1.0)[None]
     else:
-        deviation = np.sqrt(variance.mean()) or np.float64(1.0)
+        deviation = np.sqrt((deviation**2).mean()) or np.float64(1.0)
     if center is not None:
-        mean = np.full_like(mean, center)
+        offset = dataset.values.offset
+        mean = np.full_like(mean, center) - (0.0 if offset is None else offset)
     if scale is not None:
         deviation = np.full_like(deviation, scale)
     train, validation = (Examples(jnp.asarray(s.x), jnp.asarray(s.y)) for s in (dataset.train, dataset.validation))
+    # What float32 cannot tell from 0 divides nothing.
+    deviation = np.where(deviation < np.finfo(np.float32).tiny, 1.0, deviation)
     return Task(train, validation, jnp.asarray(mean[None], jnp.float32), jnp.asarray(deviation, jnp.float32))

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from jevo import population as pop
-from jevo.genetics.selection import alive, descending, number_of
+from jevo.genetics.selection import alive, as_fitness, descending, number_of
+from jevo.programs import compiled_when_plain
 from jevo.types import Cross, Fitness, Key, Member, Mutate, Population, Select
 
 
@@ -102,6 +103,11 @@ def genetic(
     >>> algorithm = genetic(truncation(17), uniform(per="layer"), flip(0.01), elites=2)
     """
 
+    if isinstance(parents, bool) or not isinstance(parents, int) or parents < 1:
+        raise ValueError(f"a child has at least one parent, not {parents}")
+    if chunk < 1:
+        raise ValueError(f"chunk is a number of children, at least 1, not {chunk}")
+
     def breed(key: Key, state: State, n: int, beside: Population) -> tuple[Population, jax.Array]:
         select_key, child_key = jax.random.split(key)
         chosen = selection(select_key, state.fitness, n * parents).reshape(n, parents).astype(jnp.int32)
@@ -156,28 +162,42 @@ def _generational(
     lucky: int,
     rescore: bool,
 ) -> GeneticAlgorithm:
-    if min(elites, lucky) < 0:
-        raise ValueError(f"elites and lucky are numbers of members, 0 or more, not {elites} and {lucky}")
+    number_of(elites, 1)  # It says what it cannot be.
+    if isinstance(lucky, bool) or not isinstance(lucky, int) or lucky < 0:
+        raise ValueError(f"lucky is a number of members, 0 or more, not {lucky}")
 
+    @compiled_when_plain()
     def init(population: Population, fitness: Fitness) -> State:
-        return State(population, _failed_last(fitness), jnp.zeros((), jnp.int32))
+        return State(population, as_fitness(fitness, pop.size(population)), jnp.zeros((), jnp.int32))
 
-    def ask(key: Key, state: State) -> Candidates:
-        size = state.fitness.size
-        best = number_of(elites, size)
-        survivors = best + lucky
+    def children(size: int) -> int:
+        survivors = number_of(elites, size) + lucky
         if survivors >= size:
             raise ValueError(f"{survivors} survivors leave no place for a child in a population of {size}")
+        return size - survivors
+
+    @compiled_when_plain()
+    def ask(key: Key, state: State) -> Candidates:
+        size = pop.size(state.population)
+        as_fitness(state.fitness, size)
+        best, n = number_of(elites, size), children(size)
         lucky_key, breed_key = jax.random.split(key)
         kept = _survivors(lucky_key, state.fitness, best, lucky)
         again, kept = (kept, kept[:0]) if rescore else (kept[:0], kept)
-        members, parents = breed(breed_key, state, size - survivors, pop.take(state.population, again))
+        members, parents = breed(breed_key, state, n, pop.take(state.population, again))
         own = jnp.repeat(again[:, None], parents.shape[1], axis=1)
         return Candidates(members, jnp.concatenate([own, parents]), kept)
 
+    @compiled_when_plain()
     def tell(state: State, candidates: Candidates, fitness: Fitness) -> State:
-        fitness = _failed_last(fitness)
         population = candidates.members
+        fitness = as_fitness(fitness, pop.size(population), "the candidates")
+        size = pop.size(state.population)
+        if pop.size(population) + candidates.kept.size != size:
+            raise ValueError(
+                f"{pop.size(population)} candidates and {candidates.kept.size} survivors are not the {size} members of "
+                "the state; tell what ask has given for it"
+            )
         if candidates.kept.size:
             population = pop.concat(pop.take(state.population, candidates.kept), population)
             fitness = jnp.concatenate([state.fitness[candidates.kept], fitness])
@@ -196,7 +216,3 @@ def _survivors(key: Key, fitness: Fitness, elites: int, lucky: int) -> jax.Array
         ticket = jnp.where(in_draw, jax.random.uniform(key, ranked.shape), -1.0)
         ranks = jnp.concatenate([ranks, jax.lax.top_k(ticket, lucky)[1]])
     return order[jnp.where(ranks < alive(fitness), ranks, 0)].astype(jnp.int32)
-
-
-def _failed_last(fitness: Fitness) -> Fitness:
-    return jnp.where(jnp.isnan(fitness), -jnp.inf, fitness).astype(jnp.float32)

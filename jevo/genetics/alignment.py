@@ -12,10 +12,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from jevo.types import Axis, Cross, Key, Member, Symmetry
+from jevo.symmetry import array_at, blocks, renumbered, units_of
+from jevo.types import Cross, Key, Member, Symmetry
 
 SWEEPS = 3
 """Times that all layers are matched in turn; a single hidden layer needs one."""
@@ -68,35 +68,25 @@ def match(first: Member, second: Member, symmetries: Sequence[Symmetry]) -> list
     Unit `i` of the first corresponds to unit `order[i]` of the second. The orders maximise the inner product of all
     weights that enter and leave the units, one layer at a time.
     """
-    orders = [jnp.arange(_units(first, symmetry), dtype=jnp.int32) for symmetry in symmetries]
+    orders = [jnp.arange(units_of(first, symmetry), dtype=jnp.int32) for symmetry in symmetries]
     for _ in range(1 if len(symmetries) == 1 else SWEEPS):
         for i, symmetry in enumerate(symmetries):
             # The others as matched so far, this one as it came.
             rest = [jnp.arange(order.size) if i == j else order for j, order in enumerate(orders)]
-            renumbered = _renumber(second, symmetries, rest)
-            orders[i] = _assign(_similarity(first, renumbered, symmetry))
+            orders[i] = _assign(_similarity(first, renumbered(second, symmetries, rest), symmetry))
     return orders
 
 
 def renumber(member: Member, symmetries: Sequence[Symmetry], orders: Sequence[jax.Array], like: Member) -> Member:
     """The member with its hidden units in these orders, in all that has the structure of `like`, its params."""
-    return _map_like(lambda tree: _renumber(tree, symmetries, orders), like, member)
-
-
-def _renumber(params: Member, symmetries: Sequence[Symmetry], orders: Sequence[jax.Array]) -> Member:
-    for symmetry, order in zip(symmetries, orders, strict=True):
-        for place in symmetry:
-            array = _get(params, place)
-            split = _split(array, place, order.size)
-            params = _set(params, place, jnp.take(split, order, axis=2).reshape(array.shape))
-    return params
+    return _map_like(lambda tree: renumbered(tree, symmetries, orders), like, member)
 
 
 def _similarity(first: Member, second: Member, symmetry: Symmetry) -> jax.Array:
     """Inner products `[units of the first, units of the second]` of the weights at this symmetry's axes."""
-    units, total = _units(first, symmetry), 0.0
+    units, total = units_of(first, symmetry), 0.0
     for place in symmetry:
-        a, b = (_split(_get(member, place), place, units) for member in (first, second))
+        a, b = (blocks(array_at(member, place), place, units) for member in (first, second))
         total = total + jnp.einsum("abuc,abvc->uv", a, b)
     return total  # type: ignore[return-value]
 
@@ -111,29 +101,6 @@ def _assign(similarity: jax.Array) -> jax.Array:
     finite = jnp.where(jnp.isfinite(similarity).all(), jnp.clip(similarity, -1e30, 1e30), 0.0)
     rows, columns = optax.assignment.hungarian_algorithm(-finite)
     return jnp.zeros(len(finite), jnp.int32).at[rows].set(columns.astype(jnp.int32))
-
-
-def _units(member: Member, symmetry: Symmetry) -> int:
-    return _get(member, symmetry[0]).shape[symmetry[0].axis]
-
-
-def _split(array: jax.Array, place: Axis, units: int) -> jax.Array:
-    """The array as `[before, blocks, units, after]`."""
-    axis = place.axis % array.ndim
-    before = int(np.prod(array.shape[:axis]))
-    return array.reshape(before, array.shape[axis] // units, units, -1)
-
-
-def _get(member: Member, place: Axis) -> jax.Array:
-    for name in place.path:
-        member = member[name]
-    return member
-
-
-def _set(member: Member, place: Axis, array: jax.Array) -> Member:
-    """A copy of the nested dicts with one array replaced."""
-    name, *rest = place.path
-    return {**member, name: _set(member[name], Axis(tuple(rest), place.axis), array) if rest else array}
 
 
 def _map_like(function: Callable[..., Any], like: Member, first: Member, *others: Member) -> Member:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jevo import population as pop
 from jevo.genetics.algorithm import State
+from jevo.genetics.selection import as_fitness
 from jevo.types import Fitness, Member, Population
 
 TIE = 2.0**-18
@@ -50,6 +51,7 @@ def update_champion(search: Search, members: Population, validation: jax.Array, 
         validation: of each, float32 `[n]`; one that is NaN does not win.
         found: int32 `[]`, what time it is.
     """
+    validation = as_fitness(validation, pop.size(members), "those who stand for champion")
     best = jnp.argmax(jnp.where(jnp.isnan(validation), -jnp.inf, validation))
     better = validation[best] > search.validation + rounding(search.validation)
     new = (pop.take(members, best), validation[best], found)

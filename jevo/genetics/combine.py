@@ -1,6 +1,8 @@
 """Operators out of operators, as in `optax.chain`."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 
@@ -23,26 +25,42 @@ def chain(*mutations: Mutate) -> Mutate:
 
 
 def route(**operators: Callable[..., Member]) -> Callable[..., Member]:
-    """An operator for each part of a member that is a dict: mutations and crossovers alike.
+    """An operator for each part of a member, a dict, a named tuple or a dataclass: mutations and crossovers alike.
 
     Parts that are not named stay as they are (a child gets the first parent's).
 
     Raises:
         KeyError: when called, if a name is not a part of the member.
+        TypeError: when called, if the parts of the member have no names.
 
     >>> from jevo.genetics import flip, gaussian
     >>> mutate = route(mask=flip(0.01), lr=gaussian(0.1))
     """
 
     def operate(key: Key, *members: Member) -> Member:
-        unknown = sorted(operators.keys() - members[0].keys())
+        parts = [_parts(member) for member in members]
+        unknown = sorted(operators.keys() - parts[0].keys())
         if unknown:
-            raise KeyError(f"route names {', '.join(unknown)}, but the member has {', '.join(members[0])}")
+            raise KeyError(f"route names {', '.join(unknown)}, but the member has {', '.join(map(str, parts[0]))}")
         keys = jax.random.split(key, max(len(operators), 1))
         changed = {
-            name: operator(keys[i], *(member[name] for member in members))
+            name: operator(keys[i], *(part[name] for part in parts))
             for i, (name, operator) in enumerate(operators.items())
         }
-        return {**members[0], **changed}
+        first: Any = members[0]
+        if isinstance(first, Mapping):
+            return {**first, **changed}
+        return first._replace(**changed) if hasattr(first, "_replace") else dataclasses.replace(first, **changed)
 
     return operate
+
+
+def _parts(member: Any) -> Mapping[str, Any]:
+    """The parts of a member by name."""
+    if isinstance(member, Mapping):
+        return member
+    if hasattr(member, "_asdict"):
+        return member._asdict()
+    if dataclasses.is_dataclass(member):
+        return {field.name: getattr(member, field.name) for field in dataclasses.fields(member)}
+    raise TypeError(f"route takes members whose parts have names, not {type(member).__name__}")

@@ -11,10 +11,11 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jevo import bits
 from jevo.bits import is_bits
-from jevo.genetics.genes import Gate, Gene, gate, map_genes, pick
+from jevo.genetics.genes import Gate, Gene, gate, map_genes, pick, require_kind
 from jevo.types import Cross, Key, Member, Rate
 
 Grain = Literal["gene", "neuron", "layer"]
@@ -85,13 +86,22 @@ def average(weight: Rate | None = None) -> Cross:
     def blend(weight: Rate, key: Key, a: Gene, b: Gene) -> Gene:
         if is_bits(a) or a.dtype == jnp.bool_:
             return pick(gate(key, weight, a), b, a)
+        require_kind("average", a, ("int", "float"))
         if jnp.issubdtype(a.dtype, jnp.floating):
             return (a + weight * (b - a)).astype(a.dtype)
-        # The difference is split, not the sum: a float32 keeps the small number exactly, and cannot overflow.
-        shift = weight * (b.astype(jnp.float32) - a.astype(jnp.float32))
+        # The difference is split, not the sum, and found among integers: float32 keeps it exactly where it is small,
+        # and nothing overflows. The child of a large one is rounded as float32 rounds, and stays between its parents.
+        unsigned = jnp.dtype(f"uint{8 * a.dtype.itemsize}")
+        low, high = jnp.minimum(a, b), jnp.maximum(a, b)
+        distance = high.astype(unsigned) - low.astype(unsigned)
+        shift = jnp.where(b >= a, weight, -weight) * distance.astype(jnp.float32)
         whole = jnp.floor(shift)
-        up = jax.random.bernoulli(key, shift - whole)
-        return (a.astype(jnp.int32) + whole.astype(jnp.int32) + up).astype(a.dtype)
+        moved = whole + jax.random.bernoulli(key, shift - whole)
+        most = float(np.nextafter(np.float32(2.0 ** (8 * a.dtype.itemsize)), np.float32(0)))
+        size = jnp.minimum(jnp.abs(moved), most).astype(unsigned)
+        size = jnp.where(jnp.abs(moved) >= distance.astype(jnp.float32), distance, size)
+        upwards, start = moved >= 0, a.astype(unsigned)
+        return jnp.where(upwards, start + size, start - size).astype(a.dtype)
 
     def cross(key: Key, *parents: Member) -> Member:
         if weight is not None and len(parents) != 2:

@@ -51,10 +51,18 @@ def require_kind(operator: str, genes: Any, kinds: tuple[str, ...]) -> None:
     """
     if is_bits(genes):
         kind = "bits"
+    elif not hasattr(genes, "dtype"):
+        kind = type(genes).__name__
     elif jnp.issubdtype(genes.dtype, jnp.bool_):
         kind = "bool"
     else:
-        kind = "int" if jnp.issubdtype(genes.dtype, jnp.integer) else "float"
+        kinds_of = {
+            "int": jnp.integer,
+            "float": jnp.floating,
+            "complex": jnp.complexfloating,
+            "key": jax.dtypes.prng_key,
+        }
+        kind = next((name for name, of in kinds_of.items() if jnp.issubdtype(genes.dtype, of)), str(genes.dtype))
     if kind not in kinds:
         raise TypeError(
             f"{operator} works on {' and '.join(kinds)} genes, not on {kind}; "

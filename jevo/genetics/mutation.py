@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jevo import bits
 from jevo.bits import is_bits
@@ -117,13 +118,21 @@ def perturb(factor: float = 1.25) -> Mutate:
 
 
 def step(rate: Rate, size: Rate = 1) -> Mutate:
-    """Move each number up or down by `size` with probability `rate`."""
+    """Move each number up or down by `size` with probability `rate`; integers stop at the ends of their type."""
 
     def change(key: Key, genes: Gene) -> Gene:
         require_kind("step", genes, ("int", "float"))
         where, up = jax.random.split(key)
-        sign = jnp.where(jax.random.bernoulli(up, 0.5, genes.shape), 1, -1)
-        moved = (genes + sign * size).astype(genes.dtype)
+        upwards = jax.random.bernoulli(up, 0.5, genes.shape)
+        if jnp.issubdtype(genes.dtype, jnp.integer):
+            ends = jnp.iinfo(genes.dtype)
+            by = jnp.clip(jnp.asarray(size), 0, min(ends.max, 2**31 - 1)).astype(genes.dtype)
+            least, most = (np.array(end, genes.dtype) for end in (ends.min, ends.max))
+            higher = jnp.where(genes > most - by, most, genes + by)
+            lower = jnp.where(genes < least + by, least, genes - by)
+            moved = jnp.where(upwards, higher, lower)
+        else:
+            moved = (genes + jnp.where(upwards, 1, -1) * size).astype(genes.dtype)
         return pick(gate(where, rate, genes), moved, genes)
 
     return _each(change)

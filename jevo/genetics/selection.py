@@ -4,14 +4,44 @@ Every operator draws *ranks* (0 is the best) and looks up who holds them, so a s
 of the population, and members that failed are never drawn while others are there.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from jevo.types import Fitness, Key, Select
 
 
+def as_fitness(values: Any, members: int | None = None, of: str = "the population") -> Fitness:
+    """Scores as float32 `[P]`, -inf where they are NaN.
+
+    Args:
+        values: one real number for each member.
+        members: P, if it is known.
+        of: words for the members.
+
+    Raises:
+        ValueError: if they have another shape, or are no real numbers.
+    """
+    fitness = jnp.asarray(values)
+    if fitness.ndim != 1 or (members is not None and fitness.size != members):
+        takes = "[P]" if members is None else f"[{members}]"
+        raise ValueError(
+            f"fitness has shape {list(fitness.shape)}, but takes one number for each member of {of}: {takes}"
+        )
+    if not (jnp.issubdtype(fitness.dtype, jnp.floating) or jnp.issubdtype(fitness.dtype, jnp.integer)):
+        raise ValueError(f"fitness is {fitness.dtype}, but takes real numbers")
+    return jnp.where(jnp.isnan(fitness), -jnp.inf, fitness).astype(jnp.float32)
+
+
 def descending(fitness: Fitness) -> jax.Array:
-    """Indices `[P]` from the best to the worst; ties keep their order and failed members come last."""
+    """Indices `[P]` from the best to the worst; ties keep their order and failed members come last.
+
+    Raises:
+        ValueError: if fitness is not one number for each member.
+    """
+    if fitness.ndim != 1:
+        raise ValueError(f"fitness has shape {list(fitness.shape)}, but takes one number for each member: [P]")
     return jnp.argsort(fitness, descending=True, stable=True)
 
 
@@ -31,6 +61,8 @@ def number_of(members: int | float, population: int) -> int:
     >>> number_of(3, 20), number_of(0.25, 20), number_of(0.01, 20)
     (3, 5, 1)
     """
+    if isinstance(members, bool):
+        raise ValueError(f"a number or a share of members is no {members}")
     if isinstance(members, int):
         if members < 0:
             raise ValueError(f"a number of members is 0 or more, not {members}")

@@ -5,11 +5,15 @@ scores alone. So a search that was interrupted is simply done again, with the sc
 """
 
 import math
+import reprlib
+import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from jevo.errors import InputError
 from jevo.hyperparams.space import Genome, identity
 from jevo.types import Member
 
@@ -159,6 +163,9 @@ def search(
     Returns:
         Every proposal with its score, and every generation.
 
+    Raises:
+        InputError: after the first generation, if every genome has failed.
+
     >>> import jax
     >>> from jevo.hyperparams import evolve, parse_space
     >>> space = parse_space({"x": {"min": 0, "max": 9}, "y": {"min": 0, "max": 9}}, "example")
@@ -196,6 +203,11 @@ def search(
         trials += [trial(i, known[n].score) for i, n in enumerate(names)]
         done.append(_generation(number, trials, first, ask.kept, len(fresh), str(plan)))
         callbacks.done(done[-1])
+        if done[-1].champion < 0:
+            # What fails every one of them, and none has ever succeeded, is no matter of genomes.
+            raise InputError(
+                f"{name}: all {len(trials):,} genomes so far failed, the first one for: {trials[0].score.reason}"
+            )
         try:
             ask = strategy.send([trial.score.value for trial in trials[first:]])
         except StopIteration:
@@ -226,7 +238,8 @@ def _generation(
 
 
 def from_function(function: Callable[[Genome], float]) -> Trainable:
-    """A trainable that calls a function with one genome after another. An `Exception` fails that genome alone."""
+    """A trainable that calls a function with one genome after another. An `Exception`, and a score that is no finite
+    number, fail that genome alone, and say why."""
     return _Function(function)
 
 
@@ -240,6 +253,23 @@ class _Function:
     def score(self, genomes: Sequence[Genome], plan: Any, skip: Sequence[int] = ()) -> Iterator[tuple[int, Score]]:
         for i in (i for i in range(len(genomes)) if i not in set(skip)):
             try:
-                yield i, Score(float(self._function(genomes[i])))
+                value = self._function(genomes[i])
             except Exception as error:
-                yield i, Score(math.nan, reason=f"{type(error).__name__}: {error}")
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                place = f"{Path(where.filename).name}, line {where.lineno}"
+                yield i, Score(math.nan, reason=f"{type(error).__name__}: {error} ({place})")
+                continue
+            score, reason = _real(value)
+            yield i, Score(score, reason=reason)
+
+
+def _real(value: Any) -> tuple[float, str]:
+    """A score as a float, and why it is none, if it is not finite or no number."""
+    try:
+        array = np.asarray(value)
+        number = float(array) if array.ndim == 0 and array.dtype.kind in "biuf" else None
+    except Exception:  # Whatever an array may be made of.
+        number = None
+    if number is None:
+        return math.nan, f"the score is {reprlib.repr(value)}, but takes one real number"
+    return (number, "") if math.isfinite(number) else (math.nan, f"the score is {number}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jevo.errors import InputError
+from jevo.errors import InputError, suggestion
 from jevo.hyperparams.genes import Choice
 from jevo.hyperparams.loop import Ask, Proposal, Strategy
 from jevo.hyperparams.space import Space, identity
@@ -26,7 +26,7 @@ def optuna_search(space: Space, sampler: str, seed: int, count: int, population:
         population: of nsga2, and of what tpe draws at random to begin with.
 
     Raises:
-        InputError: if Optuna is not installed.
+        InputError: if Optuna is not installed, or the sampler is unknown.
     """
     try:
         import optuna
@@ -37,6 +37,8 @@ def optuna_search(space: Space, sampler: str, seed: int, count: int, population:
         "tpe": (lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=population), 1),
         "nsga2": (lambda: optuna.samplers.NSGAIISampler(seed=seed, population_size=population), population),
     }
+    if sampler not in samplers:
+        raise InputError(f"sampler {sampler!r} is unknown; {suggestion(sampler, samplers)}")
     make, at_once = samplers[sampler]
     study = optuna.create_study(direction="maximize", sampler=make())
     seen: set[str] = set()

@@ -1,6 +1,6 @@
 """Networks of different widths, depths, activations and optimizers, trained in a few shared compiled programs."""
 
-from jevo.mixed.architectures import GENES, Architecture, Conv, architecture, check_genes
+from jevo.mixed.architectures import GENES, Architecture, Conv, architecture, check_genes, largest
 from jevo.mixed.cluster import ray_backend
 from jevo.mixed.executors import Backend, Executor, MakeExecutor, jobs_at_once, thread_executor
 from jevo.mixed.planner import COSTS, Costs, Plan, plan
@@ -27,6 +27,7 @@ __all__ = [
     "architecture",
     "check_genes",
     "jobs_at_once",
+    "largest",
     "network",
     "plan",
     "ray_backend",

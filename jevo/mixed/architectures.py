@@ -3,14 +3,16 @@
 A genome holds `conv` and `dense`, lists of layers, and the settings of training. Whatever it leaves out has a default.
 """
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 from jevo.errors import InputError, suggestion
-from jevo.hyperparams import Genome, Group, Space
+from jevo.hyperparams import Choice, Genome, Group, Space
 from jevo.mixed.optimizers import LEARNING_RATES, OPTIMIZERS
-from jevo.networks import ACTIVATIONS, Activation
+from jevo.networks import Activation
 
 POOL_EVERY = 3
 """Convolutions from one 2x2 max-pooling to the next; one follows the last, too."""
@@ -84,6 +86,15 @@ class Architecture(NamedTuple):
         return math.prod(self.conv[-1].pooled) * self.conv[-1].units
 
     @property
+    def weights(self) -> dict[str, int]:
+        """How many weights each layer has, by its name; biases not counted."""
+        inputs = [self.shape[-1], *(conv.units for conv in self.conv)]
+        convs = [conv.kernel**2 * before * conv.units for conv, before in zip(self.conv, inputs, strict=False)]
+        units = [self.flat, *self.dense, self.classes]
+        denses = [before * after for before, after in itertools.pairwise(units)]
+        return dict(zip(self.layers, [*convs, *denses], strict=True))
+
+    @property
     def layers(self) -> list[str]:
         """The layers' names, the output's last."""
         convs, denses = (
@@ -92,28 +103,110 @@ class Architecture(NamedTuple):
         return [*convs, *denses, "output"]
 
 
-GENES = {
-    "conv": ("units", "kernel", "stride", "padding", "dropout", "activation"),
-    "dense": ("units", "dropout", "activation"),
-    "": ("optimizer", "lr", "weight_decay", "epochs"),
+class Rule(NamedTuple):
+    """What a gene may be: `holds` of a value, in words `takes`; one of `names`, if there are any."""
+
+    holds: Callable[[Any], bool]
+    takes: str
+    names: Sequence[str] = ()
+
+
+def _whole(most: int) -> Rule:
+    def holds(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+
+    return Rule(holds, f"a whole number from 1 to {most:,}")
+
+
+def _between(low: float, high: float, takes: str) -> Rule:
+    """Numbers from `low`, below `high`."""
+
+    def holds(value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and low <= value < high
+
+    return Rule(holds, takes)
+
+
+def _one_of(names: Sequence[str]) -> Rule:
+    return Rule(lambda value: isinstance(value, str) and value in names, f"one of {', '.join(names)}", names)
+
+
+_SIZE = _whole(2**31 - 1)
+_LAYER = {
+    "units": _SIZE,
+    "dropout": _between(0, 1, "a share from 0, below 1"),
+    "activation": _one_of(ACTIVATION_NAMES),
+}
+GENES: dict[str, dict[str, Rule]] = {
+    "conv": {**_LAYER, "kernel": _SIZE, "stride": _SIZE, "padding": _one_of(("same", "valid"))},
+    "dense": _LAYER,
+    "": {
+        "optimizer": _one_of(tuple(OPTIMIZERS)),
+        "lr": _between(1e-38, 3.4e38, "a number > 0"),
+        "weight_decay": _between(0, 3.4e38, "a number >= 0"),
+        "epochs": _whole(1_000_000),
+    },
 }
 """What a genome may hold, by group."""
 
 
 def check_genes(space: Space) -> None:
-    """Raise an InputError if a space has a gene that no network is built from."""
-    loose = [name for name, gene in space.genes.items() if not isinstance(gene, Group)]
-    groups = {name: list(gene.genes) for name, gene in space.genes.items() if isinstance(gene, Group)}
+    """Raise an InputError if a space has a gene, or any value of one, that no network is built from."""
+    loose = {name: gene for name, gene in space.genes.items() if not isinstance(gene, Group)}
+    groups = {name: gene.genes for name, gene in space.genes.items() if isinstance(gene, Group)}
     for group, genes in {"": loose, **groups}.items():
         if group not in GENES:
-            raise InputError(f"space has the group {group}, but a network has conv and dense")
-        for gene in genes:
-            if gene not in GENES[group]:
-                where = f"{group}." if group else ""
-                raise InputError(f"space has the gene {where}{gene}; {suggestion(gene, GENES[group])}")
+            raise InputError(f"space has the group {group[:40]}, but a network has conv and dense")
+        for name, gene in genes.items():
+            where = f"{group}." if group else ""
+            if name not in GENES[group]:
+                raise InputError(f"space has the gene {where}{name[:40]}; {suggestion(name[:40], GENES[group])}")
+            for value in gene.values if isinstance(gene, Choice) else (gene.low, gene.high):
+                _require(group, name, value, f"{where}{name}")
     for group, genes in groups.items():
         if "units" not in genes:
             raise InputError(f"space has the group {group} without units")
+
+
+def _require(group: str, name: str, value: Any, where: str) -> Any:
+    """A value of a gene, or an InputError that names the gene and what it takes."""
+    rule = GENES[group][name]
+    if not rule.holds(value):
+        near = f"; {suggestion(value[:40], rule.names)}" if rule.names and isinstance(value, str) else ""
+        raise InputError(f"gene {where} is {reprlib.repr(value)}{near or f', but takes {rule.takes}'}")
+    return value
+
+
+def largest(space: Space, shape: tuple[int, ...], classes: int) -> dict[str, int]:
+    """Weights of each layer of the largest network that a space has, by the layer's name.
+
+    Args:
+        space: that `check_genes` has let pass.
+        shape: of an example.
+        classes: of the output.
+
+    Raises:
+        InputError: if it has convolutions, and examples are not images.
+    """
+
+    def layers(name: str) -> tuple[dict[str, Any], list[int]]:
+        """A layer with the most of all, and how many of them there may be."""
+        group = space.genes.get(name)
+        if not isinstance(group, Group):
+            return {}, [0]
+        chosen = {"units": max, "kernel": max, "stride": min}
+        genes = {gene: chosen[gene](of.values) for gene, of in group.genes.items() if gene in chosen}  # pyright: ignore[reportAttributeAccessIssue]
+        return genes, sorted(map(int, group.layers.values))
+
+    conv, convs = layers("conv")
+    dense, denses = layers("dense")
+    # Fewer convolutions shrink an image less, and a network without dense layers has a larger output.
+    found = [
+        architecture({"conv": [conv] * i, "dense": [dense] * j}, shape, classes, 1)[0].weights
+        for i in convs
+        for j in {denses[0], denses[-1]}
+    ]
+    return max(found, key=lambda weights: sum(weights.values()))
 
 
 def architecture(genome: Genome, shape: tuple[int, ...], classes: int, epochs: int) -> tuple[Architecture, list[str]]:
@@ -135,50 +228,40 @@ def architecture(genome: Genome, shape: tuple[int, ...], classes: int, epochs: i
     >>> found.flat, found.dense, found.layers, found.optimizer, repairs
     (64, (32, 16), ['dense_0', 'dense_1', 'output'], 'adam', [])
     """
+    for group, genes in (("conv", genome.get("conv", [])), ("dense", genome.get("dense", []))):
+        for i, layer in enumerate(genes):
+            for name in ("units", *layer):
+                _require(group, name, layer.get(name), f"{group}.{i}.{name}")
+    optimizer = _require("", "optimizer", genome.get("optimizer", "adam"), "optimizer")
+    settings = {"lr": LEARNING_RATES[optimizer], "weight_decay": 0.0, "epochs": epochs}
+    settings = {name: _require("", name, genome.get(name, or_else), name) for name, or_else in settings.items()}
     conv, repairs = _convolutions(genome.get("conv", []), shape)
     hidden = [*genome.get("conv", []), *genome.get("dense", [])]
-    dense = [_whole(layer.get("units"), f"dense.{i}.units") for i, layer in enumerate(genome.get("dense", []))]
-    for layer in hidden:
-        name = layer.get("activation", "relu")
-        if name not in ACTIVATIONS:
-            raise InputError(f"gene activation is {name!r}; {suggestion(str(name), ACTIVATIONS)}")
-        if not 0 <= layer.get("dropout", 0.0) < 1:
-            raise InputError(f"gene dropout is {layer['dropout']}, but takes a share from 0, below 1")
-    optimizer = genome.get("optimizer", "adam")
-    if optimizer not in OPTIMIZERS:
-        raise InputError(f"gene optimizer is {optimizer!r}; {suggestion(str(optimizer), OPTIMIZERS)}")
-    rate, decay = float(genome.get("lr", LEARNING_RATES[optimizer])), float(genome.get("weight_decay", 0.0))
-    if not rate > 0 or decay < 0:
-        raise InputError(f"genes lr and weight_decay are {rate} and {decay}, but take a number > 0 and one >= 0")
     return Architecture(
         tuple(shape),
         classes,
         tuple(conv),
-        tuple(dense),
+        tuple(layer["units"] for layer in genome.get("dense", [])),
         tuple(layer.get("activation", "relu") for layer in hidden),
         tuple(float(layer.get("dropout", 0.0)) for layer in hidden),
         optimizer,
-        rate,
-        decay,
-        _whole(genome.get("epochs", epochs), "epochs"),
+        float(settings["lr"]),
+        float(settings["weight_decay"]),
+        settings["epochs"],
     ), repairs
 
 
 def _convolutions(layers: Sequence[Mapping[str, Any]], shape: tuple[int, ...]) -> tuple[list[Conv], list[str]]:
-    if layers and len(shape) != 3:
-        raise InputError("space has convolutions, but these examples are not images; use the space mlp or dense")
+    if layers:
+        _require_images(shape)
     image: tuple[int, int] = (shape[0], shape[1]) if layers else (0, 0)
     convs, repairs = [], []
     for i, layer in enumerate(layers):
-        kernel, stride = (_whole(layer.get(name, or_else), f"conv.{i}.{name}") for name, or_else in _KERNEL.items())
-        padding = layer.get("padding", "same")
-        if padding not in ("same", "valid"):
-            raise InputError(f"gene conv.{i}.padding is {padding!r}, but takes same or valid")
+        kernel, stride, padding = (layer.get(name, or_else) for name, or_else in _KERNEL.items())
         if padding == "valid" and kernel > min(image):
             padding = "same"
             repairs.append(f"conv.{i}.padding same: a {kernel}x{kernel} kernel in an image {image[0]}x{image[1]}")
-        units = _whole(layer.get("units"), f"conv.{i}.units")
-        conv = Conv(kernel, stride, padding == "same", units, False, image)
+        conv = Conv(kernel, stride, padding == "same", layer["units"], False, image)
         if (i + 1) % POOL_EVERY == 0 or i + 1 == len(layers):
             if min(conv.output) >= 2:
                 conv = conv._replace(pool=True)
@@ -189,10 +272,9 @@ def _convolutions(layers: Sequence[Mapping[str, Any]], shape: tuple[int, ...]) -
     return convs, repairs
 
 
-_KERNEL = {"kernel": 3, "stride": 1}
+_KERNEL = {"kernel": 3, "stride": 1, "padding": "same"}
 
 
-def _whole(value: Any, gene: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"gene {gene} is {value}, but takes a whole number from 1")
-    return value
+def _require_images(shape: tuple[int, ...]) -> None:
+    if len(shape) != 3:
+        raise InputError("space has convolutions, but these examples are not images; use the space mlp or dense")

@@ -62,7 +62,8 @@ def ray_backend(address: str, at_once: int) -> Iterator[Backend]:
             # JAX warns of any fork: what Ray starts here becomes another program at once.
             warnings.filterwarnings("ignore", r"os.fork\(\) was called", RuntimeWarning)
             if address == LOCAL:
-                ray.init(include_dashboard=False, **quiet)
+                with _on_loopback():
+                    ray.init(include_dashboard=False, **quiet)
             else:
                 ray.init(address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -76,6 +77,28 @@ def ray_backend(address: str, at_once: int) -> Iterator[Backend]:
         yield Backend(platform, lambda task, training: _RayExecutor(task, training, platform, at_once))
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """What Ray starts in this context listens on the loopback interface alone.
+
+    Ray does so by itself on systems whose firewalls ask the user. Elsewhere it would listen on all interfaces, and who
+    reaches it may run any code: `_node_ip_address="127.0.0.1"` is put back to the host's own address.
+    """
+    from ray._private import ray_constants
+
+    name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    before, here = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = here
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _ping(address: str) -> None:

@@ -110,9 +110,10 @@ class Worker:
     def train(self, job: Job) -> list[MemberResult]:
         """One call of a program. Members that do not fit the memory together are tried in halves, then given up."""
         program, specs = job
-        first = [pad(first_weights(spec.architecture, spec.seed), spec.architecture, program) for spec in specs]
         try:
             self.compile(job)
+            devices.require_room(self._programs[job.compiled])
+            first = [pad(first_weights(spec.architecture, spec.seed), spec.architecture, program) for spec in specs]
             # The batch that is trained first counts the compiling as its own.
             call, compile_s = self._programs[job.compiled], self._uncounted.pop(job.compiled, 0.0)
             began = time.perf_counter()

@@ -6,7 +6,8 @@ from jevo.networks.convolutional import cnn
 from jevo.networks.initializers import INITIALIZERS
 from jevo.networks.masks import MaskKind, masked, straight_through
 from jevo.networks.network import ACTIVATIONS, Network, from_linen, from_nnx
-from jevo.networks.perceptron import chain_symmetries, logistic, mlp
+from jevo.networks.perceptron import logistic, mlp
+from jevo.networks.symmetries import chain_symmetries
 
 __all__ = [
     "ACTIVATIONS",

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from jevo.networks.initializers import INITIALIZERS, Initializer
 from jevo.networks.network import Network
-from jevo.networks.perceptron import chain_symmetries, mlp
+from jevo.networks.perceptron import mlp
+from jevo.networks.symmetries import chain
 from jevo.types import Key, Member
 
 
@@ -68,7 +69,7 @@ def cnn(
         return head.apply(params, x.transpose(3, 1, 2, 0), key)
 
     layers = [*names, *(f"layer_{i}" for i in range(len(dense)))]
-    return Network(init, apply, chain_symmetries(layers, bias))
+    return Network(init, apply, chain(layers, bias))
 
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:

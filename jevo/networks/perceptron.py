@@ -1,14 +1,14 @@
 """Multi-layer perceptrons of any depth, as plain functions."""
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
 
 from jevo.networks.initializers import INITIALIZERS, Initializer
 from jevo.networks.network import Network
-from jevo.types import Axis, Key, Member, Symmetry
+from jevo.networks.symmetries import chain
+from jevo.types import Key, Member
 
 
 def mlp(
@@ -57,7 +57,7 @@ def mlp(
                     x = jnp.where(kept, x / (1 - dropout), 0)
         return x
 
-    return Network(init, apply, chain_symmetries(names, bias))
+    return Network(init, apply, chain(names, bias))
 
 
 def logistic(
@@ -72,22 +72,3 @@ def logistic(
         return jnp.pad(one.apply(params, x), ((0, 0), (1, 0)))
 
     return Network(one.init, apply)
-
-
-def chain_symmetries(layers: Sequence[str | tuple], bias: bool = True) -> tuple[Symmetry, ...]:
-    """Those of layers that feed one another, each `{"kernel" [..., in, out], "bias" [out]}`.
-
-    Args:
-        layers: where each is in the params, first to last: its name, or the path of names to it.
-        bias: whether the layers have biases.
-
-    >>> for symmetry in chain_symmetries([("layers", 0), ("layers", 2)], bias=False):
-    ...     print(symmetry)
-    (Axis(path=('layers', 0, 'kernel'), axis=-1), Axis(path=('layers', 2, 'kernel'), axis=-2))
-    """
-    paths = [layer if isinstance(layer, tuple) else (layer,) for layer in layers]
-    symmetries = []
-    for path, following in pairwise(paths):
-        own = [Axis((*path, "kernel"), -1), *([Axis((*path, "bias"), -1)] if bias else [])]
-        symmetries.append((*own, Axis((*following, "kernel"), -2)))
-    return tuple(symmetries)

@@ -8,10 +8,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jevo.plots.drawing import save
+from jevo.plots.drawing import label, save, shortened
 
 COLUMNS = 3
 """Panels of curves in a row."""
+NAMED = 60
+"""Classes of a confusion matrix that are named, at most."""
 
 
 class Panel(NamedTuple):
@@ -62,7 +64,7 @@ def curves(path: Path, panels: Sequence[Panel]) -> None:
     save(figure, path)
 
 
-def bars(path: Path, groups: Mapping[str, Mapping[str, float]], label: str) -> None:
+def bars(path: Path, groups: Mapping[str, Mapping[str, float]], y: str) -> None:
     """Bars by name, the groups side by side, with their values on them."""
     names = list(next(iter(groups.values())))
     figure = Figure(figsize=(max(4, 1.6 * len(names)), 3.5), layout="constrained")
@@ -72,7 +74,7 @@ def bars(path: Path, groups: Mapping[str, Mapping[str, float]], label: str) -> N
         drawn = axes.bar(np.arange(len(names)) + i * width, list(values.values()), width * 0.95, label=group)
         axes.bar_label(drawn, fmt="%.3f", fontsize=7)
     axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, names)
-    axes.set_ylabel(label)
+    axes.set_ylabel(y)
     if len(groups) > 1:
         axes.legend()
     save(figure, path)
@@ -93,7 +95,7 @@ def pca_projection(path: Path, features: np.ndarray, y: np.ndarray, classes: Seq
     axes = figure.subplots()
     for i, name in enumerate(classes):
         chosen = points[y == i]
-        axes.scatter(chosen[:, 0], chosen[:, -1], s=10, alpha=0.6, lw=0, color=f"C{i % 10}", label=name)
+        axes.scatter(chosen[:, 0], chosen[:, -1], s=10, alpha=0.6, lw=0, color=f"C{i % 10}", label=label(name))
     axes.set(xlabel="first component", ylabel="second component")
     if len(classes) <= 20:
         axes.legend(markerscale=3, fontsize=8)
@@ -103,9 +105,10 @@ def pca_projection(path: Path, features: np.ndarray, y: np.ndarray, classes: Seq
 
 def confusion_matrix(path: Path, truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> None:
     """The confusion matrix: rows are the true classes, columns the predicted ones, numbers are counts."""
-    counts = np.zeros((len(classes), len(classes)), int)
-    np.add.at(counts, (truth, predicted), 1)
-    size = max(4, 0.55 * len(classes))
+    from sklearn.metrics import confusion_matrix as count  # takes a second to import
+
+    counts = count(truth, predicted, labels=range(len(classes)))
+    size = min(max(4, 0.55 * len(classes)), 16)
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.subplots()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -115,7 +118,11 @@ def confusion_matrix(path: Path, truth: np.ndarray, predicted: np.ndarray, class
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, str(count), ha="center", va="center", fontsize=7, color=colour)
-    axes.set(xlabel="predicted", ylabel="true", xticks=range(len(classes)), yticks=range(len(classes)))
-    axes.set_xticklabels(classes, rotation=90 if max(map(len, classes)) > 3 else 0)
-    axes.set_yticklabels(classes)
+    axes.set(xlabel="predicted", ylabel="true")
+    if len(classes) <= NAMED:
+        names = [shortened(name, 24) for name in classes]
+        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0)
+        axes.set_yticks(range(len(names)), names)
+    else:
+        axes.set_title(f"{len(classes)} classes, by number", fontsize=9)
     save(figure, path)

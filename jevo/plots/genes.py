@@ -67,10 +67,12 @@ def variance_explained(values: Sequence[Any], scores: Sequence[float]) -> float:
     sees that the middle is best. The share is adjusted for what chance explains, by which many categories would win,
     and may be below 0 for that; and it is reduced by the share of the genomes that lack the gene.
     """
+    from scipy.stats import rankdata  # takes a while to import
+
     xs, ys = _present(values, scores)
     if _continuous(xs):
-        xs = np.floor((_ranks(xs) - 1) * BINS / len(xs))
-    ranks = _ranks(ys)
+        xs = np.floor((rankdata(xs) - 1) * BINS / len(xs))
+    ranks = rankdata(ys)
     groups = [ranks[xs == value] for value in np.unique(xs)]
     if len(groups) in (0, len(xs)) or np.ptp(ranks) == 0:
         return 0.0
@@ -95,12 +97,6 @@ def _number(value: Any) -> bool:
 
 def _continuous(values: np.ndarray) -> bool:
     return values.dtype.kind in "iuf" and len(np.unique(values)) > DISCRETE
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1; equals share the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 def _score_panel(axes: Axes, values: np.ndarray, scores: np.ndarray, generator: np.random.Generator) -> None:

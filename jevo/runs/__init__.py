@@ -1,6 +1,5 @@
 """Runs: settings in, and a folder out that holds all of it. What an experiment is written with."""
 
-from jevo.runs.arguments import read_yaml
 from jevo.runs.champion import Answers, Champion, Saved
 from jevo.runs.checkpoint import load_arrays, load_model, save_arrays, save_model
 from jevo.runs.command import main
@@ -17,12 +16,13 @@ from jevo.runs.contest import (
     without_population,
 )
 from jevo.runs.experiment import Experiment, Report, captioned, load_dataset
-from jevo.runs.lines import Lines, read_lines
+from jevo.runs.lines import Lines, read_lines, write_lines
 from jevo.runs.loop import Programs, Stage, run_stage
 from jevo.runs.machine import precision
 from jevo.runs.processes import population_mesh
 from jevo.runs.progress import LiveTable, duration
 from jevo.runs.record import Run, read_result
+from jevo.runs.settings import read_yaml
 from jevo.runs.signals import Interrupted, StopSignal
 
 __all__ = [
@@ -63,4 +63,5 @@ __all__ = [
     "save_arrays",
     "save_model",
     "without_population",
+    "write_lines",
 ]

@@ -9,15 +9,19 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import tyro
-import yaml
 
+from jevo.data.files import expanded
 from jevo.errors import InputError, suggestion
 from jevo.runs.config import Config, RunConfig
+from jevo.runs.settings import converted, read_yaml
 
 Settings = TypeVar("Settings")
+
+_LONGEST = 500
+"""Letters of a complaint, at most: a value may be as long as it likes."""
 
 
 def from_command_line(kind: type[Config], arguments: Sequence[str] | None = None) -> Config:
@@ -33,29 +37,16 @@ def from_command_line(kind: type[Config], arguments: Sequence[str] | None = None
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     file = _option(arguments, "--config")
-    chosen = read_yaml(Path(file)) if file else {}
-    preset = _option(arguments, "--preset") or chosen.get("preset", "default")
+    chosen = read_yaml(expanded(file)) if file else {}
+    preset = _option(arguments, "--preset") or converted("preset", chosen.get("preset", "default"), str)
     default = kind.from_preset(preset)
     if file:
-        default = parse(kind, _as_flags(kind, chosen, file), default, f"{file}: ")
+        default = _with_settings(default, chosen, file)
     for argument in arguments:
         flag = argument.partition("=")[0]
         if flag.startswith("--"):
             _require_current(kind, flag.removeprefix("--").removeprefix("no-").replace("-", "_"))
     return parse(kind, arguments, default)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The settings in a YAML file, which holds `name: value` lines and nothing that runs."""
-    try:
-        settings = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(f"cannot read the config file {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"the config file {path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"the config file {path} should hold 'setting: value' lines, not {type(settings).__name__}")
-    return settings
 
 
 def resolved(config: RunConfig) -> dict[str, Any]:
@@ -74,7 +65,7 @@ def from_settings(kind: type[Config], settings: Mapping[str, Any], source: str) 
     Raises:
         InputError: for an unknown setting or an impossible value.
     """
-    return parse(kind, _as_flags(kind, settings, source), kind(), f"{source}: ")
+    return _with_settings(kind(), settings, source)
 
 
 def as_arguments(config: RunConfig) -> list[str]:
@@ -83,7 +74,7 @@ def as_arguments(config: RunConfig) -> list[str]:
     changed = {name: value for name, value in resolved(config).items() if value != given[name] and name != "fresh"}
     if config.preset != "default":
         changed = {"preset": config.preset, **changed}
-    return _as_flags(type(config), changed, "settings")
+    return [word for name, value in changed.items() for word in _as_flags(name, value)]
 
 
 def differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
@@ -140,6 +131,7 @@ def _one_line(box: str) -> str:
             line += f"; did you mean {rest[0].split()[0]}?"
         if title.startswith("Argument helptext") and rest:
             line += f"; it takes {rest[0]}"
+    line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
     return line + " (--help lists every setting)"
 
 
@@ -154,28 +146,35 @@ def _option(arguments: Sequence[str], name: str) -> str | None:
     return found
 
 
-def _as_flags(kind: type[RunConfig], settings: Mapping[str, Any], file: str) -> list[str]:
-    """Settings from a file, as the command line would give them, so that both are checked alike."""
+def _with_settings(default: Config, settings: Mapping[str, Any], source: str) -> Config:
+    """The settings of a file over others. None is taken for a flag: each has its own type, and the checks of all."""
+    kind = type(default)
+    types = get_type_hints(kind)
     known = [field.name for field in dataclasses.fields(kind)]
-    arguments = []
-    for name, value in settings.items():
-        _require_current(kind, str(name), f"{file}: ")
-        if name not in known:
-            raise InputError(f"{file}: unknown setting {name!r}; {suggestion(str(name), known)}")
-        flag = "--" + name.replace("_", "-")
-        if isinstance(value, bool):
-            arguments.append(flag if value else flag.replace("--", "--no-", 1))
-        elif isinstance(value, list):
-            arguments += [flag, *map(str, value)]
-        else:
-            arguments += [flag, str(value)]
-    return arguments
+    try:
+        for name in settings:
+            _require_current(kind, name)
+            if name not in known:
+                raise InputError(f"unknown setting {name[:60]!r}; {suggestion(name[:60], known)}")
+        return dataclasses.replace(
+            default, **{name: converted(name, value, types[name]) for name, value in settings.items()}
+        )
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
 
 
-def _require_current(kind: type[RunConfig], name: str, source: str = "") -> None:
+def _as_flags(name: str, value: Any) -> list[str]:
+    """A setting as the command line gives it."""
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    return [flag, *map(str, value)] if isinstance(value, list) else [flag, str(value)]
+
+
+def _require_current(kind: type[RunConfig], name: str) -> None:
     """Raise an InputError that names the new word if a setting has another name today."""
     if name in kind.renamed and name not in {field.name for field in dataclasses.fields(kind)}:
-        raise InputError(f"{source}setting {name} is called {kind.renamed[name]} now")
+        raise InputError(f"setting {name} is called {kind.renamed[name]} now")
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jevo.data.task import Task, normalization_like, normalize
@@ -29,7 +30,7 @@ class Answers(NamedTuple):
 
 
 Champion = Callable[[np.ndarray], Answers]
-"""The champion of a finished run: it takes examples `[n, ...]` as the run's data set has them."""
+"""The champion of a finished run: it takes examples `[n, ...]` as the source of its data has them."""
 
 
 class Restored(NamedTuple):
@@ -88,8 +89,15 @@ class Saved(NamedTuple):
         """The champion as one that gives class probabilities, `network` being what it is the params of."""
         saved = self.arrays(network.init)
 
+        def logits(x: jax.Array) -> jax.Array:
+            return network.apply(saved.params, saved.inputs(x))
+
+        made = jax.eval_shape(logits, jax.ShapeDtypeStruct((1, *self.shape), jnp.float32)).shape
+        if made != (1, self.classes):
+            raise ValueError(f"the network makes {made} of an example, of {self.classes} classes")
+
         def answer(x: np.ndarray) -> Answers:
-            probabilities = predict(lambda x: network.apply(saved.params, saved.inputs(x)), x)
+            probabilities = predict(logits, x)
             return Answers(probabilities.argmax(axis=1), probabilities)
 
         return answer

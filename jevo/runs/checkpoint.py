@@ -1,13 +1,34 @@
-"""Checkpoints of a running stage, with Orbax: written whole or not at all, the last few kept and the best."""
+"""Checkpoints of a running stage, and arrays and models of a finished run: what is read is what was saved, or refused.
 
+Orbax writes a set of arrays whole or not at all, but does not notice a bit that has changed since. So every set holds a
+checksum of itself.
+"""
+
+import glob
+import hashlib
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jevo.data.files import atomic_write
 from jevo.errors import InputError
-from jevo.runs.processes import all_max
+from jevo.runs.processes import all_max, several
+from jevo.runs.system import system_reason
+
+_ASIDE = ("_sharding", "array_metadatas")
+"""What Orbax keeps beside the arrays, and reads if it is there: arrays of known shape and place need none of it, and it
+could be damaged."""
+_CHANGED = "its numbers are not those that were saved"
 
 
 class Checkpoints:
@@ -15,32 +36,29 @@ class Checkpoints:
 
     Args:
         folder: made if need be.
-        keep: how many of the latest to keep, beside the best one.
+        keep: how many of the latest to keep.
     """
 
     def __init__(self, folder: Path, keep: int = 2):
-        # Orbax takes a second to import: only a run pays for it.
-        import orbax.checkpoint as ocp
-        from orbax.checkpoint import checkpoint_managers as managers
+        self._folder, self._keep = folder, keep
+        if _first():
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in folder.glob("*.orbax-checkpoint-tmp*"):  # Half written when the process was killed.
+                shutil.rmtree(path)
 
-        self._ocp = ocp
-        latest, best = managers.LatestN(keep), managers.BestN(get_metric_fn=lambda metrics: metrics["score"], n=1)
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=managers.AnyPreservationPolicy([latest, best]),
-            best_fn=lambda metrics: metrics["score"],
-            enable_async_checkpointing=False,
-            cleanup_tmp_directories=True,
-        )
-        try:
-            self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
-        except ValueError as error:  # A score that is not JSON: the list of checkpoints itself is damaged.
-            raise InputError(f"the checkpoints in {folder} cannot be read ({error}); start over with fresh") from None
+    def generations(self) -> list[int]:
+        """The generations that there are checkpoints of, the oldest first."""
+        names = [path.name for path in self._folder.iterdir() if path.is_dir()]
+        return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
 
-    def save(self, generation: int, carry: Any, score: float) -> None:
-        """Save a pytree of arrays; `score`, higher is better, decides which checkpoint is the best."""
-        if generation in self._manager.all_steps():
-            return
-        self._manager.save(generation, args=self._ocp.args.StandardSave(carry), metrics={"score": score})
+    def save(self, generation: int, carry: Any) -> None:
+        """Save a pytree of arrays, and delete all but the latest up to it: what is newer could not be restored."""
+        _save(self._folder / str(generation), carry, generation)
+        there = self.generations()
+        latest = [other for other in there if other <= generation][-self._keep :]
+        for other in there:
+            if other not in latest:
+                self._delete(other)
 
     def restore(self, like: Any) -> tuple[int, Any, list[str]]:
         """The newest checkpoint that can be read.
@@ -55,50 +73,66 @@ class Checkpoints:
         Raises:
             InputError: if there are checkpoints and none can be read.
         """
-        abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, like)
         damaged = []
-        for generation in sorted(self._manager.all_steps(), reverse=True):
-            carry, problem = None, ""
+        for generation in self.generations()[::-1]:
+            sealed, problem = {}, ""
             try:
-                carry = self._manager.restore(generation, args=self._ocp.args.StandardRestore(abstract))
+                sealed = _read(self._folder / str(generation), like)
             except Exception as error:  # Orbax raises whatever the damaged file provokes in its parsers.
-                problem = type(error).__name__
-            # A part that one process cannot read is missing to all.
+                problem = _damage(error)
+            # A part that one process cannot read is missing to all; the checksum is computed by all together.
             if any(all_max(bool(problem))):
-                reason = problem or "in a part of another process"
-                damaged.append(f"checkpoint {generation} is damaged ({reason}); going back to an older one")
-                continue
-            for line_generation in [g for g in self._manager.all_steps() if g > generation]:
-                self._manager.delete(line_generation)
-            return generation, carry, damaged
+                problem = problem or "in a part of another process"
+            elif not _intact(sealed, generation):
+                problem = _CHANGED
+            if not problem:
+                return generation, sealed["saved"], damaged
+            damaged.append(f"checkpoint {generation} is damaged ({problem}); going back to an older one")
         if damaged:
-            raise InputError(f"no checkpoint in {self._manager.directory} can be read; start over with fresh")
+            raise InputError(f"no checkpoint in {self._folder} can be read; start over with fresh")
         return -1, like, []
 
-    def __enter__(self) -> "Checkpoints":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._manager.close()
+    def _delete(self, generation: int) -> None:
+        if _first():
+            shutil.rmtree(self._folder / str(generation))
 
 
 def save_arrays(folder: Path, tree: Any) -> None:
-    """Save a pytree of arrays in a folder of its own, replacing what is there."""
-    import orbax.checkpoint as ocp
+    """Save a pytree of arrays in a folder of its own, replacing what is there, and read it back.
 
-    # Of several processes each saves to a folder of its own, and waits for no other.
-    me = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(me, {me}, f"process-{me}")
-    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
-    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-        checkpointer.save(folder.absolute(), args=ocp.args.StandardSave(jax.device_get(tree)), force=True)
+    Raises:
+        InputError: if it cannot be read.
+    """
+    if _first():  # The others of a run keep no books, and Orbax would write nothing for them.
+        tree = jax.device_get(tree)
+        _save(folder, tree, alone=True)
+        load_arrays(folder, tree)
+
+
+def load_arrays(folder: Path, like: Any) -> Any:
+    """The pytree that `save_arrays` saved, with the structure, shapes and dtypes of `like`.
+
+    Raises:
+        InputError: if it is not there, or damaged.
+    """
+    try:
+        sealed = _read(folder, like, alone=True)
+        problem = "" if _intact(sealed) else _CHANGED
+    except Exception as error:  # As above: any error means that the folder cannot be used.
+        sealed, problem = {}, _damage(error)
+    if problem:
+        raise InputError(f"{folder} cannot be read ({problem}); run the experiment again with fresh")
+    return jax.tree.map(jnp.asarray, sealed["saved"])
 
 
 def save_model(path: Path, model: Any) -> None:
     """Save a fitted scikit-learn model as a file that runs no code when it is read."""
     from skops import io
 
-    atomic_write(path, io.dumps(model))
+    file = BytesIO(io.dumps(model))
+    with zipfile.ZipFile(file, "a") as members:
+        members.comment = _digest(members)
+    atomic_write(path, file.getvalue())
 
 
 def load_model(path: Path) -> Any:
@@ -110,25 +144,136 @@ def load_model(path: Path) -> Any:
     from skops import io
 
     try:
-        return io.loads(path.read_bytes())
+        if not path.is_file():
+            raise FileNotFoundError
+        raw = path.read_bytes()
+        with zipfile.ZipFile(BytesIO(raw)) as members:
+            if members.comment != _digest(members):
+                raise ValueError(_CHANGED)
+        return io.loads(raw)
     except Exception as error:  # As above: any error means that the file cannot be used.
         raise InputError(
             f"{path} cannot be read ({type(error).__name__}); run the experiment again with fresh"
         ) from None
 
 
-def load_arrays(folder: Path, like: Any) -> Any:
-    """The pytree that `save_arrays` saved, with the structure, shapes and dtypes of `like`.
+def _digest(members: zipfile.ZipFile) -> bytes:
+    """sha256 of the names and contents in a zip file, in hexadecimal."""
+    found = hashlib.sha256()
+    for name in members.namelist():
+        found.update(f"{name} {members.getinfo(name).file_size} ".encode() + members.read(name))
+    return found.hexdigest().encode()
 
-    Raises:
-        InputError: if it is not there, or damaged.
-    """
+
+def _save(folder: Path, tree: Any, label: int = 0, alone: bool = False) -> None:
     import orbax.checkpoint as ocp
 
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore(folder.absolute(), jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
-    except Exception as error:  # As above: any error means that the folder cannot be used.
-        raise InputError(
-            f"{folder} cannot be read ({type(error).__name__}); run the experiment again with fresh"
-        ) from None
+    sealed = {"saved": tree, "checksum": np.asarray(_checksum(tree, label))}
+    with _literal(folder) as place, _checkpointer(alone) as checkpointer:
+        checkpointer.save(place, args=ocp.args.StandardSave(sealed), force=True)
+        if _first():
+            for name in _ASIDE:
+                path = place / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _checkpointer(alone: bool) -> Any:
+    """What saves and restores; of several processes, one that does so alone waits for no other."""
+    import orbax.checkpoint as ocp  # Takes a second: only a run pays for it.
+
+    me = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(me, {me}, f"process-{me}") if alone else None
+    given: Any = {} if options is None else {"multiprocessing_options": options}
+    return ocp.Checkpointer(ocp.StandardCheckpointHandler(**given), **given)
+
+
+def _read(folder: Path, like: Any, alone: bool = False) -> dict[str, Any]:
+    """What `_save` wrote: the pytree, and the checksum that it had. Read alone, it is in NumPy arrays."""
+    import orbax.checkpoint as ocp
+
+    if alone:
+        like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    sealed = {"saved": like, "checksum": np.zeros((len(jax.tree.leaves(like)), 2), np.uint32)}
+    abstract = sealed if alone else jax.tree.map(ocp.utils.to_shape_dtype_struct, sealed)
+    with _literal(folder) as place, _checkpointer(alone) as checkpointer:
+        found = checkpointer.restore(place, args=ocp.args.StandardRestore(abstract))
+    # Orbax does not mind another shape.
+    if [np.shape(leaf) for leaf in jax.tree.leaves(found)] != [leaf.shape for leaf in jax.tree.leaves(abstract)]:
+        raise ValueError("it has other shapes")
+    return found
+
+
+def _intact(sealed: Any, label: int = 0) -> bool:
+    """Whether a pytree has the checksum that was saved with it."""
+    return np.array_equal(np.asarray(sealed["checksum"]), np.asarray(_checksum(sealed["saved"], label)))
+
+
+def _damage(error: Exception) -> str:
+    """Words for damage that an error tells of.
+
+    Raises:
+        Exception: the error itself, if it tells of the system instead: then nothing is known to be damaged.
+    """
+    if system_reason(error):
+        raise error
+    return type(error).__name__
+
+
+@jax.jit
+def _checksum(tree: Any, label: Any) -> jax.Array:
+    """uint32 `[leaves, 2]`: a checksum of all bits of each leaf, however it is spread over devices.
+
+    A weighted sum, modulo 2^32, of the elements as integers. Weights are odd, so a change of one element changes it;
+    they differ by place, leaf and label, so two that change places do, too.
+    """
+
+    def mixed(number: jax.Array, salt: int) -> jax.Array:
+        # The finalizer of MurmurHash3 (Appleby, public domain).
+        number = (number ^ jnp.uint32(salt)) * jnp.uint32(0x85EBCA6B)
+        number = (number ^ (number >> 13)) * jnp.uint32(0xC2B2AE35)
+        return number ^ (number >> 16)
+
+    def sums(leaf: Any, i: int) -> jax.Array:
+        words = _words(jnp.asarray(leaf))
+        start = mixed(jnp.asarray(label).astype(jnp.uint32) + jnp.uint32(i * 0x9E3779B1 % 2**32), 0)
+        place, stride = jnp.full(words.shape, start), 1
+        for axis in range(words.ndim - 1, -1, -1):
+            place += jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis) * jnp.uint32(stride % 2**32)
+            stride *= words.shape[axis]
+        return jnp.stack([(words * (mixed(place, salt) | 1)).sum(dtype=jnp.uint32) for salt in (1, 2)])
+
+    leaves = jax.tree.leaves(tree)
+    return jnp.stack([sums(leaf, i) for i, leaf in enumerate(leaves)]) if leaves else jnp.zeros((0, 2), jnp.uint32)
+
+
+def _words(leaf: jax.Array) -> jax.Array:
+    """The bits of an array as uint32, one or more words an element."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    if leaf.dtype == bool:
+        leaf = leaf.astype(jnp.uint8)
+    bits = jax.lax.bitcast_convert_type(leaf, {1: jnp.uint8, 2: jnp.uint16}.get(leaf.dtype.itemsize, jnp.uint32))
+    return bits.astype(jnp.uint32)
+
+
+@contextmanager
+def _literal(folder: Path) -> Iterator[Path]:
+    """A path of the folder that Orbax takes by the letter: it reads some as patterns, in which [1] stands for 1.
+
+    Raises:
+        InputError: for such a path, in a run of several processes.
+    """
+    absolute = folder.absolute()
+    if not glob.has_magic(str(absolute)):
+        yield absolute
+        return
+    if several():
+        raise InputError(f"{folder}: give an out without [, ], * and ? to a run of several processes")
+    with tempfile.TemporaryDirectory(prefix="jevo-") as name:
+        alias = Path(name) / "folder"
+        alias.symlink_to(absolute.parent)
+        yield alias / absolute.name
+
+
+def _first() -> bool:
+    return jax.process_index() == 0

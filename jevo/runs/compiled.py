@@ -1,6 +1,8 @@
 """Compiled programs are kept on disk: what one run compiled, no later run compiles again."""
 
 import os
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -26,19 +28,27 @@ def use_compile_cache() -> None:
     except OSError:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    # A full disk keeps nothing, which hundreds of programs need not say.
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
     # Most of a short run's programs are small, and there are hundreds of them.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def evict_oldest(folder: Path, limit: int) -> None:
-    """Delete the oldest files of a folder, until it holds no more than `limit` bytes."""
-    files = sorted(
-        ((entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in os.scandir(folder) if entry.is_file()),
-        reverse=True,
-    )
+    """Delete the oldest files of a folder, until it holds no more than `limit` bytes.
+
+    JAX's own limit (`jax_compilation_cache_max_size`) is not used: with it every new program reads the times of all
+    that are there, and a process that was killed between writing a program and its time leaves a folder in which
+    nothing is kept any more.
+    """
+    found = []
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):  # Another process is at it, too.
+            if entry.is_file():
+                found.append((entry.stat().st_mtime, entry.stat().st_size, entry.path))
     held = 0
-    for _, size, path in files:
+    for _, size, path in sorted(found, reverse=True):
         held += size
         if held > limit:
             Path(path).unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Settings: one frozen dataclass an experiment, whose fields are its command line, its YAML and its record."""
 
 import dataclasses
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,16 +23,18 @@ class RunConfig:
         | {"devices", "coordinator", "processes", "process_id"}
     )
     """Settings that may differ when a run goes on: none of them changes its result."""
-    files: ClassVar[tuple[str, ...]] = (
-        "config.yaml", "result.json", "report.md", "champion", "checkpoints", "*.jsonl", "*.png",
-    )  # fmt: skip
-    """What a run may write into its folder, and what starting over deletes: nothing else in it is touched."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """Files that a run of this experiment writes beside those of every run."""
     renamed: ClassVar[Mapping[str, str]] = {}
     """Settings of earlier versions, and what they are called now."""
 
     data: str = "digits"
     """Data set: digits (bundled), mnist, fashion_mnist, cifar10, a slice such as cifar10[:20000], or the path of
-    your own .npz or .csv file."""
+    your own .npz, .csv or .parquet file."""
+    label: str = ""
+    """Label column of a .csv or .parquet file, by its name, or its number from 0 (-1 is the last). Unset: the last."""
+    header: bool = True
+    """Whether the first line of a .csv file names the columns."""
     data_dir: Path | None = None
     """Folder of original data files, only ever read. Unset: the environment's JEVO_DATA_DIR, else a download."""
     preset: str = "default"
@@ -41,7 +44,7 @@ class RunConfig:
     out: Path | None = None
     """Folder of the run. Unset: runs/EXPERIMENT-DATA-PRESET-seedN."""
     seed: int = 0
-    """Seed of every random number of the run [integer >= 0]."""
+    """Seed of every random number of the run [integer from 0, below 2^32]."""
     fresh: bool = False
     """Start over, deleting what an earlier run left in the folder."""
     precision: Literal["auto", "float32", "tensorfloat32", "bfloat16"] = "auto"
@@ -62,7 +65,17 @@ class RunConfig:
     """Keep compiled programs in the cache folder, so that a later run need not compile them again."""
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            for each in value if isinstance(value, tuple) else (value,):
+                if isinstance(each, float):
+                    require(math.isfinite(each), field.name, each, "a finite number")
+                elif isinstance(each, int) and field.name != "seed":
+                    require(abs(each) < 2**31, field.name, each, f"a number below {2**31:,}")
+                elif isinstance(each, str | Path):
+                    require("\0" not in str(each), field.name, repr(str(each)), "text without NUL characters")
+        # JAX makes keys of 32 bits: a greater seed would be another one's.
+        require(0 <= self.seed < 2**32, "seed", self.seed, f"a whole number from 0 to {2**32 - 1:,}")
         require(self.checkpoint_every >= 1, "checkpoint_every", self.checkpoint_every, "at least 1 generation")
         _, _, port = self.coordinator.rpartition(":")
         require(
@@ -86,7 +99,7 @@ class RunConfig:
             InputError: for an unknown preset, or an impossible value.
         """
         if preset not in cls.presets:
-            raise InputError(f"unknown preset {preset!r}; {suggestion(preset, cls.presets)}")
+            raise InputError(f"unknown preset {preset[:60]!r}; {suggestion(preset[:60], cls.presets)}")
         return cls(**{**cls.presets[preset], **settings, "preset": preset})
 
 

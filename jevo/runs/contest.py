@@ -1,9 +1,11 @@
 """A run is a contest: the experiment, its control at an equal budget, and any references, judged alike."""
 
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -12,6 +14,7 @@ import numpy as np
 from jevo.data.datasets import SPLITS, Dataset
 from jevo.data.task import Task
 from jevo.networks import Network
+from jevo.runs.lines import read_lines
 from jevo.runs.loop import Stage, block_of, run_stage
 from jevo.runs.processes import gather
 from jevo.runs.record import Run
@@ -81,6 +84,8 @@ class Contestant(Protocol):
 class Contest(NamedTuple):
     """Who competes, over what.
 
+    The experiment's own is the first contestant, its control the second.
+
     Attributes:
         dataset: all three sets.
         task: the train and validation sets on the device.
@@ -92,6 +97,37 @@ class Contest(NamedTuple):
     task: Task
     contestants: Mapping[str, Contestant]
     resources: ExitStack = ExitStack()
+
+    def files(self) -> dict[str, str]:
+        """The metrics file of each contestant."""
+        own, *_ = self.contestants
+        return {name: metrics_file(name, own) for name in self.contestants}
+
+    def lines(self, folder: Path) -> dict[str, list[dict[str, Any]]]:
+        """What each contestant that goes in phases has written, a line for every generation.
+
+        A line that is lost has None for whatever is asked but its generation, so that none is taken for another.
+        """
+        found = {}
+        for name, contestant in self.contestants.items():
+            if isinstance(contestant, Phases):
+                lines = {line["generation"]: line for line in read_lines(folder / self.files()[name])}
+                numbers = range(1, 1 + sum(phase.stage.generations for phase in contestant.phases))
+                found[name] = [lines.get(n, defaultdict(lambda: None, generation=n)) for n in numbers]
+        return found
+
+    def holes(self, folder: Path) -> list[str]:
+        """A sentence for each metrics file that lacks lines."""
+        holes = {
+            name: [str(line["generation"]) for line in lines if line["best"] is None]
+            for name, lines in self.lines(folder).items()
+        }
+        return [
+            f"{self.files()[name]} lacks generations {', '.join(lost[:10])}{', ...' if len(lost) > 10 else ''} (it was "
+            "changed or damaged since): figures and findings leave them out."
+            for name, lost in holes.items()
+            if lost
+        ]
 
 
 def metrics_file(name: str, own: str) -> str:

@@ -1,23 +1,30 @@
-"""Files of a line an entry (`.jsonl`): they grow at the end, and lose no more than a line that a crash cut short."""
+"""Files of a line an entry (`.jsonl`): they grow at the end, and a damaged line costs itself alone."""
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jevo.data.files import atomic_write
+from jevo.data.files import atomic_write, read_file
+
+_CHECK = "crc32"
+"""The last key of every line: a checksum of the others, since a changed digit is a number, too."""
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The entries of a file, none if there is no file; a line that is cut short ends it."""
-    entries = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return entries
+    """The entries of a file that are as they were written, none if there is no file.
+
+    Raises:
+        InputError: if something is there that is no file.
+    """
+    return [entry for entry in _parsed(path) if entry is not None]
+
+
+def write_lines(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Write a file of entries, as JSON can hold them: whole, or not at all."""
+    atomic_write(path, "".join(map(_line, entries)))
 
 
 class Lines:
@@ -27,17 +34,26 @@ class Lines:
         path: the file; made if need be.
         keep: which of the entries that are there stay; the others will be written again.
         durable: whether an entry is on the disk, and not only with the operating system, before `append` returns.
+
+    Attributes:
+        damaged: lines that were there and could not be read; a last one that a crash cut short is none of them.
+
+    Raises:
+        InputError: if something is there that is no file.
     """
 
     def __init__(self, path: Path, keep: Callable[[dict[str, Any]], bool] = lambda entry: True, durable: bool = False):
-        kept = "".join(json.dumps(entry) + "\n" for entry in read_lines(path) if keep(entry))
-        if not path.exists() or path.read_text() != kept:
+        raw, found = _raw(path), _parsed(path)
+        cut_short = bool(found) and found[-1] is None and not raw.endswith(b"\n")
+        self.damaged = found.count(None) - cut_short
+        kept = "".join(_line(entry) for entry in found if entry is not None and keep(entry))
+        if not path.exists() or raw != kept.encode():
             atomic_write(path, kept)
-        self._file, self._durable = path.open("a"), durable
+        self._file, self._durable = path.open("a", encoding="utf-8"), durable
 
-    def append(self, entries: Sequence[Mapping[str, Any]]) -> None:
+    def append(self, entries: Iterable[Mapping[str, Any]]) -> None:
         """Write entries, as JSON can hold them."""
-        self._file.write("".join(json.dumps(entry) + "\n" for entry in entries))
+        self._file.write("".join(map(_line, entries)))
         self._file.flush()
         if self._durable:
             os.fsync(self._file.fileno())
@@ -47,3 +63,28 @@ class Lines:
 
     def __exit__(self, *_: Any) -> None:
         self._file.close()
+
+
+def _raw(path: Path) -> bytes:
+    return read_file(path) if path.exists() else b""
+
+
+def _parsed(path: Path) -> list[dict[str, Any] | None]:
+    """The entry of every line that is not empty; None for one that cannot be read."""
+    return [_entry(line) for line in _raw(path).split(b"\n") if line.strip()]
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+        return entry if isinstance(entry, dict) and entry.pop(_CHECK, None) == _crc32(entry) else None
+    except (ValueError, RecursionError):  # No JSON, or not even text, or a number of thousands of digits.
+        return None
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    return json.dumps({**entry, _CHECK: _crc32(entry)}) + "\n"
+
+
+def _crc32(entry: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(entry).encode())

@@ -1,5 +1,6 @@
 """The loop that carries a stage of a run to its end: blocks on the device, lines on disk, checkpoints between."""
 
+import errno
 import math
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jevo.devices import abstract, is_exhausted, replicated, require_room, spread
+from jevo.devices import abstract, is_exhausted, replicated, require_room, require_room_for, spread
 from jevo.errors import InputError
 from jevo.runs.checkpoint import Checkpoints
 from jevo.runs.lines import Lines
@@ -101,37 +102,52 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, devi
         InputError: when every member of the population has failed, or the device has no room for a single one.
     """
     mesh, chunk = population_mesh(devices), stage.chunk
-    data = jax.device_put(data, replicated(mesh))
-    while True:
-        try:
-            with spread(mesh):
-                return _run(folder, stage, stage.programs(chunk), data, checkpoint_every, mesh)
-        except jax.errors.JaxRuntimeError as error:
-            if not is_exhausted(error):
-                raise
-        if several():
-            # They would have to agree on a program anew, and some may be waiting in the old one.
-            raise InputError(f"{stage.name}: no room for {chunk} members at once; take a chunk of half as many")
-        if chunk <= 1:
-            raise InputError(
-                f"{stage.name} needs more memory than there is, even with one member at a time; "
-                "take a smaller population, network or batch"
-            )
-        print(f"{stage.name}: no room for {chunk} members at once, goes on with {chunk // 2}", flush=True)
-        chunk //= 2
+    # One for all attempts: what is noted in one that has no room is acted on in the next.
+    with StopSignal() as stop, spread(mesh):
+        data = jax.device_put(data, replicated(mesh))
+        while True:
+            try:
+                return _run(folder, stage, stage.programs(chunk), data, checkpoint_every, mesh, stop)
+            except jax.errors.JaxRuntimeError as error:
+                if not is_exhausted(error):
+                    raise
+            if several():
+                # They would have to agree on a program anew, and some may be waiting in the old one.
+                raise InputError(f"{stage.name}: no room for {chunk} members at once; take a chunk of half as many")
+            if chunk <= 1:
+                raise InputError(
+                    f"{stage.name} needs more memory than there is, even with one member at a time; "
+                    "take a smaller population, network or batch"
+                )
+            print(f"{stage.name}: no room for {chunk} members at once, goes on with {chunk // 2}", flush=True)
+            chunk //= 2
 
 
 def _run(
-    folder: Path, stage: Stage, programs: Programs, data: Any, checkpoint_every: int, mesh: Mesh | None
+    folder: Path,
+    stage: Stage,
+    programs: Programs,
+    data: Any,
+    checkpoint_every: int,
+    mesh: Mesh | None,
+    stop: StopSignal,
 ) -> Finished:
     with (
-        StopSignal() as stop,
         Progress(stage.name, stage.generations, stage.work) as progress,
-        Checkpoints(folder / "checkpoints" / stage.name) as checkpoints,
     ):
+        checkpoints = Checkpoints(folder / "checkpoints" / stage.name)
         began = time.perf_counter()
         everywhere = jax.tree.map(lambda array: array.sharding, data)
-        start = jax.jit(programs.start, in_shardings=(everywhere,)).lower(abstract(data)).compile()
+        try:
+            start = jax.jit(programs.start, in_shardings=(everywhere,)).lower(abstract(data))
+        except OverflowError:
+            raise InputError(
+                f"{stage.name}: the population, or something else, is larger than {2**31 - 1:,}, as far as JAX counts; "
+                "take smaller settings"
+            ) from None
+        require_room_for(start.out_info, f"{stage.name}: its first population")
+        start = start.compile()
+        require_room(start)
         done, carry, wall_s = _begun(stage, start, data, checkpoints, progress)
         if done >= stage.generations:
             return Finished(carry, wall_s, 0.0)
@@ -145,10 +161,18 @@ def _run(
         advance = block.lower(abstract(carry), abstract(data), 0).compile()
         require_room(advance)
         compile_s = time.perf_counter() - began
+        (stopped,) = all_max(stop.received)
+        if stopped:
+            raise _stopped(stage, done)
 
-        with Lines(folder / stage.metrics, keep=lambda line: line["generation"] <= stage.after + done) as metrics:
+        def stays(line: dict[str, Any]) -> bool:
+            return isinstance(line.get("generation"), int) and line["generation"] <= stage.after + done
+
+        with Lines(folder / stage.metrics, stays) as metrics:
+            if metrics.damaged:
+                progress.say(f"{folder / stage.metrics}: {metrics.damaged} damaged lines were dropped")
             # A single generation first: the user sees a line at once, and it times the rest.
-            length, validation = 1, float("-inf")
+            length = 1
             while done < stage.generations:
                 boundary = checkpoint_every - done % checkpoint_every
                 count = min(length, boundary, stage.generations - done)
@@ -163,12 +187,11 @@ def _run(
                 metrics.append(lines)
                 progress.show(done, lines[-1], count, seconds)
                 _require_alive(stage, lines, folder)
-                validation = next((v for line in lines[::-1] if (v := line["validation"]) is not None), validation)
-                stopping = bool(stopped) and done < stage.generations
-                if done % checkpoint_every == 0 or done == stage.generations or stopping:
-                    checkpoints.save(done, _saved(carry, wall_s), validation)
-                if stopping:
-                    raise Interrupted(f"stopped at generation {done} of {stage.generations}; the same command goes on")
+                if done % checkpoint_every == 0 or done == stage.generations or stopped:
+                    _require_there(folder / stage.metrics)
+                    checkpoints.save(done, _saved(carry, wall_s))
+                if stopped:
+                    raise _stopped(stage, done)
         return Finished(carry, wall_s, compile_s)
 
 
@@ -186,7 +209,7 @@ def _begun(
         progress.say(warning)
     if done < 0:
         done, saved = 0, _saved(start(data), 0.0)
-        checkpoints.save(done, saved, float("-inf"))
+        checkpoints.save(done, saved)
     elif 0 < done < stage.generations:
         progress.say(f"{stage.name} goes on from generation {done}")
     return done, saved["carry"], float(saved["wall_s"])
@@ -195,6 +218,17 @@ def _begun(
 def _saved(carry: Any, wall_s: float) -> dict[str, Any]:
     """What a checkpoint holds."""
     return {"carry": carry, "wall_s": np.asarray(wall_s, np.float32)}
+
+
+def _stopped(stage: Stage, done: int) -> Interrupted:
+    return Interrupted(f"{stage.name} stopped at generation {done} of {stage.generations}; the same command goes on")
+
+
+def _require_there(path: Path) -> None:
+    """Raise an OSError if a file that is open for writing has been deleted, perhaps with its folder: what is written
+    then goes nowhere, and what is saved beside it is half a run."""
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, "deleted while the run went on", str(path))
 
 
 def _require_alive(stage: Stage, lines: list[dict[str, Any]], folder: Path) -> None:

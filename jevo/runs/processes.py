@@ -4,10 +4,12 @@ Process 0 keeps the run's books; the others keep theirs in a folder that is dele
 need not know how many there are.
 """
 
+import ipaddress
 import logging
 import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -53,6 +55,7 @@ def join(coordinator: str, processes: int | None, process_id: int | None) -> Non
             None if coordinator == AUTO else coordinator,
             processes,
             process_id,
+            coordinator_bind_address=_bind_address(coordinator, process_id),
             heartbeat_timeout_seconds=HEARTBEAT_S,
         )
     except (ValueError, RuntimeError) as error:
@@ -61,6 +64,43 @@ def join(coordinator: str, processes: int | None, process_id: int | None) -> Non
             f"cannot join the other processes (coordinator {coordinator}): {reason}; "
             "give the coordinator HOST:PORT of process 0, and processes and process_id to each"
         ) from None
+
+
+def _bind_address(coordinator: str, process_id: int | None) -> str | None:
+    """The address of this host that process 0 listens on: the one that was given, and not, as JAX would, all of them.
+    Whoever reaches the coordinator can take part in the run.
+
+    None leaves it to JAX: for the other processes, which listen nowhere; where the environment tells (`auto`,
+    `JAX_COORDINATOR_BIND_ADDRESS`); and, said by process 0, where no interface of this host has the address, as behind
+    a network address translation.
+    """
+    if coordinator == AUTO or process_id or "JAX_COORDINATOR_BIND_ADDRESS" in os.environ:
+        return None
+    host, _, port = coordinator.rpartition(":")
+    host = host.strip("[]")
+    try:
+        there = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise InputError(
+            f"cannot find the host of the coordinator {coordinator} ({error.strerror}); give HOST:PORT of process 0"
+        ) from None
+    for family, address in ((family, str(place[0])) for family, *_, place in there):
+        # Many a host has its own name for an address of loopback, which leads the others to themselves.
+        if ipaddress.ip_address(address.partition("%")[0]).is_loopback and host not in (address, "localhost"):
+            continue
+        with socket.socket(family) as tried:
+            try:
+                tried.bind((address, 0))
+            except OSError:
+                continue
+            return f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
+    if process_id == 0:
+        print(
+            f"note: no interface of this host is known to have the address of the coordinator {coordinator}, so "
+            "process 0 listens on all; JAX_COORDINATOR_BIND_ADDRESS names one",
+            file=sys.stderr,
+        )
+    return None
 
 
 def several() -> bool:
@@ -124,7 +164,7 @@ def process_folder(folder: Path) -> Iterator[Path]:
         yield folder
         return
     until = time.monotonic() + SETTLE_S
-    while not (there := (folder / "config.yaml").exists()) and time.monotonic() < until:
+    while not (there := (folder / "run.json").exists()) and time.monotonic() < until:
         time.sleep(0.1)
     (missing,) = all_max(not there)
     if missing:
@@ -134,7 +174,7 @@ def process_folder(folder: Path) -> Iterator[Path]:
         multihost_utils.sync_global_devices("books")
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="jevo-") as name, Path(os.devnull).open("w") as nowhere:
+    with tempfile.TemporaryDirectory(prefix="jevo-") as name, Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         own = Path(name)
         for path in folder.iterdir():
             if path.is_file():

@@ -31,7 +31,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
 
 def by_seed(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A result for each seed of a run, with the metrics of that seed."""
-    if "repeats" not in result:
+    if not result.get("repeats"):
         return [dict(result)]
     shared = {name: value for name, value in result.items() if name != "repeats"}
     return [

@@ -1,6 +1,7 @@
 """Scoring a population a chunk at a time."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 
 from jevo import devices
 from jevo import population as pop
+from jevo.programs import compiled_when_plain
 from jevo.types import Member, Population
 
 ROWS = 2048
@@ -19,6 +21,7 @@ TURNS = 4
 """The fewest turns of that loop: a turn of many members takes longer to compile."""
 
 
+@compiled_when_plain("score", "chunk")
 def evaluate(score: Callable[[Member], Any], population: Population, chunk: int) -> Any:
     """`score` of every member, `chunk` members at a time.
 
@@ -55,6 +58,7 @@ def evaluate(score: Callable[[Member], Any], population: Population, chunk: int)
     return devices.in_chunks(score, population, chunk)
 
 
+@compiled_when_plain("score", "rows")
 def mean_over_rows(score: Callable[[Any], Any], data: Any, rows: int = ROWS) -> Any:
     """The mean of `score` over all examples, computed `rows` at a time: activations exist for so many only.
 
@@ -75,8 +79,19 @@ def mean_over_rows(score: Callable[[Any], Any], data: Any, rows: int = ROWS) -> 
 
 def in_rows(function: Callable[[jax.Array], jax.Array], x: Any) -> np.ndarray:
     """`function` of examples `x [n, ...]`, `ROWS` at a time: `[n, ...]`, on the host."""
-    program = jax.jit(function)
-    return np.concatenate([np.asarray(program(jnp.asarray(x[i : i + ROWS]))) for i in range(0, len(x), ROWS)])
+    return _in_rows(function, None, x)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _applied(function: Callable[[jax.Array], jax.Array], then: Callable[[jax.Array], jax.Array] | None, x: jax.Array):
+    return function(x) if then is None else then(function(x))
+
+
+def _in_rows(
+    function: Callable[[jax.Array], jax.Array], then: Callable[[jax.Array], jax.Array] | None, x: Any
+) -> np.ndarray:
+    parts = [jnp.asarray(x[i : i + ROWS]) for i in range(0, len(x), ROWS)]
+    return np.concatenate([np.asarray(_applied(function, then, part)) for part in parts])
 
 
 def predict(logits: Callable[[jax.Array], jax.Array], x: np.ndarray) -> np.ndarray:
@@ -86,7 +101,7 @@ def predict(logits: Callable[[jax.Array], jax.Array], x: np.ndarray) -> np.ndarr
         logits: one network, `[rows, ...] -> [rows, classes]`; normalisation included.
         x: examples as their data set has them.
     """
-    return in_rows(lambda rows: jax.nn.softmax(logits(rows)), x)
+    return _in_rows(logits, jax.nn.softmax, x)
 
 
 def measure(probabilities: np.ndarray, y: np.ndarray) -> dict[str, float]:

@@ -10,6 +10,7 @@ import optax
 
 from jevo import devices, genetics
 from jevo import population as pop
+from jevo.programs import compiled_when_plain
 from jevo.types import Cross, Key, Member, Population, Symmetry
 
 
@@ -66,6 +67,7 @@ def keep_zeros(name: str) -> optax.GradientTransformation:
     return optax.stateless(lambda updates, params: jax.tree.map_with_path(change, updates, params))
 
 
+@compiled_when_plain("loss", "optimizer", "steps", "batch_size", "shared", "chunk")
 def train(
     key: Key,
     population: Population,

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from jevo.errors import require
 from jevo.genetics import number_of
 from jevo.networks import Weights
-from jevo.runs import BreedingConfig, RunConfig
+from jevo.runs import BreedingConfig
 
 PUBLISHED = (784, 500, 250, 100, 50)
 """Units of the published autoencoder, the inputs first."""
@@ -34,7 +34,7 @@ class Config(BreedingConfig):
             "checkpoint_every": 2,
         },
     }  # fmt: skip
-    files: ClassVar = (*RunConfig.files, "svm.skops")
+    files: ClassVar = ("svm.skops",)
     renamed: ClassVar = {
         "mate": "crossover", "mate_rate": "crossover_rate", "erase": "mutation", "zero": "mutation_rate",
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """Who competes in the autoencoder experiment, how a champion is judged, and how it answers afterwards."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, get_args
@@ -12,7 +13,7 @@ import numpy as np
 from jevo.data.datasets import SPLITS, Dataset
 from jevo.data.task import Task, to_device
 from jevo.devices import members_at_once
-from jevo.errors import require
+from jevo.errors import InputError, require
 from jevo.experiments.autoencoder.config import Config, widths
 from jevo.experiments.autoencoder.search import Data, Method, PhasePlan, layers, phase, zeros
 from jevo.genetics import Search
@@ -78,7 +79,8 @@ def contest(config: Config, dataset: Dataset) -> Contest:
     require(config.output == "linear" or pictures, "output", config.output, "linear, where examples are not images")
     require(len(dataset.classes) > 1, "data", config.data, "examples of two classes or more")
     shape = widths(config, int(np.prod(dataset.train.x.shape[1:])))
-    task = to_device(dataset, *((0.0, dataset.white) if pictures else ()))
+    black, white = dataset.values.ends
+    task = to_device(dataset, *((black, (white - black) or 1.0) if pictures else ()))
     tied_layers = layers(config, shape)
     images = {name: flat(task, getattr(dataset, name).x) for name in ("train", "validation")}
     judge = judging(config, tied_layers, task, dataset)
@@ -189,6 +191,11 @@ def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
     autoencoder = stacked(layers(saved.config, tuple(saved.result["shape"])))
     found, svm = saved.arrays(autoencoder.init), load_model(saved.folder / "svm.skops")
+    inputs = jax.ShapeDtypeStruct((1, math.prod(saved.shape)), jnp.float32)
+    code = jax.eval_shape(autoencoder.encode, found.params, inputs).shape[1]
+    fits = getattr(svm, "n_features_in_", 0) == code and set(svm.classes_) <= set(range(saved.classes))
+    if not fits:
+        raise InputError(f"{saved.folder / 'svm.skops'} is of another run; run the experiment again with fresh")
 
     def encode(x: jax.Array) -> jax.Array:
         return autoencoder.encode(found.params, found.inputs(x).reshape(x.shape[0], -1))

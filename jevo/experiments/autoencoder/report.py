@@ -17,7 +17,7 @@ from jevo.experiments.autoencoder.contest import phases, rmse_of, svm_settings
 from jevo.experiments.autoencoder.search import layers
 from jevo.networks import Autoencoder, reconstruction, stacked
 from jevo.plots import Panel
-from jevo.runs import Contest, Judged, Outcome, Report, Run, captioned, metrics_file, read_lines, save_model
+from jevo.runs import Contest, Judged, Outcome, Report, Run, captioned, save_model
 from jevo.training import in_rows
 from jevo.types import Member
 
@@ -74,7 +74,7 @@ def figures(
     drawn = {
         "curves.png": captioned(
             "Validation RMSE by generation of each phase, and the test RMSE of images through the layers so far.",
-            draw_curves, run, list(judged), findings, len(tied_layers),
+            draw_curves, contest.lines(run.folder), findings, len(tied_layers),
         ),
         "zeros.png": captioned(
             "Sparsity: the share of exact zeros in each layer's matrix.",
@@ -116,12 +116,13 @@ def draw_filters(path: Path, kernel: jax.Array, shape: tuple[int, ...]) -> None:
     low, high = (bound(pictures, axis=(1, 2, 3), keepdims=True) for bound in (np.min, np.max))
     shown = (pictures - low) / np.maximum(high - low, 1e-12)
     titles = [f"unit {i}" for i in range(len(shown))]
-    plots.image_grid(path, shown.squeeze(-1) if shown.shape[-1] == 1 else shown, titles)
+    plots.image_grid(path, shown, titles)
 
 
-def draw_curves(path: Path, run: Run[Config], methods: Sequence[str], findings: Mapping[str, Any], layers: int) -> None:
+def draw_curves(
+    path: Path, lines: Mapping[str, list[dict[str, Any]]], findings: Mapping[str, Any], layers: int
+) -> None:
     """The error by generation, a panel a phase, and the error of images by phase."""
-    lines = {method: read_lines(run.folder / metrics_file(method, run.config.method)) for method in methods}
     # All layers at once are not a sequence of phases, and have nothing to show for the first layers alone.
     layerwise = {method: found for method, found in lines.items() if method != "sgd-joint"}
     panels = [

@@ -113,5 +113,6 @@ class Config(BreedingConfig):
             self.weight_decay == 0 or (self.optimizer == "adamw" and self.weight_decay > 0),
             "weight_decay", self.weight_decay, "0, or with the optimizer adamw a number > 0",
         )  # fmt: skip
-        require(self.scale is None or self.scale > 0, "scale", self.scale, "a number > 0")
+        require(self.center is None or abs(self.center) <= 1e30, "center", self.center, "a number from -1e30 to 1e30")
+        require(self.scale is None or 1e-30 <= self.scale <= 1e30, "scale", self.scale, "a number from 1e-30 to 1e30")
         require(self.batch_size >= 0, "batch_size", self.batch_size, "a number of examples, or 0 for all")

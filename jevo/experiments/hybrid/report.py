@@ -8,7 +8,7 @@ from typing import Any
 from jevo import plots
 from jevo.experiments.hybrid.config import Config
 from jevo.plots import Panel
-from jevo.runs import Contest, Outcome, Report, Run, captioned, metrics_file, read_lines
+from jevo.runs import Contest, Outcome, Report, Run, captioned
 
 
 def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) -> Report:
@@ -18,15 +18,17 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
     """
     own, config, dataset = outcomes["search"], run.config, contest.dataset
     found, best, seeds = own.found[0], own.best, len(own.judged)
-    lines = {name: read_lines(run.folder / metrics_file(name, "search")) for name in outcomes}
+    lines = contest.lines(run.folder)
     findings = {
         "champion": {
             "seed": config.seed + best,
             "steps": int(found.found[best]),
             "validation_loss": -float(found.validation[best]),
         },
-        "barrier": [lines["search"][cycle * config.legs]["barrier"] for cycle in range(1, config.cycles)],
-        "final_loss": {name: lines[name][-1]["loss"] for name in lines},
+        "barrier": [
+            lines["search"][cycle * config.legs]["barrier"] or [None] * seeds for cycle in range(1, config.cycles)
+        ],
+        "final_loss": {name: found[-1]["loss"] or [None] * seeds for name, found in lines.items()},
     }
     fitness = f"{config.fitness} loss of the best member"
     figures = {

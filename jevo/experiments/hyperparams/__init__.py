@@ -13,5 +13,7 @@ from jevo.runs import Experiment
 
 __all__ = ["EXPERIMENT", "Config", "run"]
 
-EXPERIMENT = Experiment("hyperparams", Config, contest.contest, report.report, contest.answers)
+EXPERIMENT = Experiment(
+    "hyperparams", Config, contest.contest, report.report, contest.answers, contents=contest.contents
+)
 run = EXPERIMENT.run

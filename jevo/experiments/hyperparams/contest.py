@@ -1,5 +1,6 @@
 """Who competes in the hyperparameter experiment: searches that train on the host's orders, one after another."""
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -116,6 +117,11 @@ def contest(config: Config, dataset: Dataset) -> Contest:
             name: GenomeSearch(name, partial(opening, of), space, train, judge) for name, of in names.items()
         }
         return Contest(dataset, task, contestants, stack.pop_all())
+
+
+def contents(config: Config) -> dict[str, str]:
+    """A digest of the space, which the settings only name."""
+    return {"space": hashlib.sha256(repr(read_space(config.space)).encode()).hexdigest()}
 
 
 def weights_of(

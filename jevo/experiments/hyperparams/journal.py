@@ -1,19 +1,27 @@
 """The journal of a genome search: what is known, what is shown, what is kept, and when to stop."""
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jevo.data.files import atomic_write
 from jevo.errors import InputError
 from jevo.experiments.hyperparams.genomes import describe
 from jevo.hyperparams import Callbacks, Generation, KnownScore, Score, Strategy, Trial, best_trial, identity, search
 from jevo.mixed import MixedTrainer, Plan
-from jevo.runs import Interrupted, Lines, LiveTable, StopSignal, duration, load_arrays, read_lines, save_arrays
+from jevo.runs import (
+    Interrupted,
+    Lines,
+    LiveTable,
+    StopSignal,
+    duration,
+    load_arrays,
+    read_lines,
+    save_arrays,
+    write_lines,
+)
 from jevo.types import Member
 
 SHOWN = 5
@@ -61,7 +69,7 @@ class Found(NamedTuple):
 
     def write_metrics(self, path: Path) -> None:
         """Write a line a generation."""
-        atomic_write(path, "".join(json.dumps(_line(generation)) + "\n" for generation in self.generations))
+        write_lines(path, map(_line, self.generations))
 
 
 class Journal:
@@ -90,6 +98,8 @@ class Journal:
         self._name, self._last, self._path, self._lines = name, generations - 1, path, lines
         self._weights, self._table, self._stop = weights, table, stop
         entries = read_lines(path)
+        if lines.damaged:
+            table.say(f"{path}: {lines.damaged} damaged lines were dropped: the genomes in them are trained again")
         self.known = {
             identity(entry["genome"]): KnownScore(_score(entry), entry["search"], entry["generation"])
             for entry in entries
@@ -109,11 +119,6 @@ class Journal:
         """
         callbacks = Callbacks(self._planned, self._scored, self._ended)
         trials, generations = search(strategy, trainer, self.known, self._name, callbacks)
-        if not best_trial(trials):
-            reason = trials[0].score.reason
-            raise InputError(
-                f"{self._name}: every genome failed ({reason}); try another space, or smaller learning rates"
-            )
         own = [entry for entry in read_lines(self._path) if entry["search"] == self._name]
         wall_s = max((entry["clock"] for entry in own), default=0.0)
         return Found(trials, generations, wall_s, sum(entry["compile_s"] for entry in own))

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from jevo import genetics
+from jevo.data.files import expanded
 from jevo.data.task import Task
 from jevo.errors import InputError, suggestion
 from jevo.experiments.hyperparams.config import Config
@@ -25,6 +25,7 @@ from jevo.hyperparams import (
     redrawn,
     stepped,
 )
+from jevo.memory import free_memory
 from jevo.mixed import (
     COSTS,
     Backend,
@@ -32,11 +33,15 @@ from jevo.mixed import (
     MixedTrainer,
     check_genes,
     jobs_at_once,
+    largest,
     ray_backend,
     thread_executor,
 )
 from jevo.runs import population_mesh, precision, read_yaml
 from jevo.types import Key, Mutate
+
+COPIES = 4
+"""Arrays as large as the weights while they are trained: themselves, a gradient, and two moments."""
 
 
 def read_space(name: str) -> Space:
@@ -47,9 +52,11 @@ def read_space(name: str) -> Space:
     """
     if name in SPACES:
         return parse_space(SPACES[name], name)
-    path = Path(name)
+    path = expanded(name)
     if path.suffix not in (".yaml", ".yml"):
-        raise InputError(f"space {name!r} is unknown; {suggestion(name, SPACES)}, or the path of a .yaml file")
+        raise InputError(
+            f"space {name[:60]!r} is unknown; {suggestion(name[:60], SPACES)}, or the path of a .yaml file"
+        )
     space = parse_space(read_yaml(path), str(path))
     check_genes(space)
     return space
@@ -132,6 +139,16 @@ def trainer(config: Config, space: Space, task: Task, classes: int, backend: Bac
         make_executor=backend.make_executor,
         costs=costs._replace(together=costs.together * backend.devices),
     )
-    # A space that no network can be built from is refused before anything is trained.
-    found.architecture(space.decode(jax.jit(space.init)(jax.random.key(0))))
+    _require_room(space, task, classes)
     return found
+
+
+def _require_room(space: Space, task: Task, classes: int) -> None:
+    """Raise an InputError if a space has networks that no memory here holds, before anything is trained."""
+    layers = largest(space, task.train.x.shape[1:], classes)
+    weights, name, free = sum(layers.values()), max(layers, key=lambda name: layers[name]), free_memory()
+    if free is not None and (wanted := COPIES * 4 * weights) > free:
+        raise InputError(
+            f"the largest network of the space has {weights:,} weights, most of them in {name}: to train it takes "
+            f"{wanted / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free; give it fewer units"
+        )

@@ -6,7 +6,7 @@ import jax
 
 from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
-from jevo.devices import members_at_once
+from jevo.devices import in_room, members_at_once
 from jevo.experiments.masks.config import STEPS, Config
 from jevo.experiments.masks.search import Data, descent, evolution, random_masks, search
 from jevo.networks import Network, build, masked, straight_through
@@ -56,7 +56,7 @@ def contest(config: Config, dataset: Dataset) -> Contest:
     """The search, random search at the same number of evaluations, and the references if asked for."""
     root = jax.random.key(config.seed)
     net = network(config, dataset.train.x.shape[1:], len(dataset.classes))
-    data = Data(to_device(dataset), jax.jit(net.init)(jax.random.fold_in(root, 0)))
+    data = Data(to_device(dataset), in_room(net.init, jax.random.fold_in(root, 0)))
     # Convolutions have large temporaries, and gain nothing by standing beside others on a CPU.
     chunk = min(config.population, members_at_once(config.chunk, on_cpu=1 if config.channels else 16))
     rescored = config.batches == "rotating"

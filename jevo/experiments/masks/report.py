@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from jevo.experiments.masks.config import Config
 from jevo.networks import MaskKind
 from jevo.networks.masks import density
 from jevo.plots import Panel
-from jevo.runs import Contest, Outcome, Report, Run, captioned, metrics_file, read_lines
+from jevo.runs import Contest, Outcome, Report, Run, captioned
 from jevo.types import Member
 
 MOST_PICTURES = 40
@@ -36,7 +37,7 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
     figures = {
         "curves.png": captioned(
             "Fitness and accuracy by generation. Fitness is that of the train batch of its generation.",
-            draw_curves, run.folder, outcomes,
+            draw_curves, contest.lines(run.folder), outcomes,
         )
     }  # fmt: skip
     masks = first_layer(genome, dataset.train.x.shape[1:], kind)
@@ -59,10 +60,9 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
     )
 
 
-def draw_curves(path: Path, folder: Path, outcomes: Mapping[str, Outcome]) -> None:
+def draw_curves(path: Path, lines: Mapping[str, list[dict[str, Any]]], outcomes: Mapping[str, Outcome]) -> None:
     """Fitness and accuracy by generation."""
     names = ("search", "random_search")
-    lines = {name: read_lines(folder / metrics_file(name, "search")) for name in names}
 
     def series(name: str, key: str) -> tuple[list[int], list[float | None]]:
         return [line["generation"] for line in lines[name]], [line[key] for line in lines[name]]
