@@ -15,7 +15,8 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str):
-        super().__init__("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message))
+        line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in shortened(message, 1500))
+        super().__init__(line)
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback: in a notebook, too, the line says all."""
@@ -25,12 +26,14 @@ class InputError(ValueError):
 def require(holds: bool, setting: str, value: Any, takes: str) -> None:
     """Raise an InputError that names the setting, what it got and what it takes, unless `holds`."""
     if not holds:
-        shown = repr(value) if isinstance(value, int) and abs(value) > 10**40 else str(value)
-        raise InputError(f"setting {setting} is {shortened(shown)}, but takes {takes}")
+        raise InputError(f"setting {setting} is {shortened(value)}, but takes {takes}")
 
 
-def shortened(text: str, letters: int = 80) -> str:
-    """A text of at most so many letters."""
+def shortened(value: Any, letters: int = 80) -> str:
+    """A value as text of at most so many letters."""
+    # Python writes no integer of thousands of digits.
+    huge = isinstance(value, int) and value.bit_length() > 10_000
+    text = f"a number of {value.bit_length():,} bits" if huge else str(value)
     return text if len(text) <= letters else f"{text[: letters - 3]}..."
 
 

@@ -16,7 +16,7 @@ import tyro
 from jevo.data.files import expanded
 from jevo.errors import InputError, suggestion
 from jevo.runs.config import Config, RunConfig
-from jevo.runs.settings import converted, read_yaml
+from jevo.runs.settings import converted, read_settings
 
 Settings = TypeVar("Settings")
 
@@ -37,10 +37,10 @@ def from_command_line(kind: type[Config], arguments: Sequence[str] | None = None
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     file = _option(arguments, "--config")
-    chosen = read_yaml(expanded(file)) if file else {}
-    preset = _option(arguments, "--preset") or converted("preset", chosen.get("preset", "default"), str)
-    default = kind.from_preset(preset)
-    if file:
+    chosen = {} if file is None else read_settings(expanded(file))
+    preset = _option(arguments, "--preset")
+    default = kind.from_preset(converted("preset", chosen.get("preset", "default"), str) if preset is None else preset)
+    if file is not None:
         default = _with_settings(default, chosen, file)
     for argument in arguments:
         flag = argument.partition("=")[0]
@@ -168,7 +168,10 @@ def _as_flags(name: str, value: Any) -> list[str]:
     flag = "--" + name.replace("_", "-")
     if isinstance(value, bool):
         return [flag if value else flag.replace("--", "--no-", 1)]
-    return [flag, *map(str, value)] if isinstance(value, list) else [flag, str(value)]
+    if isinstance(value, list):
+        return [flag, *map(str, value)]
+    # What begins with a dash would be taken for a flag.
+    return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
 
 
 def _require_current(kind: type[RunConfig], name: str) -> None:

@@ -8,31 +8,40 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 
 from jevo.data.files import is_file
-from jevo.errors import InputError
+from jevo.errors import InputError, shortened
 
-_BYTES = 1_000_000
-"""Of a file, at most: settings are a few lines."""
+_BYTES = 100_000
+"""Of a file, at most: settings are a few lines, and more take seconds to parse."""
 _DEPTH = 20
 """Lists and mappings within one another, at most."""
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's core schema: no is a word, 010 is ten, 1:30 is a word and 1e-3 a number."""
+class _Words(yaml.SafeLoader):
+    """Plain YAML in which every scalar is the text that is written, but for nothing at all (~, null)."""
 
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 (PyYAML's own way)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for name in names:
+        seen = set()
+        for key, _ in node.value:
+            name, line = self.construct_object(key, deep=True), key.start_mark.line + 1
             if not isinstance(name, str):
                 raise InputError(
-                    f"line {node.start_mark.line + 1} has the name {name!r}, which is no text; put it in quotes"
+                    f"line {line} has the name {shortened(repr(name))}, which is no text; put it in quotes"
                 )
-            if names.count(name) > 1:
-                raise InputError(f"{name} is there twice; give it once")
+            if name in seen:
+                raise InputError(f"line {line}: {shortened(name)} is there twice; give it once")
+            seen.add(name)
         return super().construct_mapping(node, deep)
+
+
+_Words.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+
+
+class _Loader(_Words):
+    """YAML 1.2's core schema: no is a word, 010 is ten, 1:30 is a word and 1e-3 a number."""
 
 
 def _number(loader: Any, node: Any) -> Any:
@@ -46,16 +55,29 @@ _Loader.add_implicit_resolver("jevo:number", re.compile(f"^(?:{_FLOAT.pattern})$
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
 _Loader.add_constructor("jevo:number", _number)
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file by name, each as it is written: text, None, or a list or mapping of these. Whether
+    1e3 is a number or a word, the type of its setting says: `converted`.
+
+    Raises:
+        InputError: as `read_yaml`.
+    """
+    return _read(path, _Words)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The settings in a YAML file, which holds `name: value` lines and nothing that runs.
+    """What is in a YAML file, which holds `name: value` lines and nothing that runs.
 
     Raises:
         InputError: if it cannot be read, is no such file, or is larger or more deeply nested than any settings are.
     """
+    return _read(path, _Loader)
+
+
+def _read(path: Path, loader: type[_Words]) -> dict[str, Any]:
     if not is_file(path):
         raise InputError(f"cannot read the config file {path}: there is no such file")
     try:
@@ -70,7 +92,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"the config file {path} is no UTF-8 text (line {line}); save it as UTF-8") from None
     try:
         _require_plain(text)
-        settings = yaml.load(text, _Loader)
+        settings = yaml.load(text, loader)
     except InputError as error:
         raise InputError(f"the config file {path}: {error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -86,7 +108,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _require_plain(text: str) -> None:
     """Raise an InputError for what no settings need, and what can make a small file a large thing."""
     depth = 0
-    for event in yaml.parse(text, _Loader):
+    for event in yaml.parse(text, _Words):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         line = event.start_mark.line + 1
         if depth > _DEPTH:
@@ -102,7 +124,7 @@ def converted(name: str, value: Any, kind: Any) -> Any:
 
     Args:
         name: of the setting, for the message.
-        value: as YAML and JSON hold it: text, a number, true or false, nothing, or a list.
+        value: as `read_settings` and JSON give it: text, a number, true or false, nothing, or a list.
         kind: the type, as annotated.
 
     Raises:
@@ -110,14 +132,15 @@ def converted(name: str, value: Any, kind: Any) -> Any:
     """
     found = _converted(value, kind)
     if found is _NOT:
-        shown = repr(value)
-        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        shown = shortened(value if isinstance(value, int) else repr(value), 60)
         raise InputError(f"setting {name} is {shown}, but takes {_words(kind)}")
     return found
 
 
 _NOT = object()
 """What is not of a type."""
+_SWITCH = {True: True, "true": True, "True": True, "TRUE": True}
+_SWITCH |= {False: False, "false": False, "False": False, "FALSE": False}
 
 
 def _converted(value: Any, kind: Any) -> Any:
@@ -135,19 +158,20 @@ def _converted(value: Any, kind: Any) -> Any:
         found = [_converted(each, of) for each, of in zip(values, kinds, strict=False)]
         return _NOT if len(values) != len(kinds) or any(each is _NOT for each in found) else tuple(found)
     if kind is bool:
-        return value if isinstance(value, bool) else _NOT
-    if isinstance(value, bool) or value is None or isinstance(value, list | tuple | dict):
+        return _SWITCH.get(value, _NOT) if isinstance(value, str | bool) else _NOT
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         return _NOT
+    if isinstance(value, int) and value.bit_length() > 300:
+        return _NOT
+    text = str(value)
     if kind in (str, Path):
-        text = str(value)
         return kind(text) if _is_text(text) else _NOT
     if kind is int:
-        text = str(value)
         return int(text) if not isinstance(value, float) and len(text) < 100 and _INTEGER.fullmatch(text) else _NOT
     if kind is float:
         if isinstance(value, str):
             return float(value) if len(value) < 100 and _FLOAT.fullmatch(value) and "n" not in value.lower() else _NOT
-        return float(value) if abs(value) < 2**1000 or value != value else _NOT
+        return float(value)
     raise TypeError(f"no setting has the type {kind}")
 
 
