@@ -1,6 +1,7 @@
 """Mixed training: a member of a padded program learns what plain Flax and optax teach it alone; and the planner."""
 
 import functools
+import math
 from itertools import product
 
 import jax
@@ -16,8 +17,10 @@ from jevo.benchmark.parity import OPTIMIZERS as OPTAX
 from jevo.benchmark.parity import Alone, train_alone
 from jevo.data.task import Examples, Task
 from jevo.errors import InputError
-from jevo.mixed import architecture, network
+from jevo.hyperparams import Choice, parse_space
+from jevo.mixed import architecture, check_genes, largest, network
 from jevo.mixed import planner as planning
+from jevo.mixed.architectures import GENES
 from jevo.mixed.layers import dropout_gain
 from jevo.mixed.optimizers import OPTIMIZERS, coefficients, start, update
 from jevo.mixed.planner import COSTS, Work, exact, fits, join, plan
@@ -257,6 +260,81 @@ def test_repairs_make_every_genome_some_network():
     assert any("not pooled" in repair for repair in repairs)
     logits = network(of).apply(network(of).init(jax.random.key(0)), jnp.zeros((2, 8, 8, 1)))
     assert logits.shape == (2, 10)
+
+
+VALUES = {
+    "units": [1, 4, 64], "dropout": [0, 0.0, 0.25, 0.99], "activation": ["relu", "swish"], "kernel": [1, 3, 9, 40],
+    "stride": [1, 2, 50], "padding": ["same", "valid"], "optimizer": ["adam", "nadam"], "lr": [1e-3, 1, "1e-2"],
+    "weight_decay": [0, 1e-4], "epochs": [1, 5],
+}  # fmt: skip
+WRONG = [
+    0,
+    -1,
+    1.5,
+    1e-400,
+    10**30,
+    2**31,
+    True,
+    None,
+    "abc",
+    "",
+    "08",
+    "relu ",
+    "Adam",
+    [1],
+    [],
+    {},
+    math.nan,
+    math.inf,
+]
+
+
+@st.composite
+def written_spaces(draw):
+    """Spaces as users write them, every twentieth value of which is wrong."""
+
+    def value(name):
+        return draw(st.sampled_from(WRONG if draw(st.integers(0, 19)) == 0 else VALUES[name]))
+
+    def gene(name):
+        values = [value(name) for _ in range(draw(st.integers(1, 3)))]
+        if draw(st.integers(0, 3)) or isinstance(VALUES[name][0], str):
+            return values if len(values) > 1 else values[0]
+        return {"min": values[0], "max": values[-1], **draw(st.sampled_from([{}, {}, {"log": True}, {"step": 1}]))}
+
+    def genes(names):
+        return {name: gene(name) for name in names if name == "units" or draw(st.booleans())}
+
+    space = genes(GENES[""])
+    for group in ("conv", "dense"):
+        if draw(st.booleans()):
+            layers = draw(st.sampled_from([0, 1, 3, [0, 2], {"min": 1, "max": 7}]))
+            space[group] = {"layers": layers, "same": draw(st.booleans()), **genes(GENES[group])}
+    return space
+
+
+@given(written_spaces(), st.sampled_from([(8, 8, 1), (4,), (1, 1, 1), (5, 2, 3)]), st.integers(0, 2**32 - 1))
+@settings(max_examples=150, deadline=None)
+def test_whatever_passes_the_check_of_a_space_is_some_network(mapping, shape, seed):
+    """A space is refused in one line before anything trains, or all that it can draw can be built."""
+    try:
+        space = parse_space(mapping, "written")
+        check_genes(space)
+        assert min(largest(space, shape, 3).values()) >= 0
+    except InputError:
+        return
+    drawn = np.random.default_rng(seed)
+    for _ in range(3):
+        ends = [0, 1, drawn.random()]
+        leaves = {
+            path: np.int32(drawn.integers(gene.size())) if isinstance(gene, Choice) else np.float32(drawn.choice(ends))
+            for path, gene in space.leaves().items()
+        }
+        genome = space.decode(jax.tree.unflatten(jax.tree.structure(space.tree()), list(leaves.values())))
+        found, _ = architecture(genome, shape, 3, 1)
+        assert min(found.weights.values()) >= 1
+        assert all(min(conv.output) >= 1 for conv in found.conv)
+        assert np.float32(found.learning_rate) > 0
 
 
 @pytest.mark.parametrize(

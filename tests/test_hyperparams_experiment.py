@@ -237,6 +237,16 @@ def test_an_unknown_space_is_named(tmp_path):
         finished(tmp_path / "other", space="cnn", data=str(tmp_path / "vectors.npz"))
 
 
+def test_brute_force_has_an_end(tmp_path):
+    path = tmp_path / "space.yaml"
+    path.write_text("dense: {layers: {min: 1, max: 100}, units: {min: 1, max: 900}}")
+    with pytest.raises(InputError, match=r"more than 1,000,000 genomes, too many for the search brute"):
+        finished(tmp_path / "run", space=str(path), search="brute")
+    path.write_text("dense: {layers: 1, units: 4, dropout: {min: 0.0, max: 0.5}}")
+    with pytest.raises(InputError, match=r"gene dense.dropout is a number from 0.0 to 0.5, but grid search takes"):
+        finished(tmp_path / "run", space=str(path), search="brute")
+
+
 def test_presets_are_the_published_recipes():
     harvey = hyperparams.Config.from_preset("harvey")
     assert read_space(harvey.space).size() == 672

@@ -1,5 +1,6 @@
 """The host's loop over genomes: strategies, and that nothing is ever trained twice."""
 
+import json
 import math
 
 import jax
@@ -224,7 +225,9 @@ def test_a_genome_that_fails_is_recorded_with_its_reason_and_the_search_goes_on(
         (math.nan, "the score is nan"), (math.inf, "the score is inf"), (-math.inf, "the score is -inf"),
         (None, "the score is None, but takes one real number"), ("0.5", "the score is '0.5'"),
         ((1, 2), r"the score is \(1"),
-        (np.zeros(1), "the score is array"), (1j, "the score is 1j"), (np.float32("inf"), "the score is inf"),
+        (np.zeros(1), "the score is array"), (1j, "the score is 1j"),
+        (1e39, r"the score is 1e\+39, no number"), (10**400, "the score is 1"),
+        (np.float32("inf"), "the score is inf"),
     ],
 )  # fmt: skip
 def test_a_search_in_which_all_fail_ends_and_says_why(value, reason):
@@ -237,6 +240,9 @@ def test_a_search_in_which_all_fail_ends_and_says_why(value, reason):
 def test_a_mistake_in_a_score_is_shown_with_its_place():
     with pytest.raises(InputError, match=r"KeyError: 'typo' \(test_search.py, line \d+\)"):
         search(genetic(), from_function(lambda genome: genome["typo"]))
+    # Raised within a library, it is still the user's line that is wanted.
+    with pytest.raises(InputError, match=r"JSONDecodeError: .*\(test_search.py, line \d+\)"):
+        search(genetic(), from_function(lambda genome: json.loads("{")))
     for kind in (KeyboardInterrupt, SystemExit):
 
         def stopped(genome, kind=kind):

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import random
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from jevo.errors import InputError
 from jevo.experiments import experiment
 from jevo.experiments.hybrid import Config as Hybrid
 from jevo.experiments.masks import Config as Masks
-from jevo.runs.arguments import from_command_line, from_settings, resolved
-from jevo.runs.settings import read_yaml
+from jevo.runs.arguments import as_arguments, from_command_line, from_settings, resolved
+from jevo.runs.settings import read_settings, read_yaml
 from tests import bad_input
 
 
@@ -102,11 +103,63 @@ def test_no_number_is_too_large_or_not_finite(name):
         words = set(re.split(r"\W+", str(field.type)))
         if "Literal" in words or not words & {"int", "float"}:
             continue
-        large = () if "float" in words else (10**30, 2**32)
-        for value in (math.nan, math.inf, -math.inf, *large):
+        whole = (10**30, 2**32) if "int" in words else ()
+        for value in (*whole, math.nan, math.inf, -math.inf, 1e39, 1e-39, "1e400", ".inf"):
             with pytest.raises(InputError) as caught:
                 from_settings(kind, {field.name: value}, "x")
             assert field.name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "says"),
+    [
+        (Masks, {"hidden": (2**31 - 1,) * 2}, "widths up to 1,000,000"),
+        (Masks, {"hidden": (1,) * 101}, "at most 100 values"),
+        (Masks, {"selection": "tournament", "tournament_size": 101}, "at most the population of 100"),
+        (Masks, {"population": 10**5000}, "a number of 16,610 bits"),
+        (Hybrid, {"repeats": 2**31 - 1}, "repeats is 2147483647, but takes at most 1,000"),
+        (
+            Hybrid,
+            {"repeats": 3, "seed": 2**32 - 2}, "seed is 4294967294, but takes a whole number from 0 to 4,294,967,293",
+        ),
+        (Hybrid, {"cycles": 10**6, "steps": 10**6, "legs": 1}, "cycles x steps"),
+    ],
+)  # fmt: skip
+def test_sizes_that_would_overflow_are_refused(kind, given, says):
+    with pytest.raises(InputError) as caught:
+        kind(**given)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["08", "1e3", "1.50", "0x10", "1e400", ".5", "yes", "true", "null", "~", "1:30", "2020-01-01", "", "-",
+             "#x", "--fresh", "a: b", "[a]", "*a", "a\nb", "'q'", "9" * 300],
+)  # fmt: skip
+def test_text_stays_as_it_is_written(text, tmp_path):
+    """Whether 08 is a number or a class, the type of the setting says: in a run's own record, and where a user leaves
+    out the quotes."""
+    config = Hybrid(positive=text, network="logistic")
+    path = written(tmp_path, yaml.safe_dump(resolved(config), allow_unicode=True))
+    assert from_settings(Hybrid, read_settings(path), "x") == config
+    assert from_command_line(Hybrid, as_arguments(config)) == config
+    if text.isalnum():
+        path = written(tmp_path, f"positive: {text}\nbreeders: 1.0\nbias: true\nhidden: [8, 4]\ncenter: 1e-3\n")
+        found = from_command_line(Hybrid, ["--config", str(path)]) if text != "null" else config
+        assert found.positive == text
+
+
+def test_a_file_of_many_names_is_read_or_refused_at_once(tmp_path):
+    for lines in (9_000, 90_000):
+        path, began = written(tmp_path, "".join(f"a{i}: 1\n" for i in range(lines))), time.perf_counter()
+        with pytest.raises(InputError, match=r"unknown setting 'a0'|bytes, which no"):
+            from_command_line(Masks, ["--config", str(path)])
+        assert time.perf_counter() - began < 5
+
+
+@pytest.mark.parametrize("flag", ["--preset", "--config"])
+def test_an_empty_word_is_no_preset_and_no_file(flag):
+    with pytest.raises(InputError, match=r"unknown preset ''|cannot read the config file"):
+        from_command_line(Masks, [f"{flag}="])
 
 
 def test_a_seed_is_no_other_one():

@@ -255,16 +255,21 @@ class _Function:
             try:
                 value = self._function(genomes[i])
             except Exception as error:
-                where = traceback.extract_tb(error.__traceback__)[-1]
-                place = f"{Path(where.filename).name}, line {where.lineno}"
-                yield i, Score(math.nan, reason=f"{type(error).__name__}: {error} ({place})")
+                yield i, Score(math.nan, reason=f"{type(error).__name__}: {error} ({_place(error)})")
                 continue
             score, reason = _real(value)
             yield i, Score(score, reason=reason)
 
 
+def _place(error: Exception) -> str:
+    """Where in the user's own file it was raised, or in a library that was called from there."""
+    frames = traceback.extract_tb(error.__traceback__)[1:] or traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == frames[0].filename]
+    return f"{Path(own[-1].filename).name}, line {own[-1].lineno}"
+
+
 def _real(value: Any) -> tuple[float, str]:
-    """A score as a float, and why it is none, if it is not finite or no number."""
+    """A score as a float, and why it is none: no number, or none that strategies, which count in float32, can hold."""
     try:
         array = np.asarray(value)
         number = float(array) if array.ndim == 0 and array.dtype.kind in "biuf" else None
@@ -272,4 +277,5 @@ def _real(value: Any) -> tuple[float, str]:
         number = None
     if number is None:
         return math.nan, f"the score is {reprlib.repr(value)}, but takes one real number"
-    return (number, "") if math.isfinite(number) else (math.nan, f"the score is {number}")
+    most = float(np.finfo(np.float32).max)
+    return (number, "") if abs(number) <= most else (math.nan, f"the score is {number}, no number that float32 has")

@@ -1,15 +1,19 @@
 """Settings: one frozen dataclass an experiment, whose fields are its command line, its YAML and its record."""
 
 import dataclasses
-import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
+import numpy as np
+
 from jevo.errors import InputError, require, suggestion
 from jevo.genetics import number_of
 from jevo.runs.processes import AUTO
+
+MAX_LAYERS, MAX_WIDTH = 100, 1_000_000
+"""Of a network that settings describe: XLA's own counts overflow beyond, and end the process."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,16 +70,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            for each in value if isinstance(value, tuple) else (value,):
-                if isinstance(each, float):
-                    require(math.isfinite(each), field.name, each, "a finite number")
-                elif isinstance(each, int) and field.name != "seed":
-                    require(abs(each) < 2**31, field.name, each, f"a number below {2**31:,}")
-                elif isinstance(each, str | Path):
-                    require("\0" not in str(each), field.name, repr(str(each)), "text without NUL characters")
+            _require_usable(field.name, getattr(self, field.name))
         # JAX makes keys of 32 bits: a greater seed would be another one's.
-        require(0 <= self.seed < 2**32, "seed", self.seed, f"a whole number from 0 to {2**32 - 1:,}")
+        last = 2**32 - getattr(self, "repeats", 1)
+        require(0 <= self.seed <= last, "seed", self.seed, f"a whole number from 0 to {last:,}")
         require(self.checkpoint_every >= 1, "checkpoint_every", self.checkpoint_every, "at least 1 generation")
         _, _, port = self.coordinator.rpartition(":")
         require(
@@ -101,6 +99,23 @@ class RunConfig:
         if preset not in cls.presets:
             raise InputError(f"unknown preset {preset[:60]!r}; {suggestion(preset[:60], cls.presets)}")
         return cls(**{**cls.presets[preset], **settings, "preset": preset})
+
+
+def _require_usable(name: str, value: Any) -> None:
+    """Raise an InputError for a value that no setting of its type can have."""
+    if isinstance(value, tuple):
+        require(len(value) <= MAX_LAYERS, name, value, f"at most {MAX_LAYERS} values")
+        for each in value:
+            require(not isinstance(each, int) or each <= MAX_WIDTH, name, each, f"widths up to {MAX_WIDTH:,}")
+    if isinstance(value, float):
+        tiny, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+        # Beyond these float32 has 0 and inf.
+        takes = f"a number of size {tiny:.3g} to {most:.3g}, or 0"
+        require(value == 0 or tiny <= abs(value) <= most, name, value, takes)
+    elif isinstance(value, int) and name != "seed":
+        require(abs(value) < 2**31, name, value, f"a number below {2**31:,}")
+    elif isinstance(value, str | Path):
+        require("\0" not in str(value), name, repr(str(value)), "text without NUL characters")
 
 
 Config = TypeVar("Config", bound=RunConfig)

@@ -78,30 +78,31 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, loader: type[_Words]) -> dict[str, Any]:
+    shown = shortened(path, 300)
     if not is_file(path):
-        raise InputError(f"cannot read the config file {path}: there is no such file")
+        raise InputError(f"cannot read the config file {shown}: there is no such file")
     try:
         if path.stat().st_size > _BYTES:
-            raise InputError(f"the config file {path} has {path.stat().st_size:,} bytes, which no settings have")
+            raise InputError(f"the config file {shown} has {path.stat().st_size:,} bytes, which no settings have")
         raw = path.read_bytes()
         text = raw.decode("utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except OSError as error:
-        raise InputError(f"cannot read the config file {path}: {error.strerror}") from None
+        raise InputError(f"cannot read the config file {shown}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise InputError(f"the config file {path} is no UTF-8 text (line {line}); save it as UTF-8") from None
+        raise InputError(f"the config file {shown} is no UTF-8 text (line {line}); save it as UTF-8") from None
     try:
         _require_plain(text)
         settings = yaml.load(text, loader)
     except InputError as error:
-        raise InputError(f"the config file {path}: {error}") from None
+        raise InputError(f"the config file {shown}: {error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise InputError(f"the config file {path} is not YAML: {reason}") from None
+        raise InputError(f"the config file {shown} is not YAML: {reason}") from None
     if settings is None:
         return {}
     if not isinstance(settings, dict):
-        raise InputError(f"the config file {path} should hold 'setting: value' lines, not {type(settings).__name__}")
+        raise InputError(f"the config file {shown} should hold 'setting: value' lines, not {type(settings).__name__}")
     return settings
 
 

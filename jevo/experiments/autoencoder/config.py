@@ -97,6 +97,8 @@ class Config(BreedingConfig):
         super().__post_init__()
         for name in ("generations", "images", "steps", "batch_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        total = self.generations * self.steps
+        require(total < 2**31, "generations x steps", total, f"a number below {2**31:,}")
         require(
             not self.shape or (len(self.shape) > 1 and min(self.shape) >= 1),
             "shape", self.shape, "the number of inputs and of each layer's units, such as 784 500 250 100 50",

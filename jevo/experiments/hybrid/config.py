@@ -99,7 +99,10 @@ class Config(BreedingConfig):
         super().__post_init__()
         for name in ("cycles", "steps", "legs", "repeats"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.repeats <= 1000, "repeats", self.repeats, "at most 1,000")
         require(self.steps % self.legs == 0, "legs", self.legs, f"a divisor of the {self.steps} steps of a cycle")
+        total = self.cycles * self.steps
+        require(total < 2**31, "cycles x steps", total, f"a number below {2**31:,}")
         require(all(n >= 1 for n in self.hidden), "hidden", self.hidden, "widths >= 1")
         require(
             all(n >= 1 for n in self.channels) and (self.network != "cnn" or bool(self.channels)),

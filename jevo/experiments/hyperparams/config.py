@@ -78,6 +78,7 @@ class Config(BreedingConfig):
         require(not self.coordinator, "coordinator", self.coordinator, "nothing here: ray spreads genomes over hosts")
         for name in ("epochs", "patience", "batch_size", "repeats"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.repeats <= 1000, "repeats", self.repeats, "at most 1,000")
         for name in ("generations", "workers"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(0 <= self.mutation_rate <= 1, "mutation_rate", self.mutation_rate, "a probability between 0 and 1")

@@ -1,7 +1,6 @@
 """Who competes in the hyperparameter experiment: searches that train on the host's orders, one after another."""
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ import jax
 
 from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
+from jevo.errors import InputError
 from jevo.experiments.hyperparams.config import Config
 from jevo.experiments.hyperparams.journal import Found, Journal, WeightStore
 from jevo.experiments.hyperparams.search import read_space, strategy, trainer, training_backend
@@ -35,6 +35,9 @@ from jevo.types import Member
 
 Opening = Callable[[Mapping[str, Outcome]], tuple[Strategy, int]]
 """`earlier outcomes -> (strategy, how many generations it will ask for)`."""
+
+MOST = 1_000_000
+"""Genomes that brute force trains."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,14 @@ def contest(config: Config, dataset: Dataset) -> Contest:
     own_key, random_key = jax.random.split(jax.random.key(config.seed))
     asks = config.generations + 1
     if config.search == "brute":
-        asks = math.ceil(space.size() / config.population) if math.isfinite(space.size()) else 1
+        space.genomes()  # Says which gene has no end of values.
+        size = int(space.size())
+        if size > MOST:
+            raise InputError(
+                f"space {config.space} has more than {MOST:,} genomes, too many for the search brute; "
+                "take genetic or random, or a smaller space"
+            )
+        asks = -(-size // config.population)
     sizes = [config.population] + [config.population - config.survivors] * config.generations
 
     def opening(name: str, earlier: Mapping[str, Outcome]) -> tuple[Strategy, int]:

@@ -92,6 +92,10 @@ class Config(BreedingConfig):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability between 0 and 1")
         require(self.consensus >= 0, "consensus", self.consensus, "a number of members, or 0")
         require(self.generations >= 1, "generations", self.generations, "at least 1")
+        require(
+            self.selection != "tournament" or self.tournament_size <= self.population,
+            "tournament_size", self.tournament_size, f"at most the population of {self.population}",
+        )  # fmt: skip
         require(self.first_image >= 0, "first_image", self.first_image, "an index >= 0")
         require(self.spread > 0, "spread", self.spread, "a number > 0")
         require(all(n >= 1 for n in self.hidden + self.channels), "hidden or channels", self.hidden, "widths >= 1")
