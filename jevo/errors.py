@@ -15,8 +15,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str):
-        line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in shortened(message, 1500))
-        super().__init__(line)
+        super().__init__(on_one_line(shortened(message, 1500)))
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback: in a notebook, too, the line says all."""
@@ -27,6 +26,11 @@ def require(holds: bool, setting: str, value: Any, takes: str) -> None:
     """Raise an InputError that names the setting, what it got and what it takes, unless `holds`."""
     if not holds:
         raise InputError(f"setting {setting} is {shortened(value)}, but takes {takes}")
+
+
+def on_one_line(text: str) -> str:
+    """A text whose line breaks, and other letters that do not print, have become escapes: `\\n`."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def shortened(value: Any, letters: int = 80) -> str:

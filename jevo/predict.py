@@ -4,8 +4,9 @@ python -m jevo.predict RUN IMAGE...
 """
 
 import math
+import os
 import sys
-from collections import Counter
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import tyro
 from jevo.data.files import atomic_file
 from jevo.data.images import read_examples, write_picture
 from jevo.data.values import Values
-from jevo.errors import InputError, require
+from jevo.errors import InputError, on_one_line, require
 from jevo.experiments import champion
 from jevo.runs.arguments import parse
 from jevo.runs.command import plain_errors
@@ -55,14 +56,14 @@ def predict(request: Request) -> None:
     if request.range:
         values = values._replace(black=request.range[0], white=request.range[1])
     pictures = any(path.suffix.lower() != ".npy" for path in request.images)
-    if pictures and values.white is not None and (values.dtype != "uint8" or request.range):
+    if pictures and values.white is not None and (values.dtype, *values.ends) != ("uint8", 0, 255):
         print(f"note: in pictures, black is {values.black:g} and white {values.white:g} of {values.described()}",
               file=sys.stderr)  # fmt: skip
     names = reconstruction_names(request.images, request.out, "png" if values.channels else "npy")
     for path in request.images:
         x, notes = read_examples(path, shape, values, request.invert)
         for note in notes:
-            print(f"note: {note}", file=sys.stderr)
+            print(f"note: {on_one_line(note)}", file=sys.stderr)
         found = answer(x)
         written = ""
         if found.reconstructions is not None:
@@ -71,7 +72,7 @@ def predict(request: Request) -> None:
         for i, index in enumerate(found.classes):
             name = f"{path}[{i}]" if len(x) > 1 else str(path)
             sure = "" if found.probabilities is None else f"  {found.probabilities[i].max():.3f}"
-            print(f"{name}  {classes[int(index)]}{sure}{written}")
+            print(on_one_line(f"{name}  {classes[int(index)]}{sure}{written}"))
 
 
 def reconstruction_names(paths: Sequence[Path], out: Path | None, suffix: str) -> dict[Path, Path]:
@@ -83,22 +84,25 @@ def reconstruction_names(paths: Sequence[Path], out: Path | None, suffix: str) -
         suffix: of what is written.
 
     Raises:
-        InputError: if two of them would be one.
+        InputError: if what is written would take the place of one of them, whatever it is called.
     """
-    ways: list[Callable[[Path], str]] = [
-        lambda path: path.stem,
-        lambda path: path.name,
-        lambda path: "-".join([path.absolute().parent.name, path.name]),
-        lambda path: "-".join(path.absolute().parts[1:]),
+    ways: list[Callable[[int, Path], str]] = [
+        lambda i, path: path.stem,
+        lambda i, path: path.name,
+        lambda i, path: "-".join([path.absolute().parent.name, path.name]),
+        lambda i, path: "-".join([str(i + 1), path.name]),
     ]
+    inputs = [_same(path) for path in paths]
     for way in ways:
-        names = {path: (out or path.parent) / f"{way(path)}-reconstruction.{suffix}" for path in paths}
-        # Some file systems take a.png and A.png for one.
-        taken = Counter(str(name.absolute()).lower() for name in names.values())
-        taken.update(str(path.absolute()).lower() for path in names)
-        if max(taken.values()) == 1:
+        names = {path: (out or path.parent) / f"{way(i, path)}-reconstruction.{suffix}" for i, path in enumerate(paths)}
+        if len({_same(name) for name in names.values()} - set(inputs)) == len(names):
             return names
-    raise InputError("two reconstructions would have one name; give these images to predict one at a time")
+    raise InputError("a reconstruction would take the place of an image; give --out a folder of its own")
+
+
+def _same(path: Path) -> str:
+    """What all paths to one file share, also where a.png and A.png, or two ways to write an accent, are one."""
+    return unicodedata.normalize("NFC", os.path.realpath(path)).casefold()
 
 
 def write_reconstructions(target: Path, x: np.ndarray, found: np.ndarray, values: Values) -> None:

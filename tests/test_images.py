@@ -1,6 +1,8 @@
 """Pictures and arrays as a data set's numbers, and what these are."""
 
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from jevo.data.images import read_examples, write_picture
 from jevo.data.task import to_device
 from jevo.data.values import Values, black_and_white, moments, values_of
 from jevo.errors import InputError
-from jevo.predict import Request, reconstruction_names
+from jevo.predict import Request, predict, reconstruction_names
+from jevo.runs.champion import Answers
 
 
 def fails(action, *arguments, **named):
@@ -169,7 +172,107 @@ def test_a_picture_made_of_the_data_is_the_data(tmp_path_factory, data):
     np.testing.assert_allclose(found[0], x[0], atol=0 if form == "as they are" else 1e-6)
     inverted = read_examples(path, x.shape[1:], values_of(x), invert=True)[0]
     black, white = values_of(x).ends
-    np.testing.assert_allclose(inverted[0], black + white - x[0].astype(np.float64), atol=1e-5)
+    expected = black + white - x[0].astype(np.float64)
+    if channels == 4:
+        expected[..., 3] = x[0, ..., 3]
+    np.testing.assert_allclose(inverted[0], expected, atol=1e-5)
+
+
+def png(path, pixels, bits, kind, clear=None):
+    """Writes a PNG of any depth and kind of colour, which Pillow does not."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    def line(row):
+        if bits == 16:
+            return row.astype(">u2").tobytes()
+        return np.packbits((row.reshape(-1, 1) >> np.arange(bits - 1, -1, -1)) & 1).tobytes()
+
+    height, width = pixels.shape[:2]
+    head = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head)
+        + (b"" if clear is None else chunk(b"tRNS", np.asarray(clear, ">u2").tobytes()))
+        + chunk(b"IDAT", zlib.compress(b"".join(b"\0" + line(row) for row in pixels))) + chunk(b"IEND", b"")
+    )  # fmt: skip
+    return path
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_sixteen_bits_are_kept_in_every_kind_of_png(tmp_path_factory, data):
+    """Grey or colour, with alpha, or with a colour that stands for nothing: no bit is lost, on white."""
+    path = tmp_path_factory.mktemp("deep") / "image.png"
+    draw = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    kind, colours = data.draw(st.sampled_from([(0, 1), (2, 3), (4, 1), (6, 3)]))
+    bits, keyed = data.draw(st.sampled_from([10, 12, 16])), kind in (0, 2) and data.draw(st.booleans())
+    top = 2**bits - 1
+    colour = draw.integers(0, top, (4, 5, colours))
+    colour[0, 0] = top
+    opaque = draw.integers(0, 2, (4, 5, 1))
+    opaque[0, 1] = 1
+    if keyed:
+        opaque = (colour != colour[2, 2]).any(axis=2, keepdims=True).astype(int)
+    elif kind < 4:
+        opaque[:] = 1
+    png(path, np.concatenate([colour, opaque * top], axis=2) if kind >= 4 else colour, 16, kind,
+        colour[2, 2] if keyed else None)  # fmt: skip
+    expected = np.where(opaque == 1, colour, top)
+    shape = (4, 5, colours)
+    deep, said = read_examples(path, shape, values(shape, float(top), "uint16"))
+    np.testing.assert_array_equal(deep[0], expected)
+    assert said == []
+    eight, said = read_examples(path, shape, values(shape))
+    np.testing.assert_array_equal(eight[0], np.round(expected / top * 255))
+    assert [f"read as {bits} bits in a file of 16" in note for note in said] == [True] * (bits < 16)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_grey_that_stands_for_nothing_at_every_depth(bits, tmp_path):
+    grey = np.random.default_rng(bits).integers(0, 2**bits, (6, 5, 1))
+    clear = int(grey[3, 3, 0])
+    found = read(png(tmp_path / "a.png", grey, bits, 0, clear), (6, 5))[0]
+    np.testing.assert_array_equal(found, np.where(grey == clear, 255, grey * 255 // (2**bits - 1))[..., 0])
+
+
+def test_a_picture_deeper_than_the_data_is_brought_to_their_depth_and_that_is_said(tmp_path):
+    path = png(tmp_path / "a.png", np.array([[[0], [13107], [65535]]]), 16, 0)
+    found, notes = read_examples(path, (1, 3), values((1, 3), 4095.0, "uint16"))
+    assert found.tolist() == [[[0, 819, 4095]]]
+    assert "above the data's white" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "black", "white"),
+    [
+        ("bool", 0, 1), ("int8", -128, 127), ("int8", 0, 255), ("int16", -1000, 1000), (">u2", 0, 4095), (">i2", 5, 9),
+        ("uint16", 1000, 3000), ("uint16", 4095, 0), ("int64", -1e15, 1e15), ("float16", -1, 1), (">f8", 3, 2),
+    ],
+)  # fmt: skip
+def test_any_type_takes_any_black_and_white(dtype, black, white, tmp_path):
+    """Nothing wraps, nothing is cut off, and 8 bits and 16 say the same."""
+    shares = np.array([[0, 51, 102, 204, 255]]) / 255
+    told = values_of(np.zeros((2, 1, 5), dtype))._replace(black=float(black), white=float(white))
+    for bits in (8, 16):
+        path = png(tmp_path / "a.png", np.round(shares[..., None] * (2**bits - 1)).astype(int), bits, 0)
+        found, _ = read_examples(path, (1, 5), told)
+        exact = black + shares * (white - black)
+        whole = np.dtype(dtype).kind in "bui" and found.dtype == dtype
+        np.testing.assert_allclose(found[0].astype(float), np.round(exact) if whole else exact, rtol=1e-3, atol=1e-3)
+
+
+def test_what_moves_is_refused(tmp_path):
+    one = Image.fromarray(np.zeros((4, 4), np.uint8))
+    one.save(tmp_path / "a.png", save_all=True, append_images=[Image.fromarray(np.full((4, 4), 9, np.uint8))])
+    assert "animated" in fails(read, tmp_path / "a.png", (4, 4))
+
+
+def test_what_does_nothing_to_arrays_is_said(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[0, 255]], np.uint8))
+    found, notes = read_examples(tmp_path / "a.npy", (1, 2), values((1, 2)), invert=True)
+    assert found.tolist() == [[[0, 255]]]
+    assert "not inverted" in notes[0]
 
 
 def test_depths_meet(tmp_path):
@@ -200,7 +303,7 @@ def test_ink_on_nothing_is_ink_on_white(mode, tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "a.png", (8, 8))[0], grey)
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 2), (8, 8, 5), (3, 8), (7,), (2, 2, 2, 2)])
+@pytest.mark.parametrize("shape", [(8, 8, 2), (8, 8, 5), (4, 4, 5), (3, 8, 2), (3, 8), (7,), (2, 2, 2, 2)])
 def test_other_channels_take_no_pictures_but_arrays(shape, tmp_path):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     np.save(tmp_path / "a.npy", np.ones(shape, np.uint8))
@@ -227,7 +330,9 @@ def test_what_does_not_tell_its_black_and_white_takes_pictures_when_told(tmp_pat
         (np.array([0, 1], np.uint8), (0, 1)), (np.array([False, True]), (0, 1)),
         (np.array([0, 300], np.int64), (0, 1023)),
         (np.array([0, 4000], np.uint16), (0, 4095)), (np.array([0, 60000], np.uint16), (0, 65535)),
-        (np.array([-1, 200], np.int16), None), (np.array([0, 70000], np.int32), None),
+        (np.array([0, 100], np.int8), None), (np.array([0, 20000], np.int16), None),
+        (np.array([0, 4000], np.int16), (0, 4095)), (np.array([-1, 200], np.int16), None),
+        (np.array([0, 70000], np.int32), None),
         (np.array([0, 0.3, 0.9]), (0, 1)), (np.array([0, 1, 2, 51]) / 255, (0, 1)), (np.array([0, 0.1234]), None),
         (np.array([-1, 0.3, 1]), (-1, 1)), (np.array([-0.4, 0.6]), None), (np.array([0.0, 17, 200]), (0, 255)),
         (np.array([0.0, 17.5, 200]), None), (np.array([-1.2, 2.5]), None), (np.array([1.125, 2.5625]), None),
@@ -238,12 +343,12 @@ def test_black_and_white_are_told_by_type_and_range(x, expected):
 
 
 def test_what_lies_far_outside_is_said(tmp_path):
-    of = values((2, 2))
-    for scale, word in ((1 / 255, "next to nothing"), (257, "far outside"), (1, "")):
-        np.save(tmp_path / "a.npy", np.array([[0, 51], [102, 255]]) * scale)
-        _, notes = read_examples(tmp_path / "a.npy", (2, 2), of)
-        assert word in " ".join(notes)
-        assert bool(notes) == bool(word)
+    for of in (values((2, 2)), values((2, 2), 16.0)):
+        for top, word in ((1, "next to nothing"), (of.white * 257, "far outside"), (of.white, "")):
+            np.save(tmp_path / "a.npy", np.array([[0, 0.2], [0.4, 1]]) * top)
+            _, notes = read_examples(tmp_path / "a.npy", (2, 2), of)
+            assert word in " ".join(notes)
+            assert bool(notes) == bool(word)
 
 
 def test_values_come_back_from_json():
@@ -254,7 +359,11 @@ def test_values_come_back_from_json():
         again = Values.from_json(found.to_json(), x.shape[1:])
         np.testing.assert_array_equal(again.stored(x), found.stored(x))
         assert again._replace(offset=None) == found._replace(offset=None)
-    for bad in (None, {}, {**found.to_json(), "low": "0"}, {**found.to_json(), "more": 1}):
+    lies = [
+        {"low": "0"}, {"more": 1}, {"dtype": "object"}, {"dtype": None}, {"channels": 3}, {"channels": 7},
+        {"first": 1.5}, {"high": float("nan")}, {"black": None}, {"white": 0.0}, {"white": True}, {"offset": [1.0]},
+    ]  # fmt: skip
+    for bad in (None, {}, *({**found.to_json(), **lie} for lie in lies)):
         with pytest.raises(ValueError, match=r"data\.values"):
             Values.from_json(bad, (4, 4, 1))
 
@@ -320,7 +429,10 @@ def test_every_image_has_a_reconstruction_of_its_own(tmp_path):
 
     assert names("a/1.png", "b/2.png") == ["a/1-reconstruction.png", "b/2-reconstruction.png"]
     assert names("a/1.png", "a/1.png") == ["a/1-reconstruction.png"]
-    for paths in ("a/1.png b/1.png a/1.jpg", "a/x.png b/X.png", "a/a/1.png b/a/1.png", "1.png 1.jpg"):
+    for paths in (
+        "a/1.png b/1.png a/1.jpg", "a/x.png b/X.png", "a/a/1.png b/a/1.png", "1.png 1.jpg", "1.png ./b/../1.jpg",
+        "x.png X.png", "a-b.png a/b.png", "caf\u00e9.png cafe\u0301.png", "1.png 1.png.png",
+    ):  # fmt: skip
         found = names(*paths.split(), out="o")
         assert len({name.lower() for name in found}) == len(paths.split())
     assert not set(names("1.png", "1-reconstruction.png")) & {"1.png", "1-reconstruction.png"}
@@ -331,3 +443,27 @@ def test_pictures_of_any_channels_are_written(channels, tmp_path):
     write_picture(tmp_path / "a.png", np.random.default_rng(0).random((5, 4, channels)))
     with Image.open(tmp_path / "a.png") as image:
         assert image.size == (160, 200)
+
+
+def test_pictures_are_shown_with_channels_last_whatever_their_order():
+    x = np.random.default_rng(0).integers(0, 256, (5, 3, 6, 7), np.uint8)
+    last = x.transpose(0, 2, 3, 1)
+    for each in (x, last):
+        of = values_of(each)
+        np.testing.assert_array_equal(of.laid_out(each), last)
+        np.testing.assert_allclose(of.picture(each), last / 255, atol=1e-7)
+    assert values_of(x[:, 0]).laid_out(x[:, 0]).shape == (5, 6, 7, 1)
+
+
+def test_an_example_is_a_line_whatever_its_class_is_called(tmp_path, monkeypatch, capsys):
+    """And what black and white are taken for is said once, where it is not 8 bits."""
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "a.png")
+    for dtype, said in (("uint8", 0), ("uint16", 1)):
+        of = values((2, 2), float(np.iinfo(dtype).max), dtype)
+        result = {"data": {"shape": [2, 2], "classes": ["two\nlines", "b"], "values": of.to_json()}}
+        answer = lambda x: Answers(np.zeros(len(x), int))  # noqa: E731
+        monkeypatch.setattr("jevo.predict.champion", lambda _, found=(answer, result): found)
+        predict(Request(tmp_path, (tmp_path / "a.png",) * 2))
+        out, err = capsys.readouterr()
+        assert out == f"{tmp_path / 'a.png'}  two\\nlines\n" * 2
+        assert err.count("in pictures, black is 0") == said == err.count("\n")

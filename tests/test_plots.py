@@ -81,10 +81,11 @@ NAMES = [
     "\u732b\U0001f600\u05d0",
     "$$",
     "$",
+    "half a letter \ud800",
 ]
 
 
-@pytest.mark.parametrize("many", [10, 300, 1000])
+@pytest.mark.parametrize("many", [11, 300, 1000])
 def test_any_class_names_and_any_number_of_them(many, tmp_path):
     """Names are no formulas, no figure needs all the memory there is, and no class is left out of the legend."""
     classes = [NAMES[i] if i < len(NAMES) else f"class {i}" for i in range(many)]
@@ -92,11 +93,11 @@ def test_any_class_names_and_any_number_of_them(many, tmp_path):
     for name, draw in {
         "confusion": lambda path: plots.confusion_matrix(path, y, y[::-1], classes),
         "projection": lambda path: plots.pca_projection(path, np.random.default_rng(0).random((len(y), 3)), y, classes),
-        "bars": lambda path: plots.bars(path, {name: {"a": 1.0} for name in classes[:9]}, "$y_$"),
-        "curves": lambda path: plots.curves(path, [Panel("$x_{$", "y", {classes[i]: LINES["one"] for i in range(9)})]),
+        "bars": lambda path: plots.bars(path, {name: dict.fromkeys(classes[:11], 1.0) for name in classes[:11]}, "$y"),
+        "curves": lambda path: plots.curves(path, [Panel("$x_{$", "y", {classes[i]: LINES["one"] for i in range(11)})]),
         "grid": lambda path: plots.image_grid(path, GREY, classes[:3]),
-        "rows": lambda path: plots.image_rows(path, [(name, COLOUR) for name in classes[:9]]),
-        "genes": lambda path: score_by_gene(path, {classes[0]: classes[:9] * 2}, list(range(18)), "$"),
+        "rows": lambda path: plots.image_rows(path, [(name, COLOUR) for name in classes[:11]]),
+        "genes": lambda path: score_by_gene(path, {classes[0]: classes[:11] * 2}, list(range(22)), "$"),
     }.items():
         folder = tmp_path / name
         folder.mkdir()

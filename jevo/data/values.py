@@ -1,5 +1,6 @@
 """What the numbers of a data set are, and how others are brought to them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -58,9 +59,12 @@ class Values(NamedTuple):
     def picture(self, x: np.ndarray) -> np.ndarray:
         """Examples in their source's numbers as pictures `[n, height, width, channels]`, from black 0 to white 1."""
         low, high = self.ends
-        shown = ((x.astype(np.float64) - low) / ((high - low) or 1.0)).astype(np.float32)
-        shown = shown.transpose(0, 2, 3, 1) if self.first else shown
-        return shown.reshape(*shown.shape[:3], -1)
+        return self.laid_out(((x.astype(np.float64) - low) / ((high - low) or 1.0)).astype(np.float32))
+
+    def laid_out(self, x: np.ndarray) -> np.ndarray:
+        """Pictures in the order of their source as `[n, height, width, channels]`."""
+        x = x.transpose(0, 2, 3, 1) if self.first else x
+        return x.reshape(*x.shape[:3], -1)
 
     def source(self, x: np.ndarray) -> np.ndarray:
         """Examples as the data set holds them in its source's numbers."""
@@ -71,7 +75,8 @@ class Values(NamedTuple):
         low, high, span = float(x.min()), float(x.max()), (self.high - self.low) or 1.0
         if low < self.low - span / 2 or high > self.high + span / 2:
             return f"has values from {low:g} to {high:g}, far outside those of the train examples"
-        if low < high and high - low < span / 50:
+        # A picture has about the contrast of another; of a table's rows, a few columns may hold nearly all the span.
+        if low < high and high - low < span / (10 if self.channels else 50):
             return f"has values from {low:g} to {high:g}, next to nothing beside those of the train examples"
         return ""
 
@@ -94,11 +99,17 @@ class Values(NamedTuple):
             raise ValueError("data.values")
         offset = None if found["offset"] is None else np.asarray(found["offset"], np.float64)
         values = cls(**{**found, "offset": offset})
-        numbers = [values.low, values.high, values.black, values.white]
-        if not all(number is None or isinstance(number, int | float) for number in numbers):
-            raise ValueError("data.values")
-        if offset is not None and offset.shape != tuple(shape):
-            raise ValueError("data.values.offset")
+        ends = [values.black, values.white]
+        numbers = [values.low, values.high, *(() if ends == [None, None] else ends)]
+        for name, fits in {
+            "dtype": isinstance(values.dtype, str) and np.dtype(values.dtype).kind in "buif",
+            "low, high, black or white": all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
+            and (ends == [None, None] or ends[0] != ends[1]),
+            "channels or first": (values.channels, values.first) == _channels(shape),
+            "offset": offset is None or (offset.shape == tuple(shape) and np.isfinite(offset).all()),
+        }.items():
+            if not fits:
+                raise ValueError(f"data.values: {name}")
         return values
 
 
@@ -119,13 +130,15 @@ def values_of(x: np.ndarray, black: float | None = None, white: float | None = N
 def black_and_white(x: np.ndarray) -> tuple[float, float] | None:
     """What black and white are in these numbers, or None where they do not tell.
 
-    Integers have the range of so many bits as hold the greatest: 8, 10, 12, 14 or 16 (or one, if none is above 1).
+    Integers have the range of so many bits as hold the greatest: 8, 10, 12, 14 or 16 (or one, if none is above 1), as
+    far as their type holds so many.
     Floats are 0 to 1, -1 to 1 or 0 to 255 where they are pixels of 8 or 16 bits brought to that range, or fill it.
     Anything else, such as standardised numbers, does not tell.
     """
     low, high = float(x.min()), float(x.max())
     if x.dtype.kind in "bui":
-        return next(((0.0, 2.0**bits - 1) for bits in (1, 8, 10, 12, 14, 16) if low >= 0 and high < 2**bits), None)
+        tops = [2.0**bits - 1 for bits in (1, 8, 10, 12, 14, 16)]
+        return next(((0.0, top) for top in tops if low >= 0 and high <= top <= limits(x.dtype)[1]), None)
     some = x[:: max(1, len(x) // 256)].astype(np.float64)
 
     def whole(scaled: np.ndarray) -> bool:
@@ -139,13 +152,18 @@ def black_and_white(x: np.ndarray) -> tuple[float, float] | None:
     return (0.0, 255.0) if low >= 0 and 16 < high <= 255 and whole(some) else None
 
 
+def limits(dtype: np.dtype) -> tuple[int, int]:
+    """The least and the greatest that an integer type, or truth values, can hold."""
+    return (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+
+
 def _channels(shape: Sequence[int]) -> tuple[int, bool]:
     """How many channels the pictures of a shape have, and whether these come first; 0 for what is no picture."""
     if len(shape) == 2:
         return 1, False
     if len(shape) == 3 and shape[2] in (1, 3, 4):
         return shape[2], False
-    if len(shape) == 3 and shape[0] in (1, 3, 4):
+    if len(shape) == 3 and shape[0] in (1, 3, 4) and shape[0] < min(shape[1:]):
         return shape[0], True
     return 0, False
 

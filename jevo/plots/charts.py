@@ -73,7 +73,7 @@ def bars(path: Path, groups: Mapping[str, Mapping[str, float]], y: str) -> None:
     for i, (group, values) in enumerate(groups.items()):
         drawn = axes.bar(np.arange(len(names)) + i * width, list(values.values()), width * 0.95, label=group)
         axes.bar_label(drawn, fmt="%.3f", fontsize=7)
-    axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, names)
+    axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, [shortened(name, 24) for name in names])
     axes.set_ylabel(y)
     if len(groups) > 1:
         axes.legend()

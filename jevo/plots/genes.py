@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jevo.plots.drawing import save
+from jevo.plots.drawing import save, shortened
 
 PANELS = 16
 """Genes that `score_by_gene` draws at most."""
@@ -114,7 +114,7 @@ def _score_panel(axes: Axes, values: np.ndarray, scores: np.ndarray, generator: 
     at = np.arange(len(categories))
     axes.hlines(medians, at - 0.32, at + 0.32, color="C3", lw=2)
     names = [f"{value:g}" if categories.dtype.kind == "f" else str(value) for value in categories]
-    names = [name if len(name) <= 16 else f"{name[:14]}..." for name in names]
+    names = [shortened(name, 16) for name in names]
     # About 28 letters stand side by side under a panel, each word in as much room as the longest; 180 points upright.
     upright = max(map(len, names)) * len(names) > 28
     axes.set_xticks(at, names, rotation=90 if upright else 0, fontsize=max(1.0, min(8.0, 180 / len(names))))

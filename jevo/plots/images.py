@@ -14,7 +14,7 @@ def image_grid(path: Path, images: np.ndarray, titles: Sequence[str], columns: i
 
     Args:
         path: the PNG to write.
-        images: `[n, height, width]` or `[n, height, width, channels]`, in 0..1.
+        images: `[n, height, width]` or `[n, height, width, channels]`; what is outside 0..1 is cut.
         titles: one each.
         columns: pictures in a row.
     """
@@ -42,12 +42,12 @@ def image_rows(path: Path, rows: Sequence[tuple[str, np.ndarray]]) -> None:
     for line, (name, images) in zip(grid, rows, strict=True):
         line[0].text(-0.15, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
         for axes, image in zip(line, images, strict=True):
-            axes.imshow(np.clip(shown(image), 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axes.imshow(shown(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     for axes in grid.ravel():
         axes.axis("off")
     save(figure, path)
 
 
 def shown(image: np.ndarray) -> np.ndarray:
-    """`[height, width]`, or `[height, width, 3 or 4]` in colour, of a picture with any number of channels."""
-    return image if image.ndim == 2 or image.shape[2] in (3, 4) else image.mean(axis=2)
+    """`[height, width]`, or `[height, width, 3 or 4]` in colour, of a picture with any number of channels, in 0..1."""
+    return np.clip(image if image.ndim == 2 or image.shape[2] in (3, 4) else image.mean(axis=2), 0, 1)

@@ -18,7 +18,7 @@ import yaml
 from jevo.data.cache import lock
 from jevo.data.datasets import SPLITS, Dataset
 from jevo.data.files import atomic_write, read_file
-from jevo.errors import InputError
+from jevo.errors import InputError, shortened
 from jevo.runs.arguments import as_arguments, differences, resolved
 from jevo.runs.config import Config
 from jevo.runs.machine import device, precision, versions
@@ -243,7 +243,8 @@ class Run(Generic[Config]):
             try:
                 captions[name] = draw(self.folder / name)
             except Exception as error:  # Whatever a drawing may raise.
-                failures.append(f"{name} could not be drawn: {type(error).__name__}: {error}")
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                failures.append(f"{name} could not be drawn: {shortened(reason, 200)}")
                 print(failures[-1], flush=True)
         command = shlex.join(["python", "-m", module, *as_arguments(self.config)])
         atomic_write(self.folder / "report.md", report(result, command, captions, [*notes, *failures]))

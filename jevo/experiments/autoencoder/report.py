@@ -82,15 +82,20 @@ def figures(
         ),
     }  # fmt: skip
     if dataset.train.x.ndim == 4:
-        firsts = [each.first() for each in phases(run.config, tied_layers, run.config.method)]
+        mean = "" if dataset.values.channels else " Of the channels, the mean is shown."
+
+        def draw_reconstructions(path: Path) -> None:
+            firsts = [each.first() for each in phases(run.config, tied_layers, run.config.method)]
+            plots.image_rows(path, sheet(dataset, contest.task, tied_layers, own.champion, firsts))
+
         drawn["reconstructions.png"] = captioned(
             "Test images, and what becomes of them through the layers so far, before each phase (with the first member "
-            "of its first population) and after it.",
-            lambda path: plots.image_rows(path, sheet(dataset, contest.task, tied_layers, own.champion, firsts)),
+            f"of its first population) and after it.{mean}",
+            draw_reconstructions,
         )
         drawn["filters.png"] = captioned(
-            "Weights of the first layer's first units, each from its least (black) to its greatest.",
-            draw_filters, own.champion["layer_0"]["kernel"], dataset.train.x.shape[1:],
+            f"Weights of the first layer's first units, each from its least (black) to its greatest.{mean}",
+            draw_filters, own.champion["layer_0"]["kernel"], dataset,
         )  # fmt: skip
     drawn["features.png"] = partial(draw_features, features=own.details.features, dataset=dataset)
     drawn["confusion.png"] = captioned(
@@ -110,9 +115,9 @@ def draw_features(path: Path, features: np.ndarray, dataset: Dataset) -> str:
     )
 
 
-def draw_filters(path: Path, kernel: jax.Array, shape: tuple[int, ...]) -> None:
+def draw_filters(path: Path, kernel: jax.Array, dataset: Dataset) -> None:
     """The weights of the first units as pictures."""
-    pictures = np.asarray(kernel).T[:FILTERS].reshape(-1, *shape)
+    pictures = dataset.values.laid_out(np.asarray(kernel).T[:FILTERS].reshape(-1, *dataset.train.x.shape[1:]))
     low, high = (bound(pictures, axis=(1, 2, 3), keepdims=True) for bound in (np.min, np.max))
     shown = (pictures - low) / np.maximum(high - low, 1e-12)
     titles = [f"unit {i}" for i in range(len(shown))]
@@ -160,9 +165,9 @@ def sheet(
 
     def images(depth: int, params: Member) -> np.ndarray:
         apply = reconstruction(stacked(layers[: depth + 1])).apply
-        return np.asarray(apply(params, inputs)).reshape(-1, *shape)
+        return dataset.values.laid_out(np.asarray(apply(params, inputs)).reshape(-1, *shape))
 
-    rows = [("input", np.asarray(inputs))]
+    rows = [("input", dataset.values.laid_out(np.asarray(inputs)))]
     if "layer_0" in firsts[0]:  # All layers at once.
         last = len(layers) - 1
         return [*rows, ("before", images(last, firsts[0])), ("after", images(last, champion))]

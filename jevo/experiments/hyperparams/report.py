@@ -46,7 +46,12 @@ def figures(
     dataset, trials = contest.dataset, next(iter(found.values())).trials
     once = list({trial.number: trial for trial in trials if trial.trained and not trial.score.reason}.values())
     genes, scores = by_gene([trial.genome for trial in once]), [trial.score.value for trial in once]
-    of, _ = architecture(champion["genome"], dataset.train.x.shape[1:], len(dataset.classes), run.config.epochs)
+
+    def draw_network(path: Path) -> None:
+        genome, shape = champion["genome"], dataset.train.x.shape[1:]
+        of, _ = architecture(genome, shape, len(dataset.classes), run.config.epochs)
+        plots.network_diagram(path, describe(genome), layers(of))
+
     drawn = {
         "curves.png": captioned(
             "Best and mean of the population by generation, and the best so far by genomes trained (validation score).",
@@ -60,9 +65,7 @@ def figures(
     if any(trial.parents for trial in trials):
         people = [plots.Individual(t.number, t.generation, t.parents, t.score.value, "") for t in trials]
         drawn["family.png"] = captioned("The champion's ancestors.", plots.family_tree, people, champion["number"])
-    drawn["network.png"] = captioned(
-        "The champion, layer by layer.", plots.network_diagram, describe(champion["genome"]), layers(of)
-    )
+    drawn["network.png"] = captioned("The champion, layer by layer.", draw_network)
     drawn["confusion.png"] = captioned(
         "The champion's confusion matrix on the test set.",
         plots.confusion_matrix, dataset.test.y, own.champion.predicted, dataset.classes,

@@ -40,7 +40,7 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
             draw_curves, contest.lines(run.folder), outcomes,
         )
     }  # fmt: skip
-    masks = first_layer(genome, dataset.train.x.shape[1:], kind)
+    masks = first_layer(genome, dataset.train.x.shape[1:], kind, dataset.values.first)
     if masks is not None:
         figures["masks.png"] = captioned(
             "The champion's mask over the input of each hidden unit: white is kept, black dropped.",
@@ -83,8 +83,15 @@ def draw_curves(path: Path, lines: Mapping[str, list[dict[str, Any]]], outcomes:
     plots.curves(path, [Panel("generation", "fitness", fitness), Panel("generation", "accuracy", accuracy)])
 
 
-def first_layer(genome: Member, shape: tuple[int, ...], kind: MaskKind) -> np.ndarray | None:
-    """The masks of the first layer as pictures `[units, height, width]`, or None where inputs are not images."""
+def first_layer(genome: Member, shape: tuple[int, ...], kind: MaskKind, first: bool = False) -> np.ndarray | None:
+    """The masks of the first layer as pictures `[units, height, width]`, or None where inputs are not images.
+
+    Args:
+        genome: whose masks they are.
+        shape: of an example.
+        kind: of mask.
+        first: whether channels come first in an example.
+    """
     mask: Bits = jax.tree.leaves(genome, is_leaf=is_bits)[0]
     kept = np.asarray(bits.unpack(mask), np.float32)
     if kind == "mask_flip":  # Dropped grey, inverted black, kept white.
@@ -93,4 +100,4 @@ def first_layer(genome: Member, shape: tuple[int, ...], kind: MaskKind) -> np.nd
         return kept.mean(axis=2).transpose(2, 0, 1)[:MOST_PICTURES]
     if len(shape) != 3:
         return None
-    return kept.reshape(*shape, -1).mean(axis=2).transpose(2, 0, 1)[:MOST_PICTURES]
+    return kept.T[:MOST_PICTURES].reshape(-1, *shape).mean(axis=1 if first else 3)
