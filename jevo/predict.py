@@ -55,13 +55,15 @@ def predict(request: Request) -> None:
     values = Values.from_json(result["data"]["values"], shape)
     if request.range:
         values = values._replace(black=request.range[0], white=request.range[1])
-    pictures = any(path.suffix.lower() != ".npy" for path in request.images)
-    if pictures and values.white is not None and (values.dtype, *values.ends) != ("uint8", 0, 255):
-        print(f"note: in pictures, black is {values.black:g} and white {values.white:g} of {values.described()}",
-              file=sys.stderr)  # fmt: skip
+    unsaid = values.white is not None and (values.dtype, *values.ends) != ("uint8", 0, 255)
     names = reconstruction_names(request.images, request.out, "png" if values.channels else "npy")
     for path in request.images:
         x, notes = read_examples(path, shape, values, request.invert)
+        if unsaid and path.suffix.lower() != ".npy":
+            notes.insert(
+                0, f"in pictures, black is {values.black:g} and white {values.white:g} of {values.described()}"
+            )
+            unsaid = False
         for note in notes:
             print(f"note: {on_one_line(note)}", file=sys.stderr)
         found = answer(x)
