@@ -92,6 +92,39 @@ def over_devices(program: Callable[[Any], Any], arguments: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[:n], found) if places > n else found
 
 
+def without_explicit_axes(program: Callable[[Any], Any], arguments: Any) -> Any:
+    """`program` of `arguments`, where arrays on a mesh of Explicit axes, or such a mesh that is set, count as of Auto
+    axes: the types of the former say where arrays are, and forbid to pick members from among all devices.
+
+    Results are on the mesh that was given. Nothing moves.
+    """
+    here = jax.sharding.get_mesh() if _is_explicit(jax.sharding.get_abstract_mesh()) else None
+    meshes = [mesh for mesh in (here, *map(_mesh, jax.tree.leaves(arguments))) if mesh and _is_explicit(mesh)]
+    if not meshes:
+        return program(arguments)
+    given = meshes[0]
+    with jax.set_mesh(_automatic(here)) if here else nullcontext():
+        found = program(jax.tree.map(lambda leaf: _on(leaf, _mesh(leaf) and _automatic(_mesh(leaf))), arguments))
+    return jax.tree.map(lambda leaf: _on(leaf, given if _mesh(leaf) == _automatic(given) else None), found)
+
+
+def _mesh(array: Any) -> Any:
+    return getattr(getattr(array, "sharding", None), "mesh", None)
+
+
+def _on(array: Any, mesh: Any) -> Any:
+    """The array where it is, on this mesh of the same devices and axes; None leaves it as it is."""
+    return array if mesh is None else jax.device_put(array, NamedSharding(mesh, array.sharding.spec))
+
+
+def _is_explicit(mesh: Any) -> bool:
+    return AxisType.Explicit in mesh.axis_types
+
+
+def _automatic(mesh: Mesh) -> Mesh:
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+
+
 def replicated(mesh: Mesh | None) -> NamedSharding | None:
     """Where an array is that every device of a mesh has whole; None where there is one device."""
     return None if mesh is None else NamedSharding(mesh, PartitionSpec())

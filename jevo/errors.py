@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 
@@ -26,6 +27,18 @@ def require(holds: bool, setting: str, value: Any, takes: str) -> None:
     """Raise an InputError that names the setting, what it got and what it takes, unless `holds`."""
     if not holds:
         raise InputError(f"setting {setting} is {shortened(value)}, but takes {takes}")
+
+
+def require_count(value: Any, what: str, least: int = 1) -> None:
+    """Raise a ValueError unless a value is an integer that is large enough.
+
+    Args:
+        value: what an argument got.
+        what: it is, to begin the message with.
+        least: it may be.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{what} is an integer, at least {least}, not {shortened(value)}")
 
 
 def on_one_line(text: str) -> str:

@@ -87,7 +87,7 @@ def concat(*populations: Population) -> Population:
     Raises:
         ValueError: if their members have not the same structure, shapes and types.
     """
-    _require_alike(populations, 1)
+    require_alike(populations, 1)
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *populations)
 
 
@@ -100,7 +100,7 @@ def stack(members: Sequence[Member]) -> Population:
     >>> size(stack([{"w": jnp.zeros(3)}, {"w": jnp.ones(3)}]))
     2
     """
-    _require_alike(members, 0)
+    require_alike(members, 0)
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
 
 
@@ -109,7 +109,7 @@ def unstack(population: Population) -> list[Member]:
     return [take(population, i) for i in range(size(population))]
 
 
-def _require_alike(trees: Sequence[Any], skip: int) -> None:
+def require_alike(trees: Sequence[Any], skip: int = 0) -> None:
     """Raise a ValueError unless pytrees have the same structure, and arrays of the same types and shapes, but for the
     first `skip` axes: put together, numbers of two types would silently become those of a third."""
     if not trees:

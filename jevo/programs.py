@@ -1,47 +1,105 @@
 """Functions that are called in two ways: within a user's program, of which they become a part, or plainly.
 
 A plain call of loops and maps would compile them anew each time, since each call makes functions of its own. So it runs
-as one program, which is made once for what it is made of.
+as one program, which is compiled once for what it says.
 """
 
 import functools
+import hashlib
 import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
-from jax.core import Tracer
+import jax.numpy as jnp
+from jax.core import Tracer, eval_jaxpr
+
+from jevo.devices import without_explicit_axes
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+KEPT = 256
+"""Compiled programs that are kept; the oldest goes first."""
+
+CALLS_THE_HOST = ("callback", "host_transfer")
+"""Words in the text of a program that calls functions of Python: it does not say which, so it is not kept."""
+
+_compiled: dict[Any, jax.stages.Compiled] = {}
+
 
 def within(*trees: Any) -> bool:
-    """Whether arrays among these are values of a program that is being traced."""
-    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
+    """Whether a program is being traced, or one of these arrays is a value of a transformation."""
+    # While one is traced, whatever is computed is a part of it, also of known numbers.
+    return any(isinstance(leaf, Tracer) for leaf in (jnp.add(0, 0), *jax.tree.leaves(trees)))
 
 
 def compiled_when_plain(*static: str) -> Callable[[Function], Function]:
     """A function that is a program of its own wherever it is called with arrays, and not within another.
 
+    A plain call traces it anew, so that whatever its functions read (a global, an attribute, a list in a closure) is
+    read as it is now; only the compiler's work, which is nearly all, is kept, by the program's own text. Arrays that it
+    closes over are arguments of that program: other values in them compile nothing.
+
     Args:
-        static: names of the arguments that are no arrays: functions, numbers, texts. A plain call with the same ones as
-            before compiles nothing; one that cannot be told from others (not hashable) is run step by step.
+        static: names of the arguments that are no arrays: functions, numbers, texts.
     """
 
     def decorate(function: Function) -> Function:
-        program, signature = jax.jit(function, static_argnames=static), inspect.signature(function)
+        signature = inspect.signature(function)
 
         @functools.wraps(function)
         def call(*arguments: Any, **named: Any) -> Any:
             given = signature.bind(*arguments, **named).arguments
-            if within([value for name, value in given.items() if name not in static]):
+            arrays = {name: value for name, value in given.items() if name not in static}
+            if within(arrays) or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
                 return function(*arguments, **named)
-            try:
-                hash(tuple(given.get(name) for name in static))
-            except TypeError:
-                return function(*arguments, **named)
-            return program(*arguments, **named)
+            rest = {name: value for name, value in given.items() if name in static}
+            return without_explicit_axes(compiled(lambda arrays: function(**arrays, **rest)), arrays)
 
         return call  # type: ignore[return-value]
 
     return decorate
+
+
+def compiled(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`function` of a pytree of arrays, as a program that is compiled unless one that says the same was.
+
+    It is traced once for arguments of the same shapes, so it is for one use: whatever it reads is as it was then.
+    """
+    programs: dict[Any, Callable[[Any], Any]] = {}
+
+    def call(arrays: Any) -> Any:
+        leaves, tree = jax.tree.flatten(arrays)
+        kind = tree, tuple((jax.typeof(leaf), getattr(leaf, "sharding", None)) for leaf in leaves)
+        if kind not in programs:
+            programs[kind] = _program(function, arrays)
+        return programs[kind](leaves)
+
+    return call
+
+
+def _program(function: Callable[[Any], Any], arrays: Any) -> Callable[[list[Any]], Any]:
+    traced, shapes = jax.make_jaxpr(function, return_shape=True)(arrays)
+    if within(traced.consts):  # It closes over values of a transformation (vmap, grad), of which it is a part.
+        return lambda leaves: function(jax.tree.unflatten(jax.tree.structure(arrays), leaves))
+    values = traced.consts, jax.tree.leaves(arrays)
+    # What is not used is kept: else the text would not say which of the arguments are.
+    run = jax.jit(lambda consts, leaves: eval_jaxpr(traced.jaxpr, consts, *leaves), keep_unused=True)
+    lowered = run.lower(*values)
+    restored = jax.tree.structure(shapes).unflatten
+    program = _compiled_once(lowered, values)
+    return lambda leaves: restored(program(traced.consts, leaves))
+
+
+def _compiled_once(lowered: jax.stages.Lowered, values: Any) -> jax.stages.Compiled:
+    text = lowered.as_text()
+    if any(word in text for word in CALLS_THE_HOST):
+        return lowered.compile()
+    # The text says all but where arguments are.
+    places = tuple(getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(values))
+    program = hashlib.sha256(text.encode()).digest(), places
+    if program not in _compiled:
+        while len(_compiled) >= KEPT:
+            _compiled.pop(next(iter(_compiled)), None)
+        _compiled[program] = lowered.compile()
+    return _compiled[program]

@@ -192,7 +192,7 @@ def test_the_population_has_room_for_children(problem, key):
     algorithm = genetics.genetic(genetics.truncation(1), genetics.uniform(), genetics.flip(0.1), elites=24)
     with pytest.raises(ValueError, match="24 survivors leave no place for a child in a population of 24"):
         algorithm.ask(key, algorithm.init(population, jnp.zeros(24)))
-    with pytest.raises(ValueError, match="lucky is a number of members, 0 or more, not -1"):
+    with pytest.raises(ValueError, match="lucky, a number of members, is an integer, at least 0, not -1"):
         genetics.genetic(genetics.truncation(1), genetics.uniform(), genetics.flip(0.1), elites=1, lucky=-1)
 
 

@@ -53,6 +53,38 @@ for case in json.loads(sys.argv[1]):
 """
 
 
+PLAIN = """
+import contextlib
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jevo import genetics
+from jevo.training import evaluate
+
+algorithm = genetics.genetic(genetics.truncation(0.5), genetics.uniform(), genetics.gaussian(0.1), elites=2)
+score = genetics.scored(lambda members: evaluate(lambda member: -jnp.sum(member["w"]), members, 2))
+population, fitness = {"w": jnp.arange(40.0).reshape(8, 5)}, jnp.arange(8.0)
+
+def run(state):
+    for _ in range(3):
+        state = genetics.generation(algorithm, score, jax.random.key(0), state)
+    return state
+
+alone = run(algorithm.init(population, fitness))
+auto = (AxisType.Auto,)
+meshes = [
+    jax.make_mesh((8,), ("x",)), jax.make_mesh((4, 2), ("x", "y")), jax.make_mesh((8,), ("population",)),
+    jax.make_mesh((8,), ("x",), axis_types=auto), jax.make_mesh((8,), ("population",), axis_types=auto),
+]
+for mesh in meshes:
+    shares = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+    members, scores = jax.device_put((population, fitness), shares)
+    for context in (contextlib.nullcontext(), jax.set_mesh(mesh)):
+        with context:
+            found = run(algorithm.init(members, scores))
+        jax.tree.map(np.testing.assert_array_equal, alone, found)
+"""
+
+
 def run(name, *settings, out, devices, check=True):
     """A small run of an experiment on so many devices."""
     return subprocess.run(
@@ -75,6 +107,12 @@ def test_eight_devices_do_what_one_does():
     words = [shape for shape, _ in moved if shape.startswith("u32[64,")]
     assert len(words) == 2
     assert all(shape.startswith(("f32[", "u32[", "s32[", "pred[")) for shape, _ in moved)
+
+
+def test_plain_calls_take_arrays_on_any_mesh():
+    """Of Explicit axes, which are what jax.make_mesh makes, and of Auto ones; named as the user likes; set, or not."""
+    done = subprocess.run([sys.executable, "-c", PLAIN], capture_output=True, text=True, env=on(8), check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

@@ -414,5 +414,5 @@ def test_what_makes_no_sense_is_said_in_plain_words(key):
         genetics.uniform()(jax.random.key(2), *[jnp.ones(3)] * 3)
     with pytest.raises(ValueError, match="a weighted average is of two parents, not 3"):
         genetics.average(0.5)(jax.random.key(4), *[jnp.ones(3)] * 3)
-    with pytest.raises(ValueError, match=r"between 0 and 1, not 1\.5"):
+    with pytest.raises(ValueError, match=r"from 0 to 1, not 1\.5"):
         genetics.flip(1.5)(jax.random.key(1), bits.pack(jnp.ones(3, bool)))

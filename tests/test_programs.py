@@ -15,6 +15,7 @@ from jax import monitoring
 from jevo import genetics, training
 from jevo import population as pop
 from jevo.genetics import Candidates, Search, update_champion
+from jevo.programs import compiled
 
 COMPILED = []
 monitoring.register_event_duration_secs_listener(
@@ -82,6 +83,136 @@ def test_a_plain_call_compiles_nothing_the_second_time(name):
     )
 
 
+FACTOR = 1.0
+
+
+class Scorer:
+    factor = 1.0
+
+    def __call__(self, member):
+        return self.factor * jnp.sum(member["w"])
+
+
+def test_a_plain_call_reads_what_its_functions_read_as_it_is_now():
+    """A global, an attribute, an array that a closure holds and a function of Python's own: none of them as before."""
+    ones = {"w": jnp.ones((4, 3))}
+
+    def by_global(member):
+        return FACTOR * jnp.sum(member["w"])
+
+    def by_array(factors):
+        return lambda member: factors[0] * jnp.sum(member["w"])
+
+    def by_host(factor):
+        sum_of = jax.ShapeDtypeStruct((), jnp.float32)
+        return lambda member: jax.pure_callback(lambda w: np.float32(factor * w.sum()), sum_of, member["w"])
+
+    factors, scorer = [1.0], Scorer()
+    for factor in (1.0, 2.0, 3.0):
+        globals()["FACTOR"] = scorer.factor = factors[0] = factor
+        big = jnp.full(100, factor)
+        for each in (by_global, scorer, by_array(factors), by_array(big), by_host(factor)):
+            np.testing.assert_array_equal(training.evaluate(each, ones, 2), np.full(4, 3 * factor), str(each))
+        np.testing.assert_array_equal(training.in_rows(lambda x: x * FACTOR, np.ones(3)), np.full(3, factor))
+    before = len(COMPILED)
+    for factor in (4.0, 5.0):
+        training.evaluate(by_array(jnp.full(100, factor)), ones, 2)
+    assert len(COMPILED) - before <= 2  # Making the array itself; the program takes it as an argument.
+
+
+def test_programs_that_look_alike_are_told_apart():
+    """By which argument they use, by what they give back, and by constants to the last bit."""
+    pair = {"a": jnp.arange(3.0), "b": jnp.arange(3.0) + 10}
+    for _ in range(2):
+        for name in ("a", "b"):
+            found = compiled(lambda t, name=name: {"twice": 2 * t[name], "same": t[name], "none": None})(pair)
+            np.testing.assert_array_equal(found["twice"], 2 * pair[name])
+            np.testing.assert_array_equal(found["same"], pair[name])
+            assert found["none"] is None
+        for factor in (np.float32(0.1), np.nextafter(np.float32(0.1), np.float32(1))):
+            np.testing.assert_array_equal(compiled(lambda t, by=factor: t["b"] * by)(pair), pair["b"] * factor)
+    wide = {"a": jnp.arange(3.0), "b": jnp.zeros((2, 2))}
+    np.testing.assert_array_equal(compiled(lambda t: 2 * t["a"])(wide), 2 * wide["a"])
+
+
+def test_a_plain_call_may_be_within_any_transformation():
+    ones = {"w": jnp.ones((4, 3))}
+
+    def scaled(x):
+        return x * training.evaluate(lambda member: jnp.sum(member["w"]), ones, 2).sum()
+
+    def of_member(x):
+        return training.evaluate(lambda member: x * jnp.sum(member["w"]), ones, 2).sum()
+
+    for function in (scaled, of_member):
+        assert jax.jit(function)(2.0) == 24
+        assert jax.grad(function)(2.0) == 12
+        np.testing.assert_array_equal(jax.vmap(function)(jnp.arange(3.0)), [0, 12, 24])
+
+
+def test_a_plain_call_runs_step_by_step_where_programs_are_disabled():
+    seen = []
+    with jax.disable_jit():
+        training.evaluate(lambda member: seen.append(float(member["w"])) or member["w"], {"w": jnp.arange(3.0)}, 2)
+    assert sorted(seen) == [0, 1, 2]
+
+
+NO_RATES = [-0.1, 1.5, float("nan"), float("inf")]
+
+
+@pytest.mark.parametrize("rate", NO_RATES)
+@pytest.mark.parametrize(
+    "operator",
+    [
+        genetics.flip, genetics.redraw, lambda rate: genetics.redraw(0.5, rate), genetics.zero, genetics.prune,
+        lambda rate: genetics.gaussian(0.1, rate), genetics.step, genetics.uniform, genetics.average,
+        lambda rate: genetics.reset(rate, member),
+    ],
+)  # fmt: skip
+def test_a_rate_is_a_probability(operator, rate):
+    with pytest.raises(ValueError, match="from 0 to 1, not"):
+        operator(rate)
+    operator(jnp.float32(0.5))
+    jax.jit(lambda rate: operator(rate) and 0)(0.5)
+
+
+@pytest.mark.parametrize("size", [-0.1, float("nan"), float("inf")])
+def test_a_size_is_finite_and_not_negative(size):
+    for operator in (genetics.gaussian, genetics.perturb, lambda size: genetics.step(0.5, size)):
+        with pytest.raises(ValueError, match=r"finite .*, 0 or more, not"):
+            operator(size)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, True, "2", None])
+def test_a_count_is_an_integer(count):
+    for make in (genetics.leaders, genetics.shuffled, genetics.tournament):
+        with pytest.raises(ValueError, match="is an integer, at least 1, not"):
+            make(count)
+
+
+def test_counts_of_numpy_are_counts():
+    select = genetics.truncation(np.int64(2))
+    assert set(np.asarray(select(jax.random.key(0), jnp.arange(9.0), 50)).tolist()) == {7, 8}
+
+
+@pytest.mark.parametrize(
+    "cross", [genetics.uniform(), genetics.uniform(per="layer"), genetics.one_point(), genetics.average()]
+)
+def test_unlike_parents_make_no_child(cross):
+    one = {"w": jnp.zeros((2, 3))}
+    for other in ({"w": jnp.zeros((2, 3), jnp.int32)}, {"w": jnp.zeros((1, 3))}, {"v": jnp.zeros((2, 3))}):
+        with pytest.raises(ValueError, match="members have other"):
+            cross(jax.random.key(0), one, other)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=2), st.floats(0, 1))
+@settings(max_examples=200, deadline=None)
+def test_the_average_of_floats_is_between_them(parents, weight):
+    a, b = (jnp.float32(parent) for parent in parents)
+    for child in (genetics.average(weight)(jax.random.key(0), a, b), genetics.average()(jax.random.key(0), a, b)):
+        assert min(a, b) <= child <= max(a, b)
+
+
 BAD = [np.arange(5.0), np.arange(12.0), np.arange(6.0)[:, None], np.ones((6, 2)), np.ones((1, 6)), np.float32(1), []]
 
 
@@ -128,10 +259,10 @@ def test_candidates_of_another_state_are_refused():
     [
         ({"elites": -1}, "0 or more"), ({"elites": 1.5}, r"\(0, 1\]"), ({"elites": 0.0}, r"\(0, 1\]"),
         ({"elites": float("nan")}, r"\(0, 1\]"), ({"elites": True}, "no True"),
-        ({"lucky": -1}, "lucky is"),
-        ({"lucky": 0.5}, "lucky is"), ({"parents": 0}, "at least one parent"),
-        ({"parents": 2.0}, "at least one parent"),
-        ({"chunk": 0}, "chunk is"),
+        ({"lucky": -1}, "lucky"),
+        ({"lucky": 0.5}, "lucky"), ({"parents": 0}, "parents is an integer, at least 1, not 0"),
+        ({"parents": 2.0}, "parents is an integer"), ({"parents": True}, "parents is an integer"),
+        ({"chunk": 0}, "chunk"), ({"chunk": 1.5}, "chunk"),
     ],
 )  # fmt: skip
 def test_what_an_algorithm_cannot_be_is_refused_as_it_is_made(given, says):

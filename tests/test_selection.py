@@ -119,12 +119,12 @@ def test_rank_gives_the_best_its_pressure(key):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: genetics.truncation(0), "a count >= 1 or a share"),
-        (lambda: genetics.truncation(1.5), "a count >= 1 or a share"),
-        (lambda: genetics.truncation(3, -1), "lucky >= 0, not 3 and -1"),
-        (lambda: genetics.leaders(0), "at least one leader, not 0"),
-        (lambda: genetics.shuffled(0), "at least one member breeds, not 0"),
-        (lambda: genetics.tournament(0), "at least one entrant"),
+        (lambda: genetics.truncation(0), "at least one breeder"),
+        (lambda: genetics.truncation(1.5), r"a share of the population is in \(0, 1\]"),
+        (lambda: genetics.truncation(3, -1), "lucky is an integer, at least 0, not -1"),
+        (lambda: genetics.leaders(0), "number of leaders is an integer, at least 1"),
+        (lambda: genetics.shuffled(0), "that breed is an integer, at least 1"),
+        (lambda: genetics.tournament(0), "entrants of a tournament is an integer"),
         (lambda: genetics.rank(3), "between 1 and 2"),
     ],
 )

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jevo import population as pop
+from jevo.errors import require_count
 from jevo.genetics.selection import alive, as_fitness, descending, number_of
 from jevo.programs import compiled_when_plain
 from jevo.types import Cross, Fitness, Key, Member, Mutate, Population, Select
@@ -103,10 +104,8 @@ def genetic(
     >>> algorithm = genetic(truncation(17), uniform(per="layer"), flip(0.01), elites=2)
     """
 
-    if isinstance(parents, bool) or not isinstance(parents, int) or parents < 1:
-        raise ValueError(f"a child has at least one parent, not {parents}")
-    if chunk < 1:
-        raise ValueError(f"chunk is a number of children, at least 1, not {chunk}")
+    require_count(parents, "the number of a child's parents")
+    require_count(chunk, "chunk, the number of children bred at once,")
 
     def breed(key: Key, state: State, n: int, beside: Population) -> tuple[Population, jax.Array]:
         select_key, child_key = jax.random.split(key)
@@ -133,6 +132,8 @@ def random_search(
 
     It scores exactly as many members as `genetic` with as many survivors and the same `rescore`.
     """
+
+    require_count(chunk, "chunk, the number of members made at once,")
 
     def breed(key: Key, state: State, n: int, beside: Population) -> tuple[Population, jax.Array]:
         return pop.extended(beside, init, jax.random.split(key, n), chunk), jnp.full((n, 2), -1, jnp.int32)
@@ -163,8 +164,7 @@ def _generational(
     rescore: bool,
 ) -> GeneticAlgorithm:
     number_of(elites, 1)  # It says what it cannot be.
-    if isinstance(lucky, bool) or not isinstance(lucky, int) or lucky < 0:
-        raise ValueError(f"lucky is a number of members, 0 or more, not {lucky}")
+    require_count(lucky, "lucky, a number of members,", 0)
 
     @compiled_when_plain()
     def init(population: Population, fitness: Fitness) -> State:

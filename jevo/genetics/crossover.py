@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jevo import bits
+from jevo import population as pop
 from jevo.bits import is_bits
-from jevo.genetics.genes import Gate, Gene, gate, map_genes, pick, require_kind
+from jevo.genetics.genes import Gate, Gene, gate, map_genes, pick, require_kind, require_rate
 from jevo.types import Cross, Key, Member, Rate
 
 Grain = Literal["gene", "neuron", "layer"]
@@ -33,11 +34,13 @@ def uniform(rate: Rate = 0.5, per: Grain = "gene") -> Cross:
     """
     if per not in get_args(Grain):
         raise ValueError(f"uniform crossover is per gene, neuron or layer, not per {per!r}")
+    require_rate("uniform crossover", rate)
 
     def cross(key: Key, *parents: Member) -> Member:
         rounds = len(parents).bit_length() - 1
         if len(parents) != 2**rounds or not rounds:
             raise ValueError(f"uniform crossover takes 2, 4, 8, ... parents, not {len(parents)}")
+        pop.require_alike(parents)
         for round_key in jax.random.split(key, rounds):
             gates = _draw(round_key, rate, per, parents[0])
             parents = tuple(_merge(gates, a, b) for a, b in zip(parents[::2], parents[1::2], strict=True))
@@ -55,6 +58,7 @@ def one_point() -> Cross:
     """
 
     def cross(key: Key, first: Member, second: Member) -> Member:
+        pop.require_alike([first, second])
         firsts, treedef = jax.tree.flatten(first, is_leaf=is_bits)
         sizes = [a.size for a in firsts]
         point = jax.random.randint(key, (), 1, max(sum(sizes), 2))
@@ -82,13 +86,15 @@ def average(weight: Rate | None = None) -> Cross:
 
     Source: Wortsman et al., "Model soups", 2022.
     """
+    if weight is not None:
+        require_rate("average", weight, "weight")
 
     def blend(weight: Rate, key: Key, a: Gene, b: Gene) -> Gene:
         if is_bits(a) or a.dtype == jnp.bool_:
             return pick(gate(key, weight, a), b, a)
         require_kind("average", a, ("int", "float"))
         if jnp.issubdtype(a.dtype, jnp.floating):
-            return (a + weight * (b - a)).astype(a.dtype)
+            return _between(a, (a + weight * (b - a)).astype(a.dtype), b)
         # The difference is split, not the sum, and found among integers: float32 keeps it exactly where it is small,
         # and nothing overflows. The child of a large one is rounded as float32 rounds, and stays between its parents.
         unsigned = jnp.dtype(f"uint{8 * a.dtype.itemsize}")
@@ -106,6 +112,7 @@ def average(weight: Rate | None = None) -> Cross:
     def cross(key: Key, *parents: Member) -> Member:
         if weight is not None and len(parents) != 2:
             raise ValueError(f"a weighted average is of two parents, not {len(parents)}")
+        pop.require_alike(parents)
         child = parents[0]
         # A running mean: parent number n moves it by one n-th of the way.
         for n, parent in enumerate(parents[1:], start=2):
@@ -141,6 +148,12 @@ def _draw(key: Key, rate: Rate, per: Grain, member: Member) -> list[Gate]:
     keys = jax.random.split(key, max(len(distinct), 1))
     draws = {unit: jax.random.bernoulli(keys[i], rate, unit[1]) for i, unit in enumerate(distinct)}
     return [_spread(draws[unit], genes) for unit, (_, genes) in zip(units, paths, strict=True)]
+
+
+def _between(a: Gene, moved: Gene, b: Gene) -> Gene:
+    """A float's way from one parent to the other, no further: rounding, or a difference that no float holds, would
+    otherwise take it beyond them. What is no number stays so."""
+    return jnp.clip(moved, jnp.minimum(a, b), jnp.maximum(a, b))
 
 
 def _spread(draw: jax.Array, genes: Gene) -> Gate:

@@ -4,7 +4,9 @@ A *gene array* is a leaf of a member: a float, integer or bool array, or a `Bits
 which of two it shall be; it is a `Bits` for packed genes and a bool array for the others.
 """
 
+import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import jax
@@ -39,6 +41,18 @@ def pick(where: Gate, opened: Gene, closed: Gene) -> Gene:
     if is_bits(where):
         return bits.select(where, opened, closed)
     return jax.tree.map(lambda yes, no: jnp.where(where, yes, no), opened, closed)
+
+
+def require_rate(operator: str, rate: Rate, name: str = "rate") -> None:
+    """Raise a ValueError unless a rate that is a number, and not an array, is a probability."""
+    if isinstance(rate, Real) and not 0 <= rate <= 1:
+        raise ValueError(f"{operator} takes a {name} from 0 to 1, not {rate}")
+
+
+def require_size(operator: str, size: Rate, name: str) -> None:
+    """Raise a ValueError unless a size that is a number, and not an array, is finite and not negative."""
+    if isinstance(size, Real) and not 0 <= size < math.inf:
+        raise ValueError(f"{operator} takes a finite {name}, 0 or more, not {size}")
 
 
 def require_kind(operator: str, genes: Any, kinds: tuple[str, ...]) -> None:

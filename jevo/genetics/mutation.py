@@ -11,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jevo import bits
+from jevo import population as pop
 from jevo.bits import is_bits
-from jevo.genetics.genes import Gene, gate, map_genes, pick, require_kind
+from jevo.genetics.genes import Gene, gate, map_genes, pick, require_kind, require_rate, require_size
 from jevo.types import Key, Member, Mutate, Rate
 
 
 def flip(rate: Rate) -> Mutate:
     """Invert each bit or bool with probability `rate`."""
+    require_rate("flip", rate)
 
     def change(key: Key, genes: Gene) -> Gene:
         require_kind("flip", genes, ("bits", "bool"))
@@ -29,6 +31,8 @@ def flip(rate: Rate) -> Mutate:
 
 def redraw(rate: Rate, ones: Rate = 0.5) -> Mutate:
     """Draw each bit or bool anew with probability `rate`; it is then one with probability `ones`."""
+    require_rate("redraw", rate)
+    require_rate("redraw", ones, "share of ones")
 
     def change(key: Key, genes: Gene) -> Gene:
         require_kind("redraw", genes, ("bits", "bool"))
@@ -45,10 +49,13 @@ def reset(rate: Rate, fresh: Callable[[Key], Member]) -> Mutate:
         rate: per gene.
         fresh: makes a member of the same structure, such as `Network.init`.
     """
+    require_rate("reset", rate)
 
     def mutate(key: Key, member: Member) -> Member:
         where, new = jax.random.split(key)
-        return map_genes(lambda key, old, new: pick(gate(key, rate, old), new, old), where, member, fresh(new))
+        made = fresh(new)
+        pop.require_alike([member, made])
+        return map_genes(lambda key, old, new: pick(gate(key, rate, old), new, old), where, member, made)
 
     return mutate
 
@@ -58,6 +65,7 @@ def zero(rate: Rate) -> Mutate:
 
     Source: David and Greental, "Genetic algorithms for evolving deep neural networks", 2014.
     """
+    require_rate("zero", rate)
     return _each(lambda key, genes: pick(gate(key, rate, genes), jax.tree.map(jnp.zeros_like, genes), genes))
 
 
@@ -68,6 +76,7 @@ def prune(rate: Rate) -> Mutate:
 
     Source: Han et al., "Learning both weights and connections for efficient neural networks", 2015.
     """
+    require_rate("prune", rate)
 
     def change(key: Key, genes: Gene) -> Gene:
         require_kind("prune", genes, ("float",))
@@ -90,6 +99,8 @@ def prune(rate: Rate) -> Mutate:
 
 def gaussian(std: Rate, rate: Rate = 1.0) -> Mutate:
     """Add normal noise of this standard deviation to each float with probability `rate`."""
+    require_size("gaussian", std, "standard deviation")
+    require_rate("gaussian", rate)
 
     def change(key: Key, genes: Gene) -> Gene:
         require_kind("gaussian", genes, ("float",))
@@ -106,8 +117,9 @@ def perturb(factor: float = 1.25) -> Mutate:
     Source: Jaderberg et al., "Population based training of neural networks", 2017.
     """
 
-    if factor <= 0:
-        raise ValueError(f"perturb takes a factor > 0, not {factor}")
+    require_size("perturb", factor, "factor")
+    if factor == 0:
+        raise ValueError("perturb takes a factor above 0")
 
     def change(key: Key, genes: Gene) -> Gene:
         require_kind("perturb", genes, ("float",))
@@ -119,6 +131,8 @@ def perturb(factor: float = 1.25) -> Mutate:
 
 def step(rate: Rate, size: Rate = 1) -> Mutate:
     """Move each number up or down by `size` with probability `rate`; integers stop at the ends of their type."""
+    require_rate("step", rate)
+    require_size("step", size, "size")
 
     def change(key: Key, genes: Gene) -> Gene:
         require_kind("step", genes, ("int", "float"))

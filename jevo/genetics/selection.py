@@ -4,11 +4,13 @@ Every operator draws *ranks* (0 is the best) and looks up who holds them, so a s
 of the population, and members that failed are never drawn while others are there.
 """
 
+from numbers import Integral
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jevo.errors import require_count
 from jevo.types import Fitness, Key, Select
 
 
@@ -63,7 +65,8 @@ def number_of(members: int | float, population: int) -> int:
     """
     if isinstance(members, bool):
         raise ValueError(f"a number or a share of members is no {members}")
-    if isinstance(members, int):
+    if isinstance(members, Integral):
+        members = int(members)
         if members < 0:
             raise ValueError(f"a number of members is 0 or more, not {members}")
         return members
@@ -81,10 +84,9 @@ def truncation(breeders: int | float, lucky: int = 0) -> Select:
 
     Source: Muehlenbein and Schlierkamp-Voosen, "Predictive models for the breeder genetic algorithm", 1993.
     """
-    if breeders <= 0 or (isinstance(breeders, float) and breeders > 1) or lucky < 0:
-        raise ValueError(
-            f"truncation takes breeders, a count >= 1 or a share in (0, 1], and lucky >= 0, not {breeders} and {lucky}"
-        )
+    if number_of(breeders, 1) < 1:
+        raise ValueError(f"truncation takes at least one breeder, not {breeders}")
+    require_count(lucky, "lucky", 0)
 
     def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
         count = number_of(breeders, fitness.size)
@@ -106,8 +108,7 @@ def leaders(breeders: int) -> Select:
 
     With as many parents to a child, all of them are every child's parents.
     """
-    if breeders < 1:
-        raise ValueError(f"there is at least one leader, not {breeders}")
+    require_count(breeders, "the number of leaders")
 
     def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
         return descending(fitness)[jnp.arange(n) % jnp.minimum(breeders, alive(fitness))]
@@ -120,8 +121,7 @@ def shuffled(breeders: int) -> Select:
 
     Neighbours differ, so a child of two has two parents if `breeders` is even, and nearly always if it is odd.
     """
-    if breeders < 1:
-        raise ValueError(f"at least one member breeds, not {breeders}")
+    require_count(breeders, "the number of members that breed")
 
     def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
         orders = jax.vmap(lambda key: jax.random.permutation(key, breeders))(jax.random.split(key, -(-n // breeders)))
@@ -135,8 +135,7 @@ def tournament(k: int) -> Select:
 
     Source: Goldberg and Deb, "A comparative analysis of selection schemes", 1991.
     """
-    if k < 1:
-        raise ValueError(f"a tournament has at least one entrant, not {k}")
+    require_count(k, "the number of entrants of a tournament")
 
     def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
         ranks = jax.random.randint(key, (n, k), 0, alive(fitness))

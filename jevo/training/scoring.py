@@ -1,7 +1,6 @@
 """Scoring a population a chunk at a time."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +9,7 @@ import numpy as np
 
 from jevo import devices
 from jevo import population as pop
-from jevo.programs import compiled_when_plain
+from jevo.programs import compiled, compiled_when_plain
 from jevo.types import Member, Population
 
 ROWS = 2048
@@ -79,19 +78,8 @@ def mean_over_rows(score: Callable[[Any], Any], data: Any, rows: int = ROWS) -> 
 
 def in_rows(function: Callable[[jax.Array], jax.Array], x: Any) -> np.ndarray:
     """`function` of examples `x [n, ...]`, `ROWS` at a time: `[n, ...]`, on the host."""
-    return _in_rows(function, None, x)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _applied(function: Callable[[jax.Array], jax.Array], then: Callable[[jax.Array], jax.Array] | None, x: jax.Array):
-    return function(x) if then is None else then(function(x))
-
-
-def _in_rows(
-    function: Callable[[jax.Array], jax.Array], then: Callable[[jax.Array], jax.Array] | None, x: Any
-) -> np.ndarray:
-    parts = [jnp.asarray(x[i : i + ROWS]) for i in range(0, len(x), ROWS)]
-    return np.concatenate([np.asarray(_applied(function, then, part)) for part in parts])
+    program = compiled(function)
+    return np.concatenate([np.asarray(program(jnp.asarray(x[i : i + ROWS]))) for i in range(0, len(x), ROWS)])
 
 
 def predict(logits: Callable[[jax.Array], jax.Array], x: np.ndarray) -> np.ndarray:
@@ -101,7 +89,7 @@ def predict(logits: Callable[[jax.Array], jax.Array], x: np.ndarray) -> np.ndarr
         logits: one network, `[rows, ...] -> [rows, classes]`; normalisation included.
         x: examples as their data set has them.
     """
-    return _in_rows(logits, jax.nn.softmax, x)
+    return in_rows(lambda rows: jax.nn.softmax(logits(rows)), x)
 
 
 def measure(probabilities: np.ndarray, y: np.ndarray) -> dict[str, float]:
