@@ -533,3 +533,12 @@ def test_real_partial_cifar10():
     assert data.note == "partial: 20,000 of 50,000 train images (0 to 19,999, train batches 1, 2)"
     assert data.train.y[:5].tolist() == [6, 9, 9, 4, 1]
     assert data.classes[data.train.y[0]] == "frog"
+
+
+def test_channels_before_height_and_width_are_said(tmp_path):
+    y = np.arange(60) % 3
+    for shape, says in (((3, 8, 9), True), ((8, 9, 3), False), ((8, 9), False), ((5,), False)):
+        x = np.random.default_rng(0).integers(0, 256, (60, *shape)).astype(np.uint8)
+        np.savez(tmp_path / "images.npz", x_train=x, y_train=y)
+        taken = load(tmp_path / "images.npz").taken
+        assert any("convolutions take the last axis for the channels" in line for line in taken) == says

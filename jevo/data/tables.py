@@ -9,6 +9,7 @@ import numpy as np
 from jevo.data import delimited
 from jevo.data.files import is_file
 from jevo.data.labels import Labels, Source, classes, from_array, number
+from jevo.data.values import channels_of
 from jevo.errors import InputError, shortened, suggestion
 
 SUFFIXES = (".npz", ".csv", ".parquet", ".pq")
@@ -90,6 +91,9 @@ def _read_npz(path: Path) -> Table:
     names, indices, said = classes(source, labels)
     shape = "x".join(map(str, parts["train"].shape[1:]))
     taken = [f"labels: y_train; {_classes(names, indices)}", f"features: {shape} of type {parts['train'].dtype}"]
+    if channels_of(parts["train"].shape[1:])[1]:
+        taken.append(f"{shape} is channels, height, width, it seems; convolutions take the last axis for the channels, "
+                     "so for them save [n, height, width, channels]")  # fmt: skip
     return Table({part: (x, indices[part]) for part, x in parts.items()}, names, "", (*taken, *said))
 
 

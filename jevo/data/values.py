@@ -105,7 +105,7 @@ class Values(NamedTuple):
             "dtype": isinstance(values.dtype, str) and np.dtype(values.dtype).kind in "buif",
             "low, high, black or white": all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
             and (ends == [None, None] or ends[0] != ends[1]),
-            "channels or first": (values.channels, values.first) == _channels(shape),
+            "channels or first": (values.channels, values.first) == channels_of(shape),
             "offset": offset is None or (offset.shape == tuple(shape) and np.isfinite(offset).all()),
         }.items():
             if not fits:
@@ -121,7 +121,7 @@ def values_of(x: np.ndarray, black: float | None = None, white: float | None = N
         black, white: what these are in pictures, for a source that says so; else they are found by `black_and_white`.
     """
     low, high = float(x.min()), float(x.max())
-    channels, first = _channels(x.shape[1:])
+    channels, first = channels_of(x.shape[1:])
     if channels and white is None:
         black, white = black_and_white(x) or (None, None)
     return Values(str(x.dtype), low, high, black, white, channels, first, _offset(x))
@@ -157,7 +157,7 @@ def limits(dtype: np.dtype) -> tuple[int, int]:
     return (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
 
 
-def _channels(shape: Sequence[int]) -> tuple[int, bool]:
+def channels_of(shape: Sequence[int]) -> tuple[int, bool]:
     """How many channels the pictures of a shape have, and whether these come first; 0 for what is no picture."""
     if len(shape) == 2:
         return 1, False
