@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jevo.data.datasets import SPLITS, Dataset
@@ -211,6 +212,9 @@ def classification(network: Network, task: Task, dataset: Dataset) -> Callable[[
     """
 
     def judge(champion: Member) -> Judged:
+        # On the device, wherever it comes from: what NumPy computes beforehand is rounded otherwise.
+        champion = jax.tree.map(jnp.asarray, champion)
+
         def logits(x: jax.Array) -> jax.Array:
             return network.apply(champion, task.inputs(x))
 
