@@ -3,13 +3,13 @@
 from jevo import bits, devices, errors, genetics, networks, population, training
 from jevo.bits import Bits
 from jevo.errors import InputError
-from jevo.genetics import GeneticAlgorithm, State, genetic
+from jevo.genetics import Algorithm, State, genetic
 from jevo.networks import Network
 from jevo.version import __version__ as __version__
 
 __all__ = [
+    "Algorithm",
     "Bits",
-    "GeneticAlgorithm",
     "InputError",
     "Network",
     "State",

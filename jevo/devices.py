@@ -21,12 +21,13 @@ AXIS = "population"
 """The axis of a mesh that members are spread over."""
 
 
-def in_chunks(function: Callable[[Any], Any], arguments: Any, chunk: int) -> Any:
+def in_chunks(function: Callable[..., Any], arguments: Any, chunk: int, *shared: Any) -> Any:
     """`function` of every element of `arguments`, `chunk` elements at a time: vectorised, and in bounded memory.
 
     Args:
-        function: of one element: a pytree without the leading axis.
+        function: of one element, a pytree without the leading axis, and of what is shared.
         arguments: a pytree of `[n, ...]`.
+        shared: pytrees of arrays that every device has whole. What `function` only closes over it cannot index.
         chunk: at most so many at a time. Somewhat fewer are taken if they divide `n`, since the chunk
             that is left over is a second program to compile.
 
@@ -34,16 +35,36 @@ def in_chunks(function: Callable[[Any], Any], arguments: Any, chunk: int) -> Any
         The results, stacked `[n, ...]`.
     """
 
-    def mapped(some: Any) -> Any:
-        return jax.lax.map(function, some, batch_size=chunk_of(_length(some), chunk))
+    def mapped(some: Any, *shared: Any) -> Any:
+        each = lambda one: function(one, *shared)  # noqa: E731
+        return jax.lax.map(each, some, batch_size=chunk_of(_length(some), chunk))
 
-    return over_devices(mapped, arguments)
+    return over_devices(mapped, arguments, *shared)
 
 
 def chunk_of(n: int, at_most: int) -> int:
     """How many of `n` to take at once: `at_most`, or as few as half of that if it then divides `n`."""
     at_most = min(at_most, n)
     return next((chunk for chunk in range(at_most, at_most // 2, -1) if n % chunk == 0), at_most)
+
+
+def for_some(step: Callable[[Any, jax.Array], Any], carry: Any, wanted: jax.Array, chunk: int) -> Any:
+    """`carry = step(carry, rows [chunk])` over all rows that are wanted, whose number is known only as it runs.
+
+    Args:
+        step: what is done about some rows. About the last ones it may be done twice, so twice has to be as once.
+        carry: a pytree of arrays.
+        wanted: bool `[n]`.
+        chunk: at most so many rows at a time; as `in_chunks`, somewhat fewer if they divide n.
+    """
+    chunk = chunk_of(wanted.size, chunk)
+    rows, count = jnp.argsort(~wanted, stable=True), jnp.sum(wanted)
+
+    def turn(number: jax.Array, carry: Any) -> Any:
+        some = jnp.minimum(number * chunk + jnp.arange(chunk), jnp.maximum(count - 1, 0))
+        return step(carry, rows[some])
+
+    return jax.lax.fori_loop(0, -(-count // chunk), turn, carry)
 
 
 def spread(mesh: Mesh | None) -> AbstractContextManager[Any]:
@@ -70,17 +91,18 @@ def is_spread() -> bool:
     return dict(zip(mesh.axis_names, mesh.axis_types, strict=True)).get(AXIS) == AxisType.Auto
 
 
-def over_devices(program: Callable[[Any], Any], arguments: Any) -> Any:
+def over_devices(program: Callable[..., Any], arguments: Any, *shared: Any) -> Any:
     """`program` of `arguments`, each device computing its own share of them.
 
     Args:
-        program: `[n, ...] -> [n, ...]`, each row a function of the same row alone, and of what the program closes over
-            (which every device then has whole).
+        program: `([n, ...], *shared) -> [n, ...]`, each row a function of the same row alone, and of what is shared,
+            or closed over.
         arguments: a pytree of `[n, ...]`. Where n does not divide evenly, the last row is computed again for the
             places that are left over, and dropped.
+        shared: pytrees of arrays that every device has whole. What the program only closes over it cannot index.
     """
     if not is_spread():
-        return program(arguments)
+        return program(arguments, *shared)
     n, devices = _length(arguments), jax.sharding.get_abstract_mesh().shape[AXIS]
     places = -(-n // devices) * devices
     if places > n:
@@ -88,7 +110,8 @@ def over_devices(program: Callable[[Any], Any], arguments: Any) -> Any:
         arguments = jax.tree.map(lambda leaf: leaf[last], arguments)
     rows = PartitionSpec(AXIS)
     # Nothing is said of what varies over devices: rows do, and there is nothing else.
-    found = jax.shard_map(program, in_specs=rows, out_specs=rows, check_vma=False)(arguments)
+    specs = (rows, *[PartitionSpec()] * len(shared))
+    found = jax.shard_map(program, in_specs=specs, out_specs=rows, check_vma=False)(arguments, *shared)
     return jax.tree.map(lambda leaf: leaf[:n], found) if places > n else found
 
 

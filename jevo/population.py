@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jevo.devices import chunk_of, in_chunks, is_spread
+from jevo.devices import chunk_of, for_some, in_chunks, is_spread, over_devices
 from jevo.programs import compiled_when_plain
 from jevo.types import Key, Member, Population
 
@@ -25,16 +25,19 @@ def init(key: Key, member: Callable[[Key], Member], size: int, chunk: int = 64) 
     return in_chunks(member, jax.random.split(key, size), chunk)
 
 
-def extended(population: Population, function: Callable[[Any], Any], arguments: Any, chunk: int) -> Population:
+def extended(
+    population: Population, function: Callable[..., Any], arguments: Any, chunk: int, *shared: Any
+) -> Population:
     """`population`, then `function` of every element of `arguments`, `chunk` elements at a time.
 
     As `concat(population, in_chunks(...))`, but every member is written where it stays.
 
     Args:
         population: leaves `[m, ...]`; m may be 0.
-        function: of one element; makes a member.
+        function: of one element, and of what is shared; makes a member.
         arguments: a pytree of `[n, ...]`.
         chunk: at most so many at a time.
+        shared: as `devices.in_chunks` takes it.
 
     Returns:
         Leaves `[m + n, ...]`.
@@ -43,7 +46,7 @@ def extended(population: Population, function: Callable[[Any], Any], arguments: 
     if is_spread():
         # Each device makes the members of its own places, among them, if they are the first, those that are there.
         places = jnp.arange(m + n)
-        made = in_chunks(function, take(arguments, jnp.maximum(places - m, 0)), chunk)
+        made = in_chunks(function, take(arguments, jnp.maximum(places - m, 0)), chunk, *shared)
         old = take(population, jnp.minimum(places, m - 1)) if m else made
         kept = lambda leaf: (places < m).reshape(-1, *[1] * (leaf.ndim - 1))  # noqa: E731
         return jax.tree.map(lambda new, old: jnp.where(kept(new), old, new), made, old)
@@ -54,7 +57,7 @@ def extended(population: Population, function: Callable[[Any], Any], arguments: 
 
     def write(whole: Population, start_and_some: Any) -> tuple[Population, None]:
         start, some = start_and_some
-        made = jax.vmap(function)(some)
+        made = jax.vmap(lambda one: function(one, *shared))(some)
         placed = jax.tree.map(
             lambda leaf, new: jax.lax.dynamic_update_slice_in_dim(leaf, new, m + start, 0), whole, made
         )
@@ -62,6 +65,43 @@ def extended(population: Population, function: Callable[[Any], Any], arguments: 
 
     empty = jax.tree.map(lambda leaf: jnp.pad(leaf, [(0, n), *[(0, 0)] * (leaf.ndim - 1)]), population)
     return jax.lax.scan(write, empty, (starts, chunks))[0]
+
+
+def written(
+    population: Population, places: jax.Array, function: Callable[..., Any], arguments: Any, chunk: int, *shared: Any
+) -> Population:
+    """`population`, with `function` of each element of `arguments` in place of the member that is there.
+
+    What else is in the population stays where it is, on its device, and is not copied.
+
+    Args:
+        population: leaves `[P, ...]`.
+        places: int32 `[n]`, all different.
+        function: of one element, and of what is shared; makes a member.
+        arguments: a pytree of `[n, ...]`.
+        chunk: at most so many at a time.
+        shared: as `devices.in_chunks` takes it.
+    """
+    n = size(arguments)
+    # Each device goes through its own places: who is written there, n for nobody.
+    number = jnp.full(size(population), n, jnp.int32).at[places].set(jnp.arange(n, dtype=jnp.int32))
+
+    def share(rows: tuple[Population, jax.Array], arguments: Any, *shared: Any) -> Population:
+        population, number = rows
+
+        def write(whole: Population, some: jax.Array) -> Population:
+            # Each turn takes other keys, which nobody who checks that none is used twice can see.
+            made = jax.vmap(lambda one: function(one, *shared))(_cloned(take(arguments, number[some])))
+            return jax.tree.map(lambda leaf, new: leaf.at[some].set(new), whole, made)
+
+        return for_some(write, population, number < n, min(chunk, n))
+
+    return over_devices(share, (population, number), arguments, *shared)
+
+
+def _cloned(tree: Any) -> Any:
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
+    return jax.tree.map(lambda leaf: jax.random.clone(leaf) if is_key(leaf) else leaf, tree)
 
 
 def size(population: Population) -> int:

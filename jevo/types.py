@@ -30,8 +30,26 @@ Fitness = jax.Array
 Rate = float | jax.Array
 """A probability in [0, 1]. A traced scalar is allowed, so a rate may follow a schedule inside `jit`."""
 
-Select = Callable[[Key, Fitness, int], jax.Array]
-"""`(key, fitness [P], n) -> int32 [n]`: indices of the members that breed, never the members."""
+
+class Breeders(NamedTuple):
+    """Who may breed, and who does: only the pool is gathered, however large the population.
+
+    Attributes:
+        pool: int32 `[B]`, indices into the population.
+        drawn: int32 `[n]`, positions in the pool.
+    """
+
+    pool: jax.Array
+    drawn: jax.Array
+
+    @property
+    def indices(self) -> jax.Array:
+        """Who breeds, int32 `[n]`."""
+        return self.pool[self.drawn]
+
+
+Select = Callable[[Key, Fitness, int], Breeders]
+"""`(key, fitness [P], n) -> Breeders`: indices of the members that breed, never the members."""
 
 Cross = Callable[..., Member]
 """`(key, first, second) -> child`, written for one pair (some operators take more parents); the engine vmaps it."""

@@ -32,7 +32,12 @@ def problem(key):
 
 
 def scored(score, chunk=64):
-    return lambda _, population: (population, evaluate(score, population, chunk))
+    return lambda _, population, places: evaluate(score, population, chunk, places)
+
+
+def kept(candidates, size=24):
+    """The places of those who are not scored again."""
+    return np.delete(np.arange(size), candidates.places)
 
 
 def numpy_scores(weights, population, x, y):
@@ -60,7 +65,7 @@ def test_a_generation_is_what_a_naive_numpy_one_is(problem, key):
     candidates = algorithm.ask(key, state)
     assert pop.size(candidates.members) == 22
     ranked = np.argsort(-np.asarray(fitness), kind="stable")
-    np.testing.assert_array_equal(candidates.kept, ranked[:2])
+    np.testing.assert_array_equal(kept(candidates), np.sort(ranked[:2]))
     assert set(np.unique(candidates.parents)) <= set(ranked[:6])
     words = {n: np.asarray(population[n]["kernel"].words) for n in population}
     crossed = 0
@@ -74,8 +79,11 @@ def test_a_generation_is_what_a_naive_numpy_one_is(problem, key):
 
     children = numpy_scores(weights, candidates.members, x, y)
     after = algorithm.tell(state, candidates, jnp.asarray(children))
-    np.testing.assert_array_equal(after.fitness, np.concatenate([np.asarray(fitness)[ranked[:2]], children]))
-    np.testing.assert_array_equal(after.population["layer_0"]["kernel"].words[:2], words["layer_0"][ranked[:2]])
+    expected = np.array(fitness)
+    expected[candidates.places] = children
+    np.testing.assert_array_equal(after.fitness, expected)
+    stayed = after.population["layer_0"]["kernel"].words[ranked[:2]]
+    np.testing.assert_array_equal(stayed, words["layer_0"][ranked[:2]])
     assert int(after.generation) == 1
 
 
@@ -108,10 +116,98 @@ def test_chunks_change_nothing(name, chunk, problem):
     jax.tree.map(np.testing.assert_array_equal, *asked)
 
 
+def breeding(name):
+    """Every selection, with survivors or not."""
+    select = {
+        "truncation": genetics.truncation(6), "lucky": genetics.truncation(4, lucky=3), "rank": genetics.rank(),
+        "tournament": genetics.tournament(3), "roulette": genetics.roulette(), "leaders": genetics.leaders(4),
+        "shuffled": genetics.shuffled(5),
+    }[name]  # fmt: skip
+    return partial(genetics.genetic, select, genetics.uniform(0.3), genetics.flip(0.01))
+
+
+GENERATIONS = {
+    **{name: breeding(name)(elites=3) for name in ("truncation", "lucky", "rank", "tournament", "roulette", "leaders")},
+    "shuffled": breeding("shuffled")(elites=3, chunk=5),
+    "none survive": breeding("truncation")(elites=0),
+    "half survive": breeding("lucky")(elites=0.5, lucky=2, chunk=7),
+    "scored again": breeding("truncation")(elites=3, rescore=True, chunk=5),
+    "four parents": breeding("rank")(elites=1, parents=4),
+}
+
+
+@pytest.mark.parametrize("name", [*GENERATIONS, "random search", "random search, scored again"])
+def test_a_generation_is_ask_score_tell(name, problem):
+    """Whoever is written over in place is whom `tell` writes over, bit for bit, also where members have failed."""
+    _, over, x, y, population, _ = problem
+    searches = {
+        "random search": genetics.random_search(over.init, elites=3, chunk=5),
+        "random search, scored again": genetics.random_search(over.init, elites=3, rescore=True),
+    }
+    algorithm = (GENERATIONS | searches)[name]
+    score = lambda genome: scaled_log_likelihood(over.apply(genome, x), y, 2.0)  # noqa: E731
+    scores = np.array(evaluate(score, population, 24))
+    key = jax.random.key(3)
+    for failing in (0.0, 0.5, 0.99):
+        failed = np.random.default_rng(0).random(24) < failing
+        failed[5] = False
+        state = algorithm.init(population, jnp.asarray(np.where(failed, np.nan, scores)))
+        found = genetics.generation(algorithm, scored(score, 5), jax.random.clone(key), state)
+        candidates = algorithm.ask(jax.random.split(jax.random.fold_in(jax.random.clone(key), 0))[0], state)
+        assert len(set(np.asarray(candidates.places).tolist())) == candidates.places.size
+        told = algorithm.tell(state, candidates, evaluate(score, candidates.members, 5))
+        jax.tree.map(np.testing.assert_array_equal, found, told)
+        assert int(found.generation) == 1
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 7, 100])
+def test_some_members_are_scored_and_written_where_they_are(chunk):
+    rng = np.random.default_rng(chunk)
+    population = {"w": jnp.arange(23.0), "b": jnp.arange(46).reshape(23, 2)}
+    for n in (1, 5, 22, 23):
+        places = jnp.asarray(rng.permutation(23)[:n])
+        found = evaluate(lambda member: {"w": member["w"], "b": member["b"].sum()}, population, chunk, places)
+        np.testing.assert_array_equal(found["w"], np.asarray(places, np.float32))
+        np.testing.assert_array_equal(found["b"], np.asarray(population["b"])[np.asarray(places)].sum(axis=1))
+        made = lambda i: {"w": -1.0 * i, "b": jnp.full(2, -i, population["b"].dtype)}  # noqa: E731
+        after = pop.written(population, places, made, jnp.arange(n), chunk)
+        expected = np.arange(23.0)
+        expected[np.asarray(places)] = -np.arange(n)
+        np.testing.assert_array_equal(after["w"], expected)
+        np.testing.assert_array_equal(np.delete(after["b"], places, axis=0), np.delete(population["b"], places, axis=0))
+
+
+def test_an_algorithm_of_the_users_own_runs_the_same_way(key):
+    """One of a distribution: its mean and its step are its own, and no member survives."""
+
+    def init(population, fitness):
+        mean = jax.tree.map(lambda leaf: leaf.mean(axis=0), population)
+        return State(population, jnp.asarray(fitness), jnp.int32(0), (mean, jnp.float32(1.0)))
+
+    def ask(key, state):
+        mean, step = state.own
+        noise = jax.random.normal(key, (16, 3))
+        return genetics.Candidates({"w": mean["w"][None] + step * noise}, jnp.full((16, 1), -1), jnp.arange(16))
+
+    def tell(state, candidates, fitness):
+        best = jnp.argsort(fitness, descending=True)[:4]
+        own = ({"w": candidates.members["w"][best].mean(axis=0)}, state.own[1] * 0.9)
+        return genetics.replaced(state, candidates.members, fitness)._replace(own=own)
+
+    algorithm = genetics.Algorithm(init, ask, tell)
+    goal = jnp.float32([1.0, -2.0, 3.0])
+    evaluate_all = scored(lambda member: -jnp.sum((member["w"] - goal) ** 2))
+    state = algorithm.init({"w": jnp.zeros((16, 3))}, jnp.zeros(16))
+    step = jax.jit(partial(genetics.generation, algorithm, evaluate_all))
+    for _ in range(40):
+        state = step(jax.random.clone(key), state)
+    np.testing.assert_allclose(state.own[0]["w"], goal, atol=0.1)
+
+
 def test_a_scan_is_a_python_loop(problem, key):
     _, _, _, _, population, score = problem
     algorithm, evaluate_all = algorithms()["rescored"], scored(score)
-    start = algorithm.init(population, evaluate_all(None, population)[1])
+    start = algorithm.init(population, evaluate_all(None, population, None))
     step = jax.jit(partial(genetics.generation, algorithm, evaluate_all))
     looped = start
     for _ in range(6):
@@ -121,11 +217,12 @@ def test_a_scan_is_a_python_loop(problem, key):
 
 
 @pytest.mark.parametrize("name", ["kept", "rescored", "lucky"])
-def test_the_failed_never_survive(name, key):
+def test_the_failed_never_breed_and_survive_only_where_others_are_too_few(name, key):
     """However many fail, in whatever place, and lucky or not."""
     population = pop.stack([{"w": genes("bits", (37,), i)} for i in range(24)])
     algorithm = algorithms()[name]
     ask = jax.jit(algorithm.ask)
+    survivors = 5 if name == "lucky" else 3
     for seed in range(20):
         rng = np.random.default_rng(seed)
         fitness = rng.random(24).astype(np.float32)
@@ -135,10 +232,13 @@ def test_the_failed_never_survive(name, key):
         state = algorithm.init(population, jnp.asarray(fitness))
         np.testing.assert_array_equal(np.isneginf(state.fitness), failed)
         candidates = ask(jax.random.fold_in(key, seed), state)
-        assert not failed[np.asarray(candidates.kept)].any()
-        assert not failed[np.asarray(candidates.parents)].any()
+        again = survivors if name == "rescored" else 0
+        assert not failed[np.asarray(candidates.parents)[again:]].any()
+        stay = np.asarray(candidates.places[:again]) if again else kept(candidates)
+        assert (~failed[stay]).sum() == min(survivors, (~failed).sum())
         told = algorithm.tell(state, candidates, jnp.full(candidates.parents.shape[0], jnp.nan))
-        assert np.isneginf(told.fitness).sum() == candidates.parents.shape[0]
+        lost = 24 if again else 24 - (~failed[stay]).sum()
+        assert np.isneginf(told.fitness).sum() == lost
 
 
 def test_lucky_losers_are_losers_and_vary(key):
@@ -146,10 +246,10 @@ def test_lucky_losers_are_losers_and_vary(key):
     algorithm = algorithms()["lucky"]
     state = algorithm.init(population, jnp.arange(24.0))
     ask = jax.jit(algorithm.ask)
-    drawn = [tuple(np.asarray(ask(jax.random.fold_in(key, i), state).kept)) for i in range(10)]
-    for kept in drawn:
-        assert kept[:2] == (23, 22)
-        assert len(set(kept)) == 5
+    drawn = [tuple(kept(ask(jax.random.fold_in(key, i), state)).tolist()) for i in range(10)]
+    for stayed in drawn:
+        assert stayed[-2:] == (22, 23)
+        assert len(set(stayed)) == 5
     assert len(set(drawn)) > 5
 
 
@@ -158,12 +258,12 @@ def test_random_search_scores_as_many_and_keeps_the_best(problem, key):
     evaluate_all = scored(score)
     counts = []
     for algorithm in (genetics.random_search(over.init, elites=3), algorithms()["kept"]):
-        state = algorithm.init(population, evaluate_all(None, population)[1])
+        state = algorithm.init(population, evaluate_all(None, population, None))
         counts.append(pop.size(algorithm.ask(jax.random.clone(key), state).members))
     assert counts[0] == counts[1] == 21
     algorithm = genetics.random_search(over.init, elites=1)
     best = -np.inf
-    state = algorithm.init(population, evaluate_all(None, population)[1])
+    state = algorithm.init(population, evaluate_all(None, population, None))
     step = jax.jit(partial(genetics.generation, algorithm, evaluate_all))
     for _ in range(5):
         state = step(jax.random.clone(key), state)
@@ -178,7 +278,7 @@ def test_evolution_beats_random_search_at_equal_evaluations(seed, problem):
     reached = []
     for algorithm in (algorithms()["kept"], genetics.random_search(over.init, elites=3)):
         key = jax.random.key(seed)
-        state = algorithm.init(population, evaluate_all(None, population)[1])
+        state = algorithm.init(population, evaluate_all(None, population, None))
         step = partial(genetics.generation, algorithm, evaluate_all)
         state, _ = jax.jit(lambda key, s, step=step: jax.lax.scan(lambda s, _: (step(key, s), None), s, length=40))(
             key, state
@@ -231,7 +331,7 @@ def test_a_guarded_child_is_no_worse_than_its_parents_or_is_the_best_of_them():
     )
     children = {"w": jnp.full((3, 3), 9.0)}
     parents = jnp.int32([[0, 1], [1, 2], [2, 0]])
-    candidates = genetics.Candidates(children, parents, jnp.zeros(0, jnp.int32))
+    candidates = genetics.Candidates(children, parents, jnp.arange(3))
     fitness = jnp.float32([-1.9, -2.6, jnp.nan])
     np.testing.assert_allclose(genetics.barrier(state, candidates, fitness), [-0.1, 0.1, np.nan], atol=1e-6)
     bred = genetics.guarded(state, candidates, fitness)
@@ -246,7 +346,7 @@ def test_last_bits_decide_nothing_between_two_programs(seed):
     scale = 10.0 ** rng.uniform(-6, 6)
     fitness = (-scale * rng.random(8)).astype(np.float32)
     state = State({"w": jnp.arange(8.0)}, jnp.asarray(fitness), jnp.int32(0))
-    clones = genetics.Candidates({"w": 10 + jnp.arange(8.0)}, jnp.arange(8)[:, None], jnp.zeros(0, jnp.int32))
+    clones = genetics.Candidates({"w": 10 + jnp.arange(8.0)}, jnp.arange(8)[:, None], jnp.arange(8))
     search = genetics.Search(state, {"w": jnp.float32(0)}, jnp.float32(fitness.max()), jnp.int32(0))
     for ulps in (-3, 0, 3):
         again = fitness.copy()

@@ -40,6 +40,7 @@ SETTINGS = [
     {"mask": "mask_flip", "selection": "roulette", "crossover": "one_point", "parents": 2},
     {"channels": (2,), "crossover": "layer", "mutation": "redraw", "lucky": 2},
     {"batches": "fixed", "fitness": "accuracy", "consensus": 0, "mutation_rate": 0.01, "final_mutation_rate": 0.0},
+    {"search": "perturbation"},
 ]
 
 
@@ -84,9 +85,12 @@ def test_the_faithful_preset_scores_accuracy_on_its_images(digits):
             w = [np.asarray(layer["kernel"]) for layer in weigh(data.weights, genome, "mask").values()]
             predicted = (np.maximum(x @ w[0], 0) @ w[1]).argmax(axis=1)
             assert float(fitness) == pytest.approx(np.mean(predicted == digits.train.y[100:400]), abs=2 / 300)
-    # Two elites survive with the score they have.
+    # Two elites survive, each in its place and with the score it has.
     for before, after in itertools.pairwise(carries):
-        np.testing.assert_array_equal(after.state.fitness[:2], np.sort(before.state.fitness)[::-1][:2])
+        elites = np.argsort(-before.state.fitness, stable=True)[:2]
+        stayed = [pop.take(carry.state.population, elites) for carry in (before, after)]
+        jax.tree.map(np.testing.assert_array_equal, *stayed)
+        np.testing.assert_array_equal(after.state.fitness[elites], before.state.fitness[elites])
 
 
 def test_batches_rotate_as_a_ring():
@@ -183,3 +187,35 @@ def test_a_users_own_table_runs_to_its_report(tmp_path):
     dataset = load(str(table))
     accuracy = (answer(dataset.test.x).classes == dataset.test.y).mean()
     assert accuracy == pytest.approx(result["metrics"]["test"]["accuracy"])
+
+
+@pytest.mark.parametrize("settings", [{}, {"mask": "flip", "channels": (3,)}, {"fitness": "accuracy"}])
+def test_node_perturbation_finds_masks_that_random_search_does_not(settings, digits):
+    """At as many evaluations; the mask is all of it: no weight changes."""
+    config = masks.Config(
+        **{**SMALL, "search": "perturbation", "population": 4, "images": 200, "generations": 60, "hidden": (12,),
+           "validate_every": 10, **settings}
+    )  # fmt: skip
+    compete = contest.contest(config, digits)
+    reached = []
+    for name in ("search", "random_search"):
+        contestant = compete.contestants[name]
+        (phase,) = contestant.phases
+        start, step = phase.stage.programs(phase.stage.chunk)
+        data = phase.data([])
+        carry = jax.jit(start)(data)
+        carry = jax.jit(lambda c, d, step=step: jax.lax.fori_loop(0, 60, lambda i, c: step(c, d)[0], c))(carry, data)
+        reached.append(float(carry.validation))
+        assert contestant.evaluations == 4 * 61
+    assert reached[0] > reached[1] + 0.2
+    genome = carry.champion
+    assert all(bits.is_bits(leaf) for leaf in jax.tree.leaves(genome, is_leaf=bits.is_bits))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [({"population": 5}, "even number"), ({"mask": "mask_rs"}, "mask or flip"), ({"density": 1.0}, "between 0 and 1")],
+)
+def test_what_node_perturbation_cannot_do_is_refused(given, says):
+    with pytest.raises(InputError, match=says):
+        masks.Config(**{"search": "perturbation", **given})

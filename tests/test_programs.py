@@ -67,7 +67,7 @@ CALLS = {
 }
 LEARNER = training.learner(member, OPTIMIZER)
 LOGITS = lambda x: x @ jnp.ones((8, 3))  # noqa: E731
-EVALUATE = lambda key, members: (members, training.evaluate(score, members, 2))  # noqa: E731
+EVALUATE = lambda key, members, places: training.evaluate(score, members, 2, places)  # noqa: E731
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -192,7 +192,7 @@ def test_a_count_is_an_integer(count):
 
 def test_counts_of_numpy_are_counts():
     select = genetics.truncation(np.int64(2))
-    assert set(np.asarray(select(jax.random.key(0), jnp.arange(9.0), 50)).tolist()) == {7, 8}
+    assert set(np.asarray(select(jax.random.key(0), jnp.arange(9.0), 50).indices).tolist()) == {7, 8}
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_fitness_of_another_shape_is_refused_wherever_it_enters(fitness):
         state(fitness=fitness)
     good = state()
     candidates = ALGORITHM.ask(jax.random.key(0), good)
-    with pytest.raises(ValueError, match=r"fitness has shape|are not the 6 members"):
+    with pytest.raises(ValueError, match="fitness has shape"):
         ALGORITHM.tell(good, candidates, fitness)
     with pytest.raises(ValueError, match="fitness has shape"):
         ALGORITHM.ask(jax.random.key(0), good._replace(fitness=jnp.asarray(fitness)))
@@ -247,10 +247,10 @@ def test_fitness_that_is_no_real_number_is_refused_and_any_real_one_is_taken():
 def test_candidates_of_another_state_are_refused():
     six, nine = state(6), state(9)
     candidates = ALGORITHM.ask(jax.random.key(0), six)
-    with pytest.raises(ValueError, match="4 candidates and 2 survivors are not the 9 members of the state"):
+    with pytest.raises(ValueError, match="4 candidates for 4 places are not the 7 of a state of 9 members"):
         ALGORITHM.tell(nine, candidates, np.zeros(4))
-    forged = Candidates(six.population, candidates.parents, candidates.kept)
-    with pytest.raises(ValueError, match="6 candidates and 2 survivors are not the 6 members"):
+    forged = Candidates(six.population, jnp.arange(6), jnp.arange(6))
+    with pytest.raises(ValueError, match="6 candidates for 6 places are not the 4 of a state of 6 members"):
         ALGORITHM.tell(six, forged, np.zeros(6))
 
 

@@ -41,8 +41,8 @@ def test_selection_follows_a_permutation_of_the_members(name, values, seed, data
     fitness = np.float32(values)
     order = np.array(data.draw(st.permutations(range(len(values)))))
     key = jax.random.key(seed)
-    chosen = np.asarray(SELECTIONS[name]()(key, jnp.asarray(fitness), 16))
-    permuted = np.asarray(SELECTIONS[name]()(jax.random.clone(key), jnp.asarray(fitness[order]), 16))
+    chosen = np.asarray(SELECTIONS[name]()(key, jnp.asarray(fitness), 16).indices)
+    permuted = np.asarray(SELECTIONS[name]()(jax.random.clone(key), jnp.asarray(fitness[order]), 16).indices)
     assert chosen.shape == (16,)
     assert np.all((chosen >= 0) & (chosen < len(values)))
     np.testing.assert_array_equal(order[permuted], chosen)
@@ -54,13 +54,13 @@ def test_selection_follows_a_permutation_of_the_members(name, values, seed, data
 def test_the_failed_never_breed_while_others_live(name, values, seed, data):
     failed = np.array(data.draw(st.lists(st.booleans(), min_size=len(values), max_size=len(values))))
     fitness = np.where(failed, -np.inf, np.float32(values)).astype(np.float32)
-    chosen = np.asarray(SELECTIONS[name]()(jax.random.key(seed), jnp.asarray(fitness), 32))
+    chosen = np.asarray(SELECTIONS[name]()(jax.random.key(seed), jnp.asarray(fitness), 32).indices)
     if not failed.all():
         assert not failed[chosen].any()
 
 
 def frequencies(select, fitness, key, n=40_000):
-    return np.bincount(np.asarray(select(key, jnp.asarray(fitness), n)), minlength=len(fitness)) / n
+    return np.bincount(np.asarray(select(key, jnp.asarray(fitness), n).indices), minlength=len(fitness)) / n
 
 
 def test_truncation_is_uniform_over_the_best(key):
@@ -69,7 +69,7 @@ def test_truncation_is_uniform_over_the_best(key):
 
 
 def test_all_who_are_shuffled_breed_equally_often_and_with_another(key):
-    chosen = np.asarray(genetics.shuffled(4)(key, jnp.float32([1, 5, 3, 4, 2, -jnp.inf]), 400))
+    chosen = np.asarray(genetics.shuffled(4)(key, jnp.float32([1, 5, 3, 4, 2, -jnp.inf]), 400).indices)
     assert np.bincount(chosen).tolist() == [0, 100, 100, 100, 100]
     pairs = np.sort(chosen.reshape(-1, 2))
     assert np.all(pairs[:, 0] != pairs[:, 1])
@@ -77,7 +77,7 @@ def test_all_who_are_shuffled_breed_equally_often_and_with_another(key):
 
 
 def test_leaders_take_turns(key):
-    chosen = genetics.leaders(3)(key, jnp.float32([1, 5, 3, 4, -jnp.inf]), 7)
+    chosen = genetics.leaders(3)(key, jnp.float32([1, 5, 3, 4, -jnp.inf]), 7).indices
     np.testing.assert_array_equal(chosen, [1, 3, 2, 1, 3, 2, 1])
 
 
@@ -135,13 +135,13 @@ def test_impossible_settings(make, message):
 
 def test_lucky_losers_breed_as_often_as_the_best_and_are_the_same_for_a_whole_generation(key):
     fitness = np.arange(10, dtype=np.float32)
-    chosen = np.asarray(genetics.truncation(3, lucky=2)(key, jax.numpy.asarray(fitness), 500))
+    chosen = np.asarray(genetics.truncation(3, lucky=2)(key, jax.numpy.asarray(fitness), 500).indices)
     found, counts = np.unique(chosen, return_counts=True)
     assert len(found) == 5
     assert set(found) >= {7, 8, 9}
     assert counts.min() > 60
     losers = {
-        tuple(np.unique(genetics.truncation(3, lucky=2)(k, jax.numpy.asarray(fitness), 50)))
+        tuple(np.unique(genetics.truncation(3, lucky=2)(k, jax.numpy.asarray(fitness), 50).indices))
         for k in jax.random.split(jax.random.key(5), 20)
     }
     assert len(losers) > 5

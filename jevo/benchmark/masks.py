@@ -20,6 +20,9 @@ from jevo.networks import INITIALIZERS, masked, mlp
 from jevo.training import evaluate, scaled_log_likelihood
 from jevo.types import Fitness, Key, Member, Population
 
+BREEDERS = 0.2
+"""The share of a population that breeds."""
+
 
 @dataclass(frozen=True)
 class Masks:
@@ -74,7 +77,7 @@ class Programs(NamedTuple):
     """
 
     weights: Member
-    algorithm: genetics.GeneticAlgorithm
+    algorithm: genetics.Algorithm
     start: Callable[[Key, jax.Array, jax.Array], genetics.State]
     generation: Callable[[Key, genetics.State, jax.Array, jax.Array], genetics.State]
 
@@ -85,7 +88,7 @@ def programs(settings: Masks, members: int, key: Key) -> Programs:
     weights = network.init(key)
     over = masked(network, weights)
     algorithm = genetics.genetic(
-        genetics.truncation(0.2),
+        genetics.truncation(BREEDERS),
         genetics.uniform(),
         genetics.flip(2e-3),
         elites=min(2, members // 2),
@@ -103,7 +106,7 @@ def programs(settings: Masks, members: int, key: Key) -> Programs:
         return algorithm.init(population, score(population, x, y))
 
     def generation(key: Key, state: genetics.State, x: jax.Array, y: jax.Array) -> genetics.State:
-        return genetics.generation(algorithm, lambda _, members: (members, score(members, x, y)), key, state)
+        return genetics.generation(algorithm, genetics.scored(lambda members: score(members, x, y)), key, state)
 
     return Programs(weights, algorithm, start, generation)
 

@@ -115,7 +115,7 @@ def measure(settings: Precision) -> dict[str, Any]:
     @jax.jit
     def evolve(population: Population) -> Population:
         def one(_: int, state: genetics.State) -> genetics.State:
-            return genetics.generation(algorithm, lambda _, members: (members, exact(members)), keys[2], state)
+            return genetics.generation(algorithm, genetics.scored(exact), keys[2], state)
 
         state = algorithm.init(population, exact(population))
         return jax.lax.fori_loop(0, settings.generations, one, state).population

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from jevo import devices
 from jevo.benchmark import figures
-from jevo.benchmark.masks import Masks, flops, programs
+from jevo.benchmark.masks import BREEDERS, Masks, flops, programs
 from jevo.benchmark.timing import in_turns
 from jevo.runs.processes import population_mesh
 from jevo.types import Key
@@ -101,10 +101,14 @@ def collectives(text: str) -> Iterator[tuple[str, str, int]]:
 
 
 def on_paper(settings: Scaling, chips: int) -> dict[str, float]:
-    """Seconds of a generation of `per_device` members a chip: scoring, then gathering the population."""
+    """Seconds of a generation of `per_device` members a chip: scoring, after those who breed were gathered.
+
+    They are gathered by a sum over all chips, in a ring of which each chip receives every byte twice.
+    """
     members = settings.per_device * chips
     scoring = flops(_masks(settings), settings.per_device) / (settings.share * settings.chip_flops_per_s)
-    gathering = members * _genome_bytes(settings) * (chips - 1) / chips / settings.chip_bytes_per_s
+    received = 2 * BREEDERS * members * _genome_bytes(settings) * (chips - 1) / chips
+    gathering = received / settings.chip_bytes_per_s
     return {
         "chips": chips,
         "population": members,

@@ -54,7 +54,7 @@ class Setup(NamedTuple):
     """
 
     settings: Small
-    algorithm: genetics.GeneticAlgorithm
+    algorithm: genetics.Algorithm
     score: Callable[[Population], Fitness]
     state: genetics.State
     key: Key
@@ -159,4 +159,4 @@ PEERS: dict[str, Callable[[Setup], Call]] = {
 
 
 def _generation(setup: Setup, key: Key, state: genetics.State) -> genetics.State:
-    return genetics.generation(setup.algorithm, lambda _, members: (members, setup.score(members)), key, state)
+    return genetics.generation(setup.algorithm, genetics.scored(setup.score), key, state)

@@ -1,6 +1,18 @@
 """Selection, crossover, mutation, and the algorithm that puts them together."""
 
-from jevo.genetics.algorithm import Candidates, GeneticAlgorithm, State, generation, genetic, random_search, scored
+from jevo.genetics.algorithm import (
+    Algorithm,
+    Candidates,
+    Evaluate,
+    Learn,
+    State,
+    generation,
+    genetic,
+    lamarckian,
+    random_search,
+    replaced,
+    scored,
+)
 from jevo.genetics.alignment import align, aligned, follow
 from jevo.genetics.champion import Search, rounding, update_champion
 from jevo.genetics.combine import chain, route
@@ -11,8 +23,10 @@ from jevo.genetics.selection import leaders, number_of, rank, roulette, shuffled
 
 __all__ = [
     "CROSSOVERS",
+    "Algorithm",
     "Candidates",
-    "GeneticAlgorithm",
+    "Evaluate",
+    "Learn",
     "Search",
     "State",
     "align",
@@ -27,6 +41,7 @@ __all__ = [
     "generation",
     "genetic",
     "guarded",
+    "lamarckian",
     "leaders",
     "number_of",
     "one_point",
@@ -35,6 +50,7 @@ __all__ = [
     "random_search",
     "rank",
     "redraw",
+    "replaced",
     "reset",
     "roulette",
     "rounding",

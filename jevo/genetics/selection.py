@@ -1,4 +1,4 @@
-"""Who breeds: `(key, fitness [P], n) -> int32 [n]`, indices and never members.
+"""Who breeds: `(key, fitness [P], n) -> Breeders`, indices and never members.
 
 Every operator draws *ranks* (0 is the best) and looks up who holds them, so a selection follows a permutation
 of the population, and members that failed are never drawn while others are there.
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jevo.errors import require_count
-from jevo.types import Fitness, Key, Select
+from jevo.types import Breeders, Fitness, Key, Select
 
 
 def as_fitness(values: Any, members: int | None = None, of: str = "the population") -> Fitness:
@@ -88,17 +88,17 @@ def truncation(breeders: int | float, lucky: int = 0) -> Select:
         raise ValueError(f"truncation takes at least one breeder, not {breeders}")
     require_count(lucky, "lucky", 0)
 
-    def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
+    def select(key: Key, fitness: Fitness, n: int) -> Breeders:
         count = number_of(breeders, fitness.size)
         if not lucky:
             ranks = jax.random.randint(key, (n,), 0, jnp.minimum(count, alive(fitness)))
-            return descending(fitness)[ranks]
+            return _breeders(descending(fitness)[:count], ranks)
         draw_key, lucky_key = jax.random.split(key)
         losers = jax.random.permutation(lucky_key, jnp.arange(min(count, fitness.size), fitness.size))[:lucky]
         breeding = jnp.concatenate([jnp.arange(min(count, fitness.size)), losers])
-        ranks = breeding[jax.random.randint(draw_key, (n,), 0, len(breeding))]
         # A failed member's place goes to the best one.
-        return descending(fitness)[jnp.where(ranks < alive(fitness), ranks, 0)]
+        pool = descending(fitness)[jnp.where(breeding < alive(fitness), breeding, 0)]
+        return _breeders(pool, jax.random.randint(draw_key, (n,), 0, len(breeding)))
 
     return select
 
@@ -110,8 +110,8 @@ def leaders(breeders: int) -> Select:
     """
     require_count(breeders, "the number of leaders")
 
-    def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
-        return descending(fitness)[jnp.arange(n) % jnp.minimum(breeders, alive(fitness))]
+    def select(key: Key, fitness: Fitness, n: int) -> Breeders:
+        return _breeders(descending(fitness)[:breeders], jnp.arange(n) % jnp.minimum(breeders, alive(fitness)))
 
     return select
 
@@ -123,9 +123,10 @@ def shuffled(breeders: int) -> Select:
     """
     require_count(breeders, "the number of members that breed")
 
-    def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
+    def select(key: Key, fitness: Fitness, n: int) -> Breeders:
         orders = jax.vmap(lambda key: jax.random.permutation(key, breeders))(jax.random.split(key, -(-n // breeders)))
-        return descending(fitness)[orders.reshape(-1)[:n] % jnp.minimum(breeders, alive(fitness))]
+        drawn = orders.reshape(-1)[:n] % jnp.minimum(breeders, alive(fitness))
+        return _breeders(descending(fitness)[:breeders], drawn)
 
     return select
 
@@ -137,9 +138,9 @@ def tournament(k: int) -> Select:
     """
     require_count(k, "the number of entrants of a tournament")
 
-    def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
+    def select(key: Key, fitness: Fitness, n: int) -> Breeders:
         ranks = jax.random.randint(key, (n, k), 0, alive(fitness))
-        return descending(fitness)[ranks.min(axis=1)]
+        return _breeders(descending(fitness), ranks.min(axis=1))
 
     return select
 
@@ -152,14 +153,14 @@ def roulette() -> Select:
     Source: Holland, "Adaptation in natural and artificial systems", 1975.
     """
 
-    def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
+    def select(key: Key, fitness: Fitness, n: int) -> Breeders:
         order = descending(fitness)
         ranked = fitness[order]
         living = jnp.arange(fitness.size) < alive(fitness)
         share = jnp.where(living, ranked - ranked[alive(fitness) - 1], 0.0)
         # "not > 0" also covers a population with nobody alive, whose differences are NaN.
         share = jnp.where(share.sum() > 0, share, living.astype(jnp.float32))
-        return order[jax.random.choice(key, fitness.size, (n,), p=share / share.sum())]
+        return _breeders(order, jax.random.choice(key, fitness.size, (n,), p=share / share.sum()))
 
     return select
 
@@ -175,11 +176,15 @@ def rank(pressure: float = 2.0) -> Select:
     if not 1 <= pressure <= 2:
         raise ValueError(f"the pressure of rank selection is between 1 and 2, not {pressure}")
 
-    def select(key: Key, fitness: Fitness, n: int) -> jax.Array:
+    def select(key: Key, fitness: Fitness, n: int) -> Breeders:
         count = alive(fitness)
         ranks = jnp.arange(fitness.size)
         share = pressure - (2 * pressure - 2) * ranks / jnp.maximum(count - 1, 1)
         share = jnp.where(ranks < count, jnp.maximum(share, 0.0), 0.0)
-        return descending(fitness)[jax.random.choice(key, fitness.size, (n,), p=share / share.sum())]
+        return _breeders(descending(fitness), jax.random.choice(key, fitness.size, (n,), p=share / share.sum()))
 
     return select
+
+
+def _breeders(pool: jax.Array, drawn: jax.Array) -> Breeders:
+    return Breeders(pool.astype(jnp.int32), drawn.astype(jnp.int32))

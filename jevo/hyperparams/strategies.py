@@ -68,12 +68,12 @@ def evolve(
     for generation in range(1, generations + 1):
         candidates = jax.device_get(ask(jax.random.fold_in(run_key, generation), state))
         members = renewed(jax.random.fold_in(novel_key, generation), pop.unstack(candidates.members), TRIES)
-        kept = numbers[candidates.kept]
+        kept = np.delete(numbers, candidates.places)
         proposals = _proposals(space, members, numbers[candidates.parents].tolist())
         scores = yield Ask(proposals, list(dict.fromkeys(map(int, kept))))
         fitness = jnp.asarray(scores, jnp.float32)
         state = algorithm.tell(state, candidates._replace(members=pop.stack(members)), fitness)
-        numbers = np.concatenate([kept, proposed + np.arange(len(members))])
+        numbers[candidates.places] = proposed + np.arange(len(members))
         proposed += len(members)
 
 

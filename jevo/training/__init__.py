@@ -3,8 +3,10 @@
 from jevo.training.objectives import (
     absolute_error,
     accuracy,
+    correct_by_example,
     log_likelihood,
     scaled_log_likelihood,
+    scaled_log_likelihood_by_example,
     smoothed_log_likelihood,
     squared_error,
 )
@@ -16,6 +18,7 @@ __all__ = [
     "Learner",
     "absolute_error",
     "accuracy",
+    "correct_by_example",
     "evaluate",
     "fit_svm",
     "in_rows",
@@ -28,6 +31,7 @@ __all__ = [
     "predict",
     "predict_classes",
     "scaled_log_likelihood",
+    "scaled_log_likelihood_by_example",
     "smoothed_log_likelihood",
     "squared_error",
     "train",

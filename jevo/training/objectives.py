@@ -40,6 +40,26 @@ def absolute_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.mean(jnp.take_along_axis(jax.nn.softmax(logits), labels[:, None], axis=-1)) - 1
 
 
+def correct_by_example(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """1 for each row whose largest logit is the label's, else 0: float32 `[n]`."""
+    return (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+
+
+def scaled_log_likelihood_by_example(logits: jax.Array, labels: jax.Array, scale: float) -> jax.Array:
+    """`scaled_log_likelihood`, shared out among the rows `[n]` by what a change of each would do to the mean of all.
+
+    A row's own log-likelihood, at the common scale, would gain of larger logits, which the standard deviation of the
+    batch takes back from all rows. So each is charged for what it adds to that deviation: the price is the derivative
+    of the mean by the logarithm of the scale, by a difference. Their mean is less than `scaled_log_likelihood`.
+    """
+    spread, step = jnp.std(logits), 0.05
+    unit = jnp.where(spread > 0, spread, 1.0)
+    scaled = logits * (scale / unit)
+    price = (log_likelihood(scaled * (1 + step), labels) - log_likelihood(scaled * (1 - step), labels)) / (2 * step)
+    own = jnp.take_along_axis(jax.nn.log_softmax(scaled), labels[:, None], axis=-1)[:, 0]
+    return own - price / 2 * jnp.mean(((logits - jnp.mean(logits)) / unit) ** 2, axis=-1)
+
+
 def scaled_log_likelihood(logits: jax.Array, labels: jax.Array, scale: float) -> jax.Array:
     """`log_likelihood` of logits whose standard deviation over the batch is set to `scale`.
 

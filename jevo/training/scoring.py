@@ -21,7 +21,9 @@ TURNS = 4
 
 
 @compiled_when_plain("score", "chunk")
-def evaluate(score: Callable[[Member], Any], population: Population, chunk: int) -> Any:
+def evaluate(
+    score: Callable[[Member], Any], population: Population, chunk: int, places: jax.Array | None = None
+) -> Any:
     """`score` of every member, `chunk` members at a time.
 
     Temporaries (unpacked weights, activations) exist for one chunk only. On the CPU each member of a chunk has
@@ -33,14 +35,17 @@ def evaluate(score: Callable[[Member], Any], population: Population, chunk: int)
         score: `member -> float32 []`, or a pytree of them.
         population: leaves `[P, ...]`.
         chunk: members at once, at most. On a CPU it is never more than sixteen, or a quarter of the population.
+        places: int32 `[n]`, all different: which members to score; None for all of them.
 
     Returns:
-        What `score` returns, each array with a leading axis `[P]`.
+        What `score` returns, each array with a leading axis `[P]`, or `[n]`.
 
     >>> import jax.numpy as jnp
     >>> evaluate(lambda member: -jnp.sum(member["w"] ** 2), {"w": jnp.ones((3, 2))}, chunk=2)
     Array([-2., -2., -2.], dtype=float32)
     """
+    if places is not None:
+        return _evaluate_some(score, population, chunk, places)
     if jax.default_backend() == "cpu":
 
         def in_turns(population: Population) -> Any:
@@ -55,6 +60,30 @@ def evaluate(score: Callable[[Member], Any], population: Population, chunk: int)
 
         return devices.over_devices(in_turns, population)
     return devices.in_chunks(score, population, chunk)
+
+
+def _evaluate_some(score: Callable[[Member], Any], population: Population, chunk: int, places: jax.Array) -> Any:
+    """`score` of the members at `places [n]`, each on the device that has it."""
+    n, on_cpu = places.size, jax.default_backend() == "cpu"
+    at_once = max(1, min(chunk, UNROLLED, n // TURNS) if on_cpu else min(chunk, n))
+    wanted = jnp.zeros(pop.size(population), bool).at[places].set(True)
+
+    def share(rows: tuple[Population, jax.Array]) -> Any:
+        population, wanted = rows
+        kinds = jax.eval_shape(score, jax.eval_shape(lambda: pop.take(population, 0)))
+        empty = jax.tree.map(lambda kind: jnp.zeros((wanted.size, *kind.shape), kind.dtype), kinds)
+
+        def step(found: Any, some: jax.Array) -> Any:
+            if on_cpu:
+                each = lambda _, i: (None, score(pop.take(population, i)))  # noqa: E731
+                scores = jax.lax.scan(each, None, some, unroll=some.size)[1]
+            else:
+                scores = jax.vmap(score)(pop.take(population, some))
+            return jax.tree.map(lambda leaf, new: leaf.at[some].set(new), found, scores)
+
+        return devices.for_some(step, empty, wanted, at_once)
+
+    return pop.take(devices.over_devices(share, (population, wanted)), places)
 
 
 @compiled_when_plain("score", "rows")

@@ -11,7 +11,7 @@ from jevo import genetics, training
 from jevo import population as pop
 from jevo.data.task import rotating_rows
 from jevo.experiments.autoencoder.config import Config
-from jevo.genetics import GeneticAlgorithm, Search, State, update_champion
+from jevo.genetics import Algorithm, Search, State, update_champion
 from jevo.genetics.selection import descending
 from jevo.networks import ACTIVATIONS, INITIALIZERS, Autoencoder, tied
 from jevo.runs import Programs
@@ -134,7 +134,7 @@ def learning(
     autoencoder: Autoencoder,
     below: Autoencoder,
     descend: optax.GradientTransformation,
-    algorithm: GeneticAlgorithm,
+    algorithm: Algorithm,
     chunk: int,
 ) -> Learn:
     """How the best members learn; nobody breeds of the others, nor stays."""
@@ -157,7 +157,7 @@ def learning(
         if learners < members:
             population = pop.concat(population, pop.take(state.population, order[learners:]))
             fitness = jnp.concatenate([fitness, jnp.full(members - learners, -jnp.inf)])
-        return algorithm.init(population, fitness)._replace(generation=state.generation)
+        return state._replace(population=population, fitness=fitness)
 
     return learn
 
@@ -231,7 +231,7 @@ def phase(
 
 def breeding(
     config: Config, method: Method, autoencoder: Autoencoder, fresh: Callable[[Key], Learner], chunk: int
-) -> GeneticAlgorithm:
+) -> Algorithm:
     """How a population of `Learner` changes from one generation to the next, learning apart."""
     if method not in ("ga", "ga-sgd"):  # Of restarts, which never change but by learning, only `init` is used.
         return genetics.random_search(fresh, elites=config.survivors, rescore=True, chunk=chunk)

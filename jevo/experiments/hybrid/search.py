@@ -15,7 +15,7 @@ from jevo import genetics, training
 from jevo import population as pop
 from jevo.data.task import Examples, Task
 from jevo.experiments.hybrid.config import Config
-from jevo.genetics import Candidates, GeneticAlgorithm, Search, update_champion
+from jevo.genetics import Algorithm, Search, update_champion
 from jevo.networks import Network
 from jevo.runs import Programs
 from jevo.training import Learner, evaluate, mean_over_rows, train
@@ -62,7 +62,7 @@ def optimizer(config: Config, steps: int) -> optax.GradientTransformation:
     return optax.chain(descent, optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, steps)))
 
 
-def algorithm(config: Config, network: Network, chunk: int) -> GeneticAlgorithm:
+def algorithm(config: Config, network: Network, chunk: int) -> Algorithm:
     """How a population of `Learner` mates, so many children at once."""
     clone, soup = config.crossover == "clone", config.crossover == "soup"
     breeders = genetics.number_of(config.breeders, config.population)
@@ -110,7 +110,7 @@ Mate = Callable[[Key, Search, Task, jax.Array], tuple[Search, jax.Array]]
 """`(key, search, task, gradient steps so far) -> (search, mean barrier of the children)`."""
 
 
-def mating(config: Config, algorithm: GeneticAlgorithm, score: Score) -> Mate:
+def mating(config: Config, algorithm: Algorithm, score: Score) -> Mate:
     """How the population is replaced by its children between two cycles; they stand for champion before they train."""
     guard = config.guard and config.crossover != "clone"  # A clone is its parent: there is no mating to go wrong.
 
@@ -193,8 +193,7 @@ def search(config: Config, network: Network, members: int, leg: int, mates: bool
             )
         population = learn(train_key, search.state.population, task)
         fitness, validation = score(population.params, task)
-        nobody = jnp.zeros(0, jnp.int32)
-        state = breeding.tell(search.state, Candidates(population, nobody, nobody), fitness)
+        state = genetics.replaced(search.state, population, fitness)
         search = update_champion(search._replace(state=state), population.params, validation, (number + 1) * leg)
         if mates and config.consensus:
             agreed = consensus(config, network, population.params, state.fitness)

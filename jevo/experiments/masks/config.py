@@ -32,6 +32,9 @@ class Config(BreedingConfig):
         "mates": "parents", "rate": "mutation_rate", "final_rate": "final_mutation_rate", "entrants": "tournament_size",
     }  # fmt: skip
 
+    search: Literal["genetic", "perturbation"] = "genetic"
+    """How masks are sought: bred by a genetic algorithm, or one mask by node perturbation, which takes no derivative
+    but reads the fitness of each example and what each layer adds up."""
     generations: int = 500
     """Generations after the first population [generations]."""
     images: int = 2000
@@ -73,6 +76,10 @@ class Config(BreedingConfig):
     """The same at the last generation; the rate falls geometrically between."""
     redraw_ones: float = 0.5
     """Probability that a redrawn bit is one."""
+    flips: float = 0.01
+    """Of node perturbation: its noise is that of masks whose bits are flipped with this probability."""
+    learning_rate: float = 0.1
+    """Of node perturbation: Adam's, which falls to zero by the last generation."""
     validate_every: int = 10
     """Generations from one look at the validation set to the next [generations]."""
     validate_top: int = 5
@@ -88,6 +95,13 @@ class Config(BreedingConfig):
         super().__post_init__()
         for name in ("images", "validate_every", "validate_top", "tournament_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        if self.search == "perturbation":
+            even = self.population % 2 == 0
+            require(even, "population", self.population, "an even number for node perturbation: members are pairs")
+            require(self.mask in ("mask", "flip"), "mask", self.mask, "mask or flip for node perturbation")
+            require(0 < self.density < 1, "density", self.density, "a share between 0 and 1 for node perturbation")
+        require(0 < self.flips < 1, "flips", self.flips, "a probability between 0 and 1")
+        require(0 < self.learning_rate <= 1e3, "learning_rate", self.learning_rate, "a number from 0 to 1,000")
         for name in ("density", "mutation_rate", "final_mutation_rate", "redraw_ones"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability between 0 and 1")
         require(self.consensus >= 0, "consensus", self.consensus, "a number of members, or 0")

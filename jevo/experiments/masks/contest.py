@@ -8,7 +8,8 @@ from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
 from jevo.devices import in_room, members_at_once
 from jevo.experiments.masks.config import STEPS, Config
-from jevo.experiments.masks.search import Data, descent, evolution, random_masks, search
+from jevo.experiments.masks.perturbation import perturbed
+from jevo.experiments.masks.search import Data, bred, descent, evolution, random_masks, search
 from jevo.networks import Network, build, masked, straight_through
 from jevo.runs import (
     Champion,
@@ -59,7 +60,8 @@ def contest(config: Config, dataset: Dataset) -> Contest:
     data = Data(to_device(dataset), in_room(net.init, jax.random.fold_in(root, 0)))
     # Convolutions have large temporaries, and gain nothing by standing beside others on a CPU.
     chunk = min(config.population, members_at_once(config.chunk, on_cpu=1 if config.channels else 16))
-    rescored = config.batches == "rotating"
+    # Node perturbation runs as many members in every generation, and so does its control.
+    rescored = config.batches == "rotating" or config.search == "perturbation"
     candidates = config.population - (0 if rescored else config.survivors)
     judge = classification(with_weights(net, config), data.task, dataset)
 
@@ -72,10 +74,11 @@ def contest(config: Config, dataset: Dataset) -> Contest:
             champions=lambda kept: [{"genome": kept[0].champion, "weights": data.weights}],
         )
 
-    breedings = {"search": evolution(config), "random_search": random_masks(config, net)}
+    own = perturbed(config, net) if config.search == "perturbation" else bred(config, net, evolution(config))
+    searchers = {"search": own, "random_search": bred(config, net, random_masks(config, net, rescored))}
     contestants: dict[str, Contestant] = {}
-    for i, (name, breeding) in enumerate(breedings.items(), start=1):
-        programs = search(config, net, jax.random.fold_in(root, i), breeding)
+    for i, (name, searcher) in enumerate(searchers.items(), start=1):
+        programs = search(config, net, jax.random.fold_in(root, i), searcher)
         file = metrics_file(name, "search")
         contestants[name] = searching(
             Stage(name, programs, config.generations, (candidates, "eval"), chunk=chunk, metrics=file)
@@ -84,7 +87,7 @@ def contest(config: Config, dataset: Dataset) -> Contest:
         "straight_through": lambda data: straight_through(net, data.weights),
         "trained_weights": lambda data: net,
     }
-    for i, (name, make) in enumerate(references.items() if config.reference else (), start=1 + len(breedings)):
+    for i, (name, make) in enumerate(references.items() if config.reference else (), start=1 + len(searchers)):
         stage = Stage(
             name,
             lambda chunk, make=make, i=i: descent(make, jax.random.fold_in(root, i)),

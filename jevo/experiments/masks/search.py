@@ -12,7 +12,7 @@ from jevo import bits, genetics, training
 from jevo import population as pop
 from jevo.data.task import Examples, Task, rotating_rows
 from jevo.experiments.masks.config import STEPS, Config
-from jevo.genetics import GeneticAlgorithm, Search, State, update_champion
+from jevo.genetics import Algorithm, Search, State, update_champion
 from jevo.genetics.selection import descending
 from jevo.networks import Network, masked
 from jevo.runs import Programs
@@ -27,7 +27,7 @@ class Data(NamedTuple):
     weights: Member
 
 
-Breeding = Callable[[Data, jax.Array, int], GeneticAlgorithm]
+Breeding = Callable[[Data, jax.Array, int], Algorithm]
 """`(data, generation, members at once) -> algorithm`."""
 
 
@@ -41,7 +41,7 @@ def evolution(config: Config) -> Breeding:
     }[config.selection]()
     constant = config.mutation_rate == config.final_mutation_rate
 
-    def breeding(data: Data, generation: jax.Array, chunk: int) -> GeneticAlgorithm:
+    def breeding(data: Data, generation: jax.Array, chunk: int) -> Algorithm:
         rate = config.mutation_rate if constant else scheduled_rate(config, generation)
         return genetics.genetic(
             selection,
@@ -57,55 +57,86 @@ def evolution(config: Config) -> Breeding:
     return breeding
 
 
-def random_masks(config: Config, network: Network) -> Breeding:
-    """The control: fresh masks each generation, as many as evolution scores."""
+def random_masks(config: Config, network: Network, rescore: bool) -> Breeding:
+    """The control: fresh masks each generation, as many as the search scores."""
 
-    def breeding(data: Data, generation: jax.Array, chunk: int) -> GeneticAlgorithm:
+    def breeding(data: Data, generation: jax.Array, chunk: int) -> Algorithm:
         init = masked(network, data.weights, config.mask, config.density).init
-        return genetics.random_search(init, elites=config.survivors, rescore=config.batches == "rotating", chunk=chunk)
+        return genetics.random_search(init, elites=config.survivors, rescore=rescore, chunk=chunk)
 
     return breeding
 
 
-def search(config: Config, network: Network, key: Key, breeding: Breeding) -> Callable[[int], Programs]:
-    """The programs of a search, for so many members at once.
+class Searcher(NamedTuple):
+    """How a search begins, and goes on: pure functions of its key, so that a run resumes from its State alone.
+
+    Attributes:
+        start: `(key, data, members at once) -> State`.
+        step: `(key, state, data, members at once) -> State`, a generation later.
+    """
+
+    start: Callable[[Key, Data, int], State]
+    step: Callable[[Key, State, Data, int], State]
+
+
+def bred(config: Config, network: Network, breeding: Breeding) -> Searcher:
+    """A search whose members are bred, and scored by forward passes alone.
 
     Args:
-        config: says what is scored, and when the validation set is looked at.
+        config: says what is scored.
         network: without its mask.
-        key: root of the search.
         breeding: of each generation.
     """
     objective = {
         "accuracy": accuracy,
         "likelihood": lambda logits, labels: scaled_log_likelihood(logits, labels, config.spread),
     }[config.fitness]
+
+    def score(
+        data: Data, generation: jax.Array, population: Population, chunk: int, places: jax.Array | None = None
+    ) -> Fitness:
+        x, y = batch(config, data.task, generation)
+        apply = masked(network, data.weights, config.mask).apply
+        return evaluate(lambda genome: objective(apply(genome, x), y), population, chunk, places)
+
+    def start(key: Key, data: Data, chunk: int) -> State:
+        generation = jnp.int32(0)
+        init = masked(network, data.weights, config.mask, config.density).init
+        population = pop.init(key, init, config.population, chunk)
+        return breeding(data, generation, chunk).init(population, score(data, generation, population, chunk))
+
+    def step(key: Key, state: State, data: Data, chunk: int) -> State:
+        generation = state.generation + 1
+        evaluated = lambda _, population, places: score(data, generation, population, chunk, places)  # noqa: E731
+        return genetics.generation(breeding(data, generation, chunk), evaluated, key, state)
+
+    return Searcher(start, step)
+
+
+def search(config: Config, network: Network, key: Key, searcher: Searcher) -> Callable[[int], Programs]:
+    """The programs of a search, for so many members at once.
+
+    Args:
+        config: says when the validation set is looked at.
+        network: without its mask.
+        key: root of the search.
+        searcher: how it goes on.
+    """
     start_key, run_key = jax.random.split(key)
 
-    def net(data: Data) -> Network:
-        return masked(network, data.weights, config.mask, config.density)
-
     def programs(chunk: int) -> Programs:
-        def score(data: Data, generation: jax.Array, population: Population) -> Fitness:
-            x, y = batch(config, data.task, generation)
-            apply = net(data).apply
-            return evaluate(lambda genome: objective(apply(genome, x), y), population, chunk)
-
         def start(data: Data) -> Search:
-            generation = jnp.int32(0)
-            population = pop.init(start_key, net(data).init, config.population, chunk)
-            state = breeding(data, generation, chunk).init(population, score(data, generation, population))
-            return Search(state, pop.take(population, 0), jnp.float32(-jnp.inf), generation)
+            state = searcher.start(start_key, data, chunk)
+            return Search(state, pop.take(state.population, 0), jnp.float32(-jnp.inf), jnp.int32(0))
 
         def step(search: Search, data: Data) -> tuple[Search, dict[str, jax.Array]]:
-            generation = search.state.generation + 1
-            algorithm = breeding(data, generation, chunk)
-            evaluated = genetics.scored(lambda candidates: score(data, generation, candidates))
-            state = genetics.generation(algorithm, evaluated, run_key, search.state)
+            net = masked(network, data.weights, config.mask)
+            state = searcher.step(run_key, search.state, data, chunk)
+            generation = state.generation
             due = (generation % config.validate_every == 0) | (generation == config.generations)
             validated = jax.lax.cond(
                 due,
-                lambda: validate(config, net(data), search._replace(state=state), data.task, chunk),
+                lambda: validate(config, net, search._replace(state=state), data.task, chunk),
                 lambda: (search._replace(state=state), jnp.float32(jnp.nan)),
             )
             x, y = batch(config, data.task, generation)
@@ -113,7 +144,7 @@ def search(config: Config, network: Network, key: Key, breeding: Breeding) -> Ca
             return validated[0], {
                 "best": jnp.max(state.fitness),
                 "mean": jnp.mean(state.fitness),
-                "train": accuracy(net(data).apply(best, x), y),
+                "train": accuracy(net.apply(best, x), y),
                 "validation": validated[1],
             }
 
@@ -142,7 +173,7 @@ def validate(config: Config, net: Network, search: Search, task: Task, chunk: in
     """Let the best members by fitness, and what they agree on, stand for champion on the validation set."""
     top = descending(search.state.fitness)[: config.validate_top]
     candidates = pop.take(search.state.population, top)
-    if config.consensus:
+    if config.consensus and pop.size(search.state.population) > 1:
         voters = pop.take(search.state.population, descending(search.state.fitness)[: config.consensus])
         agreed = jax.tree.map(bits.majority, voters, is_leaf=bits.is_bits)
         candidates = pop.concat(candidates, pop.stack([agreed]))

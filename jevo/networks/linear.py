@@ -1,0 +1,245 @@
+"""The linear layers of a network, found in its program: any network of matrix products and convolutions.
+
+A layer is a product of something that depends on the examples and an array of the params, perhaps with a bias. Where
+others walk through the program, they may do as they like at each layer.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.core import eval_jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
+
+from jevo.types import Member
+
+_PRODUCTS = ("dot_general", "conv_general_dilated")
+_SHAPES = (
+    "broadcast_in_dim", "convert_element_type", "copy", "expand_dims", "reshape", "rev", "slice", "squeeze",
+    "transpose",
+)  # fmt: skip
+"""Primitives that only move numbers."""
+_CALLS = {
+    "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr",
+    "checkpoint": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
+}  # fmt: skip
+"""Primitives that are programs of their own, and where these are."""
+
+
+class Layer(NamedTuple):
+    """A linear layer, as its turn comes.
+
+    Attributes:
+        number: it is the how-many-eth, from 0.
+        weight: its array, as the product takes it, and its bias, or None.
+        inputs: what it is multiplied with, `[batch, ...]`.
+        product: `((weight, bias), inputs) -> outputs`, linear in either.
+        first: whether the inputs are the same whatever was done at other layers.
+    """
+
+    number: int
+    weight: tuple[jax.Array, jax.Array | None]
+    inputs: jax.Array
+    product: Callable[[tuple[jax.Array, jax.Array | None], jax.Array], jax.Array]
+    first: bool
+
+    @property
+    def outputs(self) -> jax.Array:
+        """What it gives, as it is."""
+        return self.product(self.weight, self.inputs)
+
+
+At = Callable[[Layer], jax.Array]
+"""`layer -> outputs`: what is to be taken for the outputs of a layer."""
+Seen = Callable[[int, jax.Array], None]
+"""`(number, values)`: all that the rest of the network sees of a layer's outputs, where one function of each of them is
+all: its activations. It is not called for other layers."""
+
+
+def walk(
+    apply: Callable[[Member, jax.Array], jax.Array],
+    params: Member,
+    x: jax.Array,
+    at: At = lambda layer: layer.outputs,
+    seen: Seen = lambda number, values: None,
+) -> jax.Array:
+    """`apply(params, x)`, where `at` says what each linear layer gives.
+
+    Args:
+        apply: the network.
+        params: its params.
+        x: examples `[batch, ...]`.
+        at: called for each layer in turn.
+        seen: called with the activations that follow a layer, where they are all that becomes of its outputs.
+
+    Raises:
+        ValueError: naming the params that are no weight or bias of such a layer, or are changed before they become one.
+
+    >>> from jevo.networks import mlp
+    >>> network = mlp([4, 3, 2])
+    >>> params = network.init(jax.random.key(0))
+    >>> walk(network.apply, params, jnp.ones((5, 4)), lambda layer: 2 * layer.outputs).shape
+    (5, 2)
+    """
+    paths, treedef = jax.tree.flatten_with_path(params)
+    leaves = [leaf for _, leaf in paths]
+    traced = jax.make_jaxpr(lambda leaves, x: apply(treedef.unflatten(leaves), x))(leaves, x)
+    walker = _Walker(at, seen)
+    given = [_Value(leaf, frozenset([i])) for i, leaf in enumerate(leaves)] + [_Value(x)]
+    (found,) = walker.run(traced.jaxpr, [_Value(const, fixed=True) for const in traced.consts], given)
+    result = walker.forced(found).array
+    if missed := [jax.tree_util.keystr(path) for i, (path, _) in enumerate(paths) if i not in walker.used]:
+        raise ValueError(
+            f"the params {', '.join(missed[:5])} are no weights or biases of linear layers; "
+            "a network for this is a chain of matrix products and convolutions, each perhaps with a bias"
+        )
+    return result
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A value of the program.
+
+    Attributes:
+        array: it; None while `pending`.
+        params: which of the params it is made of, if of nothing else.
+        plain: whether these were only moved.
+        fixed: whether it is a constant.
+        touched: whether a layer has had a part in it.
+        pending: the layer whose outputs it is, before anybody has said what these are.
+        of: the layer whose outputs it is, after that.
+    """
+
+    array: Any = None
+    params: frozenset[int] = frozenset()
+    plain: bool = True
+    fixed: bool = False
+    touched: bool = False
+    pending: "_Pending | None" = None
+    of: int | None = None
+
+
+class _Pending(NamedTuple):
+    product: Callable[[Any, jax.Array], jax.Array]
+    weight: _Value
+    bias: _Value | None
+    inputs: _Value
+
+
+class _Walker:
+    """Evaluates a program, and calls `at` for each layer."""
+
+    def __init__(self, at: At, seen: Seen):
+        self.at, self.seen, self.used, self.number = at, seen, set(), 0
+
+    def run(self, jaxpr: Jaxpr, consts: Sequence[_Value], given: Sequence[_Value]) -> list[_Value]:
+        values: dict[Var, _Value] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *given], strict=True))
+        uses = Counter(v for eqn in jaxpr.eqns for v in {v for v in eqn.invars if not isinstance(v, Literal)})
+        uses.update(v for v in jaxpr.outvars if not isinstance(v, Literal))
+
+        def read(v: Any) -> _Value:
+            return _Value(v.val, fixed=True) if isinstance(v, Literal) else values[v]
+
+        for eqn in jaxpr.eqns:
+            read_alone = [not isinstance(v, Literal) and uses[v] == 1 for v in eqn.invars]
+            found = self._evaluated(jaxpr, eqn, [read(v) for v in eqn.invars], read_alone)
+            # What was pending is settled for all who read it.
+            for v, value in zip(eqn.invars, found[0], strict=True):
+                if not isinstance(v, Literal):
+                    values[v] = value
+            values.update(zip(eqn.outvars, found[1], strict=True))
+        return [read(v) for v in jaxpr.outvars]
+
+    def forced(self, value: _Value) -> _Value:
+        """The value, after `at` has said what it is, if it was pending."""
+        if value.pending is None:
+            return value
+        product, weight, bias, inputs = value.pending
+        for part in (weight, bias):
+            if part is not None and not part.plain:
+                raise ValueError(
+                    "the weights of a linear layer are computed from the params; they must be arrays of them"
+                )
+        self.used |= weight.params | (bias.params if bias else frozenset())
+        arrays = weight.array, bias.array if bias else None
+        number, self.number = self.number, self.number + 1
+        outputs = self.at(Layer(number, arrays, inputs.array, product, not inputs.touched))
+        return _Value(outputs, touched=True, of=number)
+
+    def _evaluated(
+        self, jaxpr: Jaxpr, eqn: Any, given: list[_Value], alone: list[bool]
+    ) -> tuple[list[_Value], list[_Value]]:
+        """What the arguments have become, and the results."""
+        name = eqn.primitive.name
+        if (pending := self._pending(eqn, given, alone)) is not None:
+            return given, [_Value(touched=True, pending=pending)]
+        given = [self.forced(value) for value in given]
+        if name in _CALLS and (inner := eqn.params.get(_CALLS[name])) is not None:
+            closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+            # A function of a layer's outputs alone, such as an activation, is seen as a whole.
+            inside = [replace(value, of=None) for value in given]
+            found = self.run(closed.jaxpr, [_Value(const, fixed=True) for const in closed.consts], inside)
+        else:
+            found = self._bound(jaxpr, eqn, given)
+        self._see(given, alone, found)
+        return given, found
+
+    def _pending(self, eqn: Any, given: list[_Value], alone: list[bool]) -> _Pending | None:
+        """The layer that the results of an equation are the outputs of, if they are."""
+        name = eqn.primitive.name
+        if name in _PRODUCTS and bool(given[0].params) != bool(given[1].params):
+            place = 0 if given[0].params else 1
+            weight, inputs = given[place], self.forced(given[1 - place])
+            if inputs.fixed:
+                return None
+
+            def product(weights: Any, inputs: jax.Array) -> jax.Array:
+                pair = (weights[0], inputs) if place == 0 else (inputs, weights[0])
+                return eqn.primitive.bind(*pair, **eqn.params)
+
+            return _Pending(product, weight, None, inputs)
+        if name in _SHAPES and given[0].pending and alone[0] and len(given) == 1:
+            layer = given[0].pending
+            moved = lambda w, a: eqn.primitive.bind(layer.product(w, a), **eqn.params)  # noqa: E731
+            return layer._replace(product=moved)
+        if name in ("add", "add_any"):
+            for place in (0, 1):
+                layer, other = given[place].pending, given[1 - place]
+                if layer and alone[place] and other.params and layer.bias is None:
+
+                    def added(weights: Any, inputs: jax.Array, layer: _Pending = layer) -> jax.Array:
+                        found = layer.product((weights[0], None), inputs)
+                        return found if weights[1] is None else eqn.primitive.bind(found, weights[1], **eqn.params)
+
+                    return layer._replace(product=added, bias=other)
+        return None
+
+    def _bound(self, program: Any, eqn: Any, given: list[_Value]) -> list[_Value]:
+        # A program of this equation alone.
+        variables = {v: value.array for v, value in zip(eqn.invars, given, strict=True) if not isinstance(v, Literal)}
+        alone = program.replace(constvars=[], invars=list(variables), outvars=eqn.outvars, eqns=[eqn])
+        found = eval_jaxpr(alone, (), *variables.values())
+        of = [value.params for value in given if not value.fixed]
+        from_params = bool(of) and all(of)
+        plain = eqn.primitive.name in _SHAPES and all(value.plain for value in given)
+        touched = any(value.touched for value in given)
+        form = _Value(
+            params=frozenset().union(*of) if from_params else frozenset(),
+            plain=plain if from_params else True,
+            fixed=not of,
+            touched=touched,
+        )
+        return [replace(form, array=array) for array in found]
+
+    def _see(self, given: list[_Value], alone: list[bool], found: list[_Value]) -> None:
+        """Tell of activations: of outputs of a layer that nobody else reads, a single value each, and nothing else."""
+        own = [(value, one) for value, one in zip(given, alone, strict=True) if not value.fixed]
+        if len(own) != 1 or len(found) != 1 or found[0].array is None:
+            return
+        (value, one), (result,) = own[0], found
+        same = jnp.shape(result.array) == jnp.shape(value.array) and jnp.issubdtype(result.array.dtype, jnp.floating)
+        if one and same and value.of is not None:
+            self.seen(value.of, result.array)

@@ -1,0 +1,200 @@
+"""Node perturbation: how to change weights, from what noise on the outputs of layers does to the fitness of examples.
+
+No derivative of the network, its activations or the fitness is taken: members are only run, each with noise of its own
+at every unit and example. It is no black box, though: it reads where the linear layers are, and a fitness for each
+example. What a unit should have given is the fitness correlated with its noise; what its weights should be follows, as
+the layer is linear.
+
+Source: Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning", 1992;
+Flower and Jabri, "Summed weight neuron perturbation: an O(N) improvement over weight perturbation", 1992. Antithetic
+pairs, and noise as masks would give it, are this engine's.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jevo.networks.linear import Layer, walk
+from jevo.types import Key, Member
+
+_FLOOR = 1e-3
+"""What is added to a unit's variance, as a share of the mean of its layer: of a unit that hardly moves, nobody can tell
+what moving it does."""
+
+Noise = Callable[[Layer, jax.Array], jax.Array]
+"""`(layer, its outputs) -> the noise's standard deviation`, of the outputs' shape."""
+
+
+class Estimate(NamedTuple):
+    """What a population of perturbed members says.
+
+    Attributes:
+        gradient: of the mean fitness by the params, estimated; a pytree like these.
+        fitness: float32 `[]`, the mean over members and examples.
+    """
+
+    gradient: Member
+    fitness: jax.Array
+
+
+def relative_noise(share: float) -> Noise:
+    """Noise that is a share of the root mean square of a layer's outputs."""
+    return lambda layer, outputs: jnp.full(outputs.shape, share * jnp.sqrt(jnp.mean(outputs**2)))
+
+
+def weight_noise(apply: Callable[[Member, jax.Array], jax.Array], variance: Member, x: jax.Array) -> Noise:
+    """Noise as it would come of independent changes of the weights.
+
+    Args:
+        apply: the network.
+        variance: of each of the params, a pytree like these.
+        x: examples as it takes them.
+    """
+    variances: list[Any] = []
+
+    def noted(layer: Layer) -> jax.Array:
+        variances.append(layer.weight)
+        return layer.outputs
+
+    walk(apply, variance, x, noted)
+    return lambda layer, _: jnp.sqrt(layer.product(variances[layer.number], layer.inputs**2))
+
+
+def node_perturbation(
+    apply: Callable[[Member, jax.Array], jax.Array],
+    params: Member,
+    x: jax.Array,
+    fitness: Callable[[jax.Array], jax.Array],
+    key: Key,
+    *,
+    noise: Noise,
+    pairs: int,
+    unroll: int = 1,
+) -> Estimate:
+    """How the params should change, by `2 * pairs` members in antithetic pairs.
+
+    Args:
+        apply: a network of linear layers with any functions between: `(params, x [n, ...]) -> outputs [n, ...]`.
+        params: of it.
+        x: examples `[n, ...]`.
+        fitness: of each example, `outputs -> float32 [n]`.
+        key: of the noise.
+        noise: its size.
+        pairs: members are run in pairs, with opposite noise.
+        unroll: pairs in a turn of the loop.
+
+    Raises:
+        ValueError: if the network has params that are no weights or biases of linear layers.
+
+    >>> from jevo.networks import mlp
+    >>> network, x = mlp([4, 3, 2]), jnp.ones((5, 4))
+    >>> params = network.init(jax.random.key(0))
+    >>> found = node_perturbation(
+    ...     network.apply, params, x, lambda y: -y.sum(axis=1), jax.random.key(1), noise=relative_noise(0.1), pairs=4
+    ... )
+    >>> found.gradient["layer_1"]["bias"].shape
+    (2,)
+    """
+    axes = _batch_axes(apply, params, x)
+    clean: list[tuple[jax.Array, jax.Array, jax.Array]] = []
+
+    def recorded(layer: Layer) -> jax.Array:
+        outputs = layer.outputs
+        clean.append((outputs, layer.inputs, noise(layer, outputs)))
+        return outputs
+
+    walk(apply, params, x, recorded)
+    # A bit for each unit, example and pair: eight pairs share a draw.
+    signs = [
+        jax.random.bits(layer_key, (-(-pairs // 8), *outputs.shape), jnp.uint8)
+        for layer_key, (outputs, _, _) in zip(jax.random.split(key, len(clean)), clean, strict=True)
+    ]
+
+    def member(pair: jax.Array, positive: bool) -> tuple[jax.Array, list[jax.Array], list[jax.Array]]:
+        moves: list[jax.Array] = []
+        activations: list[jax.Array] = []
+
+        def moved(layer: Layer) -> jax.Array:
+            outputs, _, size = clean[layer.number]
+            if not layer.first:
+                outputs = layer.outputs
+                size = noise(layer, outputs)
+            bit = (signs[layer.number][pair // 8] >> (pair % 8).astype(jnp.uint8)) & 1
+            moves.append(jnp.where((bit == 1) == positive, size, -size))
+            activations.append(outputs + moves[-1])
+            return activations[-1]
+
+        def seen(number: int, values: jax.Array) -> None:
+            activations[number] = values
+
+        return fitness(walk(apply, params, x, moved, seen)), moves, activations
+
+    def both(credits: list[jax.Array], pair: jax.Array) -> tuple[list[jax.Array], jax.Array]:
+        (up, ups, left), (down, downs, right) = member(pair, True), member(pair, False)
+        gain = up - down
+        # A unit that both saw alike had no part in it: a relu that is shut in either.
+        news = [
+            along(gain, outputs, axis) * jnp.where(one != other, a - b, 0.0)
+            for axis, outputs, a, b, one, other in zip(axes, credits, ups, downs, left, right, strict=True)
+        ]
+        return [old + new for old, new in zip(credits, news, strict=True)], (up.mean() + down.mean()) / 2
+
+    start = [jnp.zeros(outputs.shape) for outputs, _, _ in clean]
+    credits, means = jax.lax.scan(both, start, jnp.arange(pairs), unroll=unroll)
+    cotangents = [
+        credit / (pairs * len(x)) / _floored(4 * size**2) for credit, (_, _, size) in zip(credits, clean, strict=True)
+    ]
+
+    def products(params: Member) -> list[jax.Array]:
+        """What each layer gives of the inputs that it has without noise: linear in the params."""
+        found: list[jax.Array] = []
+
+        def given(layer: Layer) -> jax.Array:
+            outputs, inputs, _ = clean[layer.number]
+            found.append(layer.product(layer.weight, inputs))
+            return outputs
+
+        walk(apply, params, x, given)
+        return found
+
+    return Estimate(jax.linear_transpose(products, params)(cotangents)[0], means.mean())
+
+
+def along(values: jax.Array, like: jax.Array, axis: int) -> jax.Array:
+    """Values `[n]` laid along an axis of an array of the rank of `like`."""
+    return values.reshape([-1 if i == axis else 1 for i in range(like.ndim)])
+
+
+def _floored(variance: jax.Array) -> jax.Array:
+    return variance + _FLOOR * jnp.mean(variance) + 1e-12
+
+
+def _batch_axes(apply: Callable[[Member, jax.Array], jax.Array], params: Member, x: jax.Array) -> list[int]:
+    """Along which axis of each layer's outputs the examples lie: the one that grows with them.
+
+    Raises:
+        ValueError: if they share one with something else.
+    """
+
+    def shapes(n: int) -> list[tuple[int, ...]]:
+        found: list[tuple[int, ...]] = []
+
+        def noted(layer: Layer) -> jax.Array:
+            outputs = layer.outputs
+            found.append(outputs.shape)
+            return outputs
+
+        jax.eval_shape(
+            lambda params, x: walk(apply, params, x, noted), params, jax.ShapeDtypeStruct((n, *x.shape[1:]), x.dtype)
+        )
+        return found
+
+    axes = []
+    for one, more in zip(shapes(len(x)), shapes(len(x) + 1), strict=True):
+        grown = [i for i, (a, b) in enumerate(zip(one, more, strict=True)) if a != b]
+        if len(grown) != 1 or one[grown[0]] != len(x):
+            raise ValueError(f"the outputs {list(one)} of a layer have no axis of the {len(x)} examples alone")
+        axes.append(grown[0])
+    return axes
