@@ -116,6 +116,14 @@ def test_an_activation_that_is_written_out_is_not_taken_for_a_part_of_it():
         (lambda p, x: x @ (p["w"] * p["scale"][:, None]), "are computed from the params"),
         (lambda p, x: x @ jnp.tanh(p["w"]) + p["scale"].sum(), "are computed from the params"),
         (lambda p, x: x @ p["w"], "the params ['scale'] are no weights"),
+        (
+            lambda p, x: jnp.tanh(x @ p["w"]) * p["w"].sum() * p["scale"].sum(),
+            "the params ['scale'], ['w'] are no weights",
+        ),
+        (
+            lambda p, x: jax.lax.scan(lambda c, _: (c * p["w"].sum(), None), x @ p["w"], None, 2)[0],
+            "['w'] are no weights",
+        ),
     ],
 )
 def test_what_is_no_chain_of_linear_layers_is_refused(apply, says):

@@ -91,7 +91,9 @@ def walk(
     given = [_Value(leaf, frozenset([i])) for i, leaf in enumerate(leaves)] + [_Value(x)]
     (found,) = walker.run(traced.jaxpr, [_Value(const, fixed=True) for const in traced.consts], given)
     result = walker.forced(found).array
-    if missed := [jax.tree_util.keystr(path) for i, (path, _) in enumerate(paths) if i not in walker.used]:
+    # Used otherwise, too, a weight would do what nobody at its layer sees.
+    only = walker.used - walker.mixed
+    if missed := [jax.tree_util.keystr(path) for i, (path, _) in enumerate(paths) if i not in only]:
         raise ValueError(
             f"the params {', '.join(missed[:5])} are no weights or biases of linear layers; "
             "a network for this is a chain of matrix products and convolutions, each perhaps with a bias"
@@ -133,7 +135,8 @@ class _Walker:
     """Evaluates a program, and calls `at` for each layer."""
 
     def __init__(self, at: At, seen: Seen):
-        self.at, self.seen, self.used, self.number = at, seen, set(), 0
+        self.at, self.seen, self.number = at, seen, 0
+        self.used, self.mixed = set(), set()
 
     def run(self, jaxpr: Jaxpr, consts: Sequence[_Value], given: Sequence[_Value]) -> list[_Value]:
         values: dict[Var, _Value] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *given], strict=True))
@@ -223,6 +226,8 @@ class _Walker:
         alone = program.replace(constvars=[], invars=list(variables), outvars=eqn.outvars, eqns=[eqn])
         found = eval_jaxpr(alone, (), *variables.values())
         of = [value.params for value in given if not value.fixed]
+        if not all(of):  # With what depends on the examples, in another way than as a layer.
+            self.mixed.update(*of)
         from_params = bool(of) and all(of)
         plain = eqn.primitive.name in _SHAPES and all(value.plain for value in given)
         touched = any(value.touched for value in given)
