@@ -22,7 +22,9 @@ def count(event, **_):
 
 monitoring.register_event_listener(count)
 found = importlib.import_module(sys.argv[3]).EXPERIMENT
-config = found.config.from_preset("smoke", out=sys.argv[1], compile_cache=sys.argv[2] == "on")
+# Of genomes that are trained side by side, which one is the best so far (and saved) depends on who is done first.
+alone = {"workers": 1} if "workers" in found.config.__dataclass_fields__ else {}
+config = found.config.from_preset("smoke", out=sys.argv[1], compile_cache=sys.argv[2] == "on", **alone)
 result = found.run(config)
 print(json.dumps([events, result["metrics"]]))
 """
