@@ -19,7 +19,15 @@ from jevo.networks.masks import weigh
 from tests.lowering import PLATFORMS, lower
 from tests.stages import walk
 
-SMALL = {"hidden": (8,), "population": 10, "breeders": 4, "generations": 3, "validate_every": 2}
+SMALL = {"search": "genetic", "hidden": (8,), "population": 10, "breeders": 4, "generations": 3, "validate_every": 2}
+    "search": "genetic",
+    "images": 2000,
+    "hidden": (8,),
+    "population": 10,
+    "breeders": 4,
+    "generations": 3,
+    "validate_every": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -97,19 +105,19 @@ def test_batches_rotate_as_a_ring():
     task = Task(Examples(jnp.arange(10.0)[:, None], jnp.arange(10)), *(None,) * 3)._replace(mean=0.0, scale=1.0)
 
     def batch(generation, **settings):
-        return search.batch(masks.Config(images=4, **settings), task, generation)[1].tolist()
+        return masks.Config(images=4, **settings).batch(task, generation)[1].tolist()
 
     assert [batch(g) for g in (0, 1, 2)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1]]
     assert batch(1_000_000) == [0, 1, 2, 3]  # 4 million is a multiple of ten.
     assert batch(5, batches="fixed", first_image=8) == [8, 9, 0, 1]
-    assert len(search.batch(masks.Config(images=99), task, 3)[1]) == 10
+    assert len(masks.Config(images=99).batch(task, 3)[1]) == 10
 
 
 def test_the_rate_falls_geometrically():
     config = masks.Config(mutation_rate=1e-2, final_mutation_rate=1e-4, generations=100)
     rates = [float(search.scheduled_rate(config, jnp.int32(g))) for g in (0, 50, 100)]
     assert rates == pytest.approx([1e-2, 1e-3, 1e-4], rel=1e-4)
-    never = masks.Config(mutation_rate=1e-2, final_mutation_rate=0.0)
+    never = masks.Config(generations=500, mutation_rate=1e-2, final_mutation_rate=0.0)
     assert float(search.scheduled_rate(never, jnp.int32(500))) < 1e-30
 
 

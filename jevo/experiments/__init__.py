@@ -11,6 +11,7 @@ __all__ = ["EXPERIMENTS", "champion", "experiment"]
 
 EXPERIMENTS = {
     "masks": "jevo.experiments.masks",
+    "weights": "jevo.experiments.weights",
     "hybrid": "jevo.experiments.hybrid",
     "autoencoder": "jevo.experiments.autoencoder",
     "hyperparams": "jevo.experiments.hyperparams",

@@ -164,6 +164,8 @@ class Phases:
         judge: says what a champion is worth. The test set is used here, and once.
         evaluations: member evaluations that it spends for one seed, the first population's included.
         gradient_steps: member gradient steps that it spends for one seed.
+        example_passes: forward passes of one example through one member that it spends for one seed, where that is what
+            a comparison holds equal.
         champions: finds in what was kept of each phase the champion of each seed, chosen on validation data.
         best: finds there which of these validation data prefer.
     """
@@ -172,6 +174,7 @@ class Phases:
     judge: Callable[[Member], Judged]
     evaluations: int
     gradient_steps: int
+    example_passes: int | None = None
     champions: Callable[[Sequence[Any]], list[Member]] = lambda kept: [kept[-1].champion]
     best: Callable[[Sequence[Any]], int] = lambda kept: 0
 
@@ -186,6 +189,7 @@ class Phases:
         budget = {
             "evaluations": self.evaluations,
             "gradient_steps": self.gradient_steps,
+            **({} if self.example_passes is None else {"example_passes": self.example_passes}),
             "wall_s": round(wall_s, 3),
             "compile_s": round(compile_s, 3),
         }

@@ -298,11 +298,16 @@ def _written(folder: Path) -> str:
 
 
 def _even(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The shape that a result has beyond that of all: each of those compared has the same metrics, in every repeat."""
+    """The shape that a result has beyond that of all: each of those compared has the same metrics, in every repeat, and
+    spends of the same."""
+
+    def compared(judged: Any) -> dict[str, Any]:
+        return {**judged, "control": judged, "references": dict.fromkeys(result["references"], judged)}
+
     judged = {"metrics": {split: dict.fromkeys(result["metrics"]["test"], _NUMBER) for split in SPLITS}}
-    compared = {**judged, "control": judged, "references": dict.fromkeys(result["references"], judged)}
-    optional = {"contents": {str: str}, "repeats": [{"seed": int, **compared}]}
-    return compared | {name: shape for name, shape in optional.items() if name in result}
+    passes = {"example_passes": int} if "example_passes" in result["budget"] else {}
+    optional = {"contents": {str: str}, "repeats": [{"seed": int, **compared(judged)}]}
+    return compared(judged | {"budget": passes}) | {name: shape for name, shape in optional.items() if name in result}
 
 
 def _sha256(content: bytes) -> str:

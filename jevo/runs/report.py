@@ -19,12 +19,12 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     rows = {first["experiment"]: results, f"{first['control']['name']} (control)": [r["control"] for r in results]}
     rows |= {f"{name} (reference)": [r["references"][name] for r in results] for name in first["references"]}
     names = list(first["metrics"]["test"])
-    head = ["", *(f"{split} {name}" for name in names for split in SPLITS), "evaluations", "gradient steps"]
+    spent = ("evaluations", "gradient_steps", *(["example_passes"] if "example_passes" in first["budget"] else []))
+    head = ["", *(f"{split} {name}" for name in names for split in SPLITS), *(name.replace("_", " ") for name in spent)]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for title, entries in rows.items():
         cells = [_spread([entry["metrics"][split][name] for entry in entries]) for name in names for split in SPLITS]
-        budget = entries[0]["budget"]
-        cells += [f"{budget['evaluations']:,}", f"{budget['gradient_steps']:,}"]
+        cells += [f"{entries[0]['budget'][name]:,}" for name in spent]
         lines.append("| " + " | ".join([title, *cells]) + " |")
     return "\n".join(lines)
 

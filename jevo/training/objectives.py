@@ -14,8 +14,14 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 def log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """The mean log-probability of the labels, in nats: minus the cross-entropy."""
-    shifted = jax.nn.log_softmax(logits)
-    return jnp.mean(jnp.take_along_axis(shifted, labels[:, None], axis=-1))
+    return jnp.mean(log_likelihood_by_example(logits, labels))
+
+
+def log_likelihood_by_example(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
+    """The log-probability of each label, of which a share `smoothing` is spread evenly over all classes: `[n]`."""
+    every = jax.nn.log_softmax(logits)
+    own = jnp.take_along_axis(every, labels[:, None], axis=-1)[:, 0]
+    return (1 - smoothing) * own + smoothing * jnp.mean(every, axis=-1) if smoothing else own
 
 
 def smoothed_log_likelihood(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
@@ -23,7 +29,7 @@ def smoothed_log_likelihood(logits: jax.Array, labels: jax.Array, smoothing: flo
 
     Source: Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016.
     """
-    return (1 - smoothing) * log_likelihood(logits, labels) + smoothing * jnp.mean(jax.nn.log_softmax(logits))
+    return jnp.mean(log_likelihood_by_example(logits, labels, smoothing))
 
 
 def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -56,8 +62,9 @@ def scaled_log_likelihood_by_example(logits: jax.Array, labels: jax.Array, scale
     unit = jnp.where(spread > 0, spread, 1.0)
     scaled = logits * (scale / unit)
     price = (log_likelihood(scaled * (1 + step), labels) - log_likelihood(scaled * (1 - step), labels)) / (2 * step)
-    own = jnp.take_along_axis(jax.nn.log_softmax(scaled), labels[:, None], axis=-1)[:, 0]
-    return own - price / 2 * jnp.mean(((logits - jnp.mean(logits)) / unit) ** 2, axis=-1)
+    return log_likelihood_by_example(scaled, labels) - price / 2 * jnp.mean(
+        ((logits - jnp.mean(logits)) / unit) ** 2, axis=-1
+    )
 
 
 def scaled_log_likelihood(logits: jax.Array, labels: jax.Array, scale: float) -> jax.Array:

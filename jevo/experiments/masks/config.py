@@ -4,25 +4,25 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from jevo.errors import require
-from jevo.networks import Activation, MaskKind, Weights
-from jevo.runs import BreedingConfig
+from jevo.experiments.forward import ForwardConfig
+from jevo.networks import MaskKind, Weights
 
-STEPS = 100
-"""Gradient steps that a line of a reference's metrics stands for."""
+GENETIC = {"search": "genetic", "population": 100, "generations": 500, "images": 2000}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(BreedingConfig):
+class Config(ForwardConfig):
     """Evolve which weights of a frozen random network to keep, against random search at equal evaluations."""
 
     presets: ClassVar = {
         "default": {},
-        "faithful": {
+        "genetic": GENETIC,
+        "faithful": GENETIC | {
             "generations": 999, "fitness": "accuracy", "batches": "fixed", "first_image": 5000, "density": 0.9,
             "breeders": 17, "parents": 2, "crossover": "layer", "mutation": "redraw", "mutation_rate": 0.05,
             "final_mutation_rate": 0.05, "redraw_ones": 0.7, "consensus": 0,
         },
-        "smoke": {
+        "smoke": GENETIC | {
             "population": 20, "generations": 6, "hidden": (8,), "validate_every": 2, "checkpoint_every": 2,
             "reference_steps": 100,
         },
@@ -32,27 +32,17 @@ class Config(BreedingConfig):
         "mates": "parents", "rate": "mutation_rate", "final_rate": "final_mutation_rate", "entrants": "tournament_size",
     }  # fmt: skip
 
-    search: Literal["genetic", "perturbation"] = "genetic"
-    """How masks are sought: bred by a genetic algorithm, or one mask by node perturbation, which takes no derivative
-    but reads the fitness of each example and what each layer adds up."""
-    generations: int = 500
+    search: Literal["perturbation", "genetic"] = "perturbation"
+    """How masks are sought: one mask by node perturbation, which takes no derivative but reads the fitness of each
+    example and what each layer adds up; or many, bred by a genetic algorithm, whose recipe is the preset genetic."""
+    population: int = 20
+    """Members of the population."""
+    generations: int = 1000
     """Generations after the first population [generations]."""
-    images: int = 2000
-    """Train examples that score a generation; all of them if there are fewer [examples]."""
-    batches: Literal["rotating", "fixed"] = "rotating"
-    """Which examples: the next ones every generation, or the same ones always."""
-    first_image: int = 0
-    """Where the examples of the first generation begin in the train set [index]."""
     fitness: Literal["likelihood", "accuracy"] = "likelihood"
     """What is maximised: the mean log-likelihood of logits brought to a fixed spread, or the accuracy."""
     spread: float = 2.0
     """Standard deviation to which logits are brought for the likelihood."""
-    channels: tuple[int, ...] = ()
-    """Channels of 3x3 convolutions before the dense layers, each with a 2x2 max-pooling; none for an MLP."""
-    hidden: tuple[int, ...] = (100,)
-    """Units of each hidden dense layer."""
-    activation: Activation = "relu"
-    """After each hidden layer."""
     weights: Weights = "signed_constant"
     """How the frozen weights are drawn."""
     mask: MaskKind = "mask"
@@ -80,40 +70,29 @@ class Config(BreedingConfig):
     """Of node perturbation: its noise is that of masks whose bits are flipped with this probability."""
     learning_rate: float = 0.1
     """Of node perturbation: Adam's, which falls to zero by the last generation."""
-    validate_every: int = 10
-    """Generations from one look at the validation set to the next [generations]."""
-    validate_top: int = 5
-    """Members that are candidates for champion then: the best by fitness."""
     consensus: int = 20
     """Best members whose majority, bit by bit, is another candidate; 0 for none."""
-    reference: bool = False
-    """Also train masks by straight-through gradient, and the weights themselves, as reference lines."""
-    reference_steps: int = 3000
-    """Gradient steps of each reference, in hundreds [steps]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("images", "validate_every", "validate_top", "tournament_size"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.tournament_size >= 1, "tournament_size", self.tournament_size, "at least 1")
         if self.search == "perturbation":
             even = self.population % 2 == 0
             require(even, "population", self.population, "an even number for node perturbation: members are pairs")
-            require(self.mask in ("mask", "flip"), "mask", self.mask, "mask or flip for node perturbation")
+            require(
+                self.mask in ("mask", "flip"),
+                "mask",
+                self.mask,
+                "mask or flip for node perturbation, or another search",
+            )
             require(0 < self.density < 1, "density", self.density, "a share between 0 and 1 for node perturbation")
         require(0 < self.flips < 1, "flips", self.flips, "a probability between 0 and 1")
         require(0 < self.learning_rate <= 1e3, "learning_rate", self.learning_rate, "a number from 0 to 1,000")
         for name in ("density", "mutation_rate", "final_mutation_rate", "redraw_ones"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability between 0 and 1")
         require(self.consensus >= 0, "consensus", self.consensus, "a number of members, or 0")
-        require(self.generations >= 1, "generations", self.generations, "at least 1")
         require(
             self.selection != "tournament" or self.tournament_size <= self.population,
             "tournament_size", self.tournament_size, f"at most the population of {self.population}",
         )  # fmt: skip
-        require(self.first_image >= 0, "first_image", self.first_image, "an index >= 0")
         require(self.spread > 0, "spread", self.spread, "a number > 0")
-        require(all(n >= 1 for n in self.hidden + self.channels), "hidden or channels", self.hidden, "widths >= 1")
-        require(
-            self.reference_steps >= STEPS and self.reference_steps % STEPS == 0,
-            "reference_steps", self.reference_steps, f"a multiple of {STEPS}",
-        )  # fmt: skip

@@ -1,28 +1,16 @@
 """Who competes in the mask experiment, and how its champion answers afterwards."""
 
-from collections.abc import Callable
-
 import jax
 
 from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
-from jevo.devices import in_room, members_at_once
-from jevo.experiments.masks.config import STEPS, Config
+from jevo.devices import in_room
+from jevo.experiments.forward import contestants
+from jevo.experiments.masks.config import Config
 from jevo.experiments.masks.perturbation import perturbed
-from jevo.experiments.masks.search import Data, bred, descent, evolution, random_masks, search
+from jevo.experiments.masks.search import Data, evolution, model, random_masks, scored
 from jevo.networks import Network, build, masked, straight_through
-from jevo.runs import (
-    Champion,
-    Contest,
-    Contestant,
-    Phase,
-    Phases,
-    Saved,
-    Stage,
-    classification,
-    metrics_file,
-    without_population,
-)
+from jevo.runs import Champion, Contest, Saved, classification
 from jevo.types import Key, Member
 
 
@@ -58,50 +46,25 @@ def contest(config: Config, dataset: Dataset) -> Contest:
     root = jax.random.key(config.seed)
     net = network(config, dataset.train.x.shape[1:], len(dataset.classes))
     data = Data(to_device(dataset), in_room(net.init, jax.random.fold_in(root, 0)))
-    # Convolutions have large temporaries, and gain nothing by standing beside others on a CPU.
-    chunk = min(config.population, members_at_once(config.chunk, on_cpu=1 if config.channels else 16))
     # Node perturbation runs as many members in every generation, and so does its control.
     rescored = config.batches == "rotating" or config.search == "perturbation"
-    candidates = config.population - (0 if rescored else config.survivors)
-    judge = classification(with_weights(net, config), data.task, dataset)
-
-    def searching(stage: Stage) -> Phases:
-        return Phases(
-            [Phase(stage, lambda _: data, without_population)],
-            judge,
-            evaluations=config.population + config.generations * candidates,
-            gradient_steps=0,
-            champions=lambda kept: [{"genome": kept[0].champion, "weights": data.weights}],
-        )
-
-    own = perturbed(config, net) if config.search == "perturbation" else bred(config, net, evolution(config))
-    searchers = {"search": own, "random_search": bred(config, net, random_masks(config, net, rescored))}
-    contestants: dict[str, Contestant] = {}
-    for i, (name, searcher) in enumerate(searchers.items(), start=1):
-        programs = search(config, net, jax.random.fold_in(root, i), searcher)
-        file = metrics_file(name, "search")
-        contestants[name] = searching(
-            Stage(name, programs, config.generations, (candidates, "eval"), chunk=chunk, metrics=file)
-        )
-    references: dict[str, Callable[[Data], Network]] = {
-        "straight_through": lambda data: straight_through(net, data.weights),
-        "trained_weights": lambda data: net,
-    }
-    for i, (name, make) in enumerate(references.items() if config.reference else (), start=1 + len(searchers)):
-        stage = Stage(
-            name,
-            lambda chunk, make=make, i=i: descent(make, jax.random.fold_in(root, i)),
-            config.reference_steps // STEPS,
-            (STEPS, "steps"),
-            metrics=metrics_file(name, "search"),
-        )
-        contestants[name] = Phases(
-            [Phase(stage, lambda _: data, without_population)],
-            classification(make(data), data.task, dataset),
-            evaluations=0,
-            gradient_steps=config.reference_steps,
-        )
-    return Contest(dataset, data.task, contestants)
+    own = perturbed(config, net) if config.search == "perturbation" else scored(config, net, evolution(config))
+    found = contestants(
+        config,
+        dataset,
+        data,
+        model(config, net),
+        {"search": own, "random_search": scored(config, net, random_masks(config, net, rescored))},
+        {
+            "straight_through": lambda data: straight_through(net, data.weights),
+            "trained_weights": lambda data: net,
+        },
+        classification(with_weights(net, config), data.task, dataset),
+        key=root,
+        candidates=config.population - (0 if rescored else config.survivors),
+        saved=lambda genome: {"genome": genome, "weights": data.weights},
+    )
+    return Contest(dataset, data.task, found)
 
 
 def answers(saved: Saved) -> Champion:

@@ -8,8 +8,9 @@ import optax
 
 from jevo import bits
 from jevo import population as pop
+from jevo.experiments.forward import Searcher
 from jevo.experiments.masks.config import Config
-from jevo.experiments.masks.search import Data, Searcher, batch
+from jevo.experiments.masks.search import Data
 from jevo.genetics import State
 from jevo.networks import Network
 from jevo.training import correct_by_example, scaled_log_likelihood_by_example
@@ -52,7 +53,7 @@ def perturbed(config: Config, network: Network) -> Searcher:
         return scaled_log_likelihood_by_example(logits, y, config.spread)
 
     def advanced(key: Key, scores: Scores, data: Data, generation: jax.Array) -> State:
-        x, y = batch(config, data.task, generation)
+        x, y = config.batch(data.task, generation)
 
         def mean(weight: jax.Array, theta: jax.Array) -> jax.Array:
             ones = jnp.where(theta > 0, 1 - config.flips, config.flips)

@@ -1,18 +1,16 @@
 """The pictures and the report of a mask experiment."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 
 from jevo import bits, plots
 from jevo.bits import Bits, is_bits
+from jevo.experiments.forward import draw_curves
 from jevo.experiments.masks.config import Config
 from jevo.networks import MaskKind
 from jevo.networks.masks import density
-from jevo.plots import Panel
 from jevo.runs import Contest, Outcome, Report, Run, captioned
 from jevo.types import Member
 
@@ -58,29 +56,6 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
         [f"The champion is from generation {found:,} and keeps {shares['all']:.1%} of the weights."],
         figures,
     )
-
-
-def draw_curves(path: Path, lines: Mapping[str, list[dict[str, Any]]], outcomes: Mapping[str, Outcome]) -> None:
-    """Fitness and accuracy by generation."""
-    names = ("search", "random_search")
-
-    def series(name: str, key: str) -> tuple[list[int], list[float | None]]:
-        return [line["generation"] for line in lines[name]], [line[key] for line in lines[name]]
-
-    fitness = {
-        "best": series("search", "best"),
-        "mean": series("search", "mean"),
-        "random search, best": series("random_search", "best"),
-    }
-    accuracy: dict[str, tuple[Sequence, Sequence]] = {
-        "train batch, best member": series("search", "train"),
-        "validation": series("search", "validation"),
-        "random search, validation": series("random_search", "validation"),
-    }
-    for name in (name for name in outcomes if name not in names):
-        level = outcomes[name].entry["metrics"]["test"]["accuracy"]
-        accuracy[f"{name.replace('_', ' ')}, test"] = ([0, lines["search"][-1]["generation"]], [level] * 2)
-    plots.curves(path, [Panel("generation", "fitness", fitness), Panel("generation", "accuracy", accuracy)])
 
 
 def first_layer(genome: Member, shape: tuple[int, ...], kind: MaskKind, first: bool = False) -> np.ndarray | None:

@@ -1,23 +1,20 @@
-"""The programs of the mask experiment: a search over masks, and the references that train by gradient."""
+"""Masks that are bred: the genetic algorithm, its control, and what the two score."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from jevo import bits, genetics, training
+from jevo import bits, genetics
 from jevo import population as pop
-from jevo.data.task import Examples, Task, rotating_rows
-from jevo.experiments.masks.config import STEPS, Config
-from jevo.genetics import Algorithm, Search, State, update_champion
-from jevo.genetics.selection import descending
+from jevo.data.task import Task
+from jevo.experiments.forward import Breeding, Model, Searcher, bred
+from jevo.experiments.masks.config import Config
+from jevo.genetics import Algorithm
 from jevo.networks import Network, masked
-from jevo.runs import Programs
-from jevo.training import accuracy, evaluate, log_likelihood, scaled_log_likelihood
-from jevo.types import Fitness, Key, Member, Population
+from jevo.training import accuracy, scaled_log_likelihood
+from jevo.types import Member, Population
 
 
 class Data(NamedTuple):
@@ -27,8 +24,24 @@ class Data(NamedTuple):
     weights: Member
 
 
-Breeding = Callable[[Data, jax.Array, int], Algorithm]
-"""`(data, generation, members at once) -> algorithm`."""
+def model(config: Config, network: Network) -> Model:
+    """The masks of a network; of several, what most of the best say of each bit is one, too."""
+
+    def agreed(population: Population, order: jax.Array) -> Population:
+        voters = pop.take(population, order[: config.consensus])
+        return pop.stack([jax.tree.map(bits.majority, voters, is_leaf=bits.is_bits)])
+
+    several = config.consensus > 0 and config.population > 1 and config.search != "perturbation"
+    return Model(lambda data: masked(network, data.weights, config.mask, config.density), agreed if several else None)
+
+
+def scored(config: Config, network: Network, breeding: Breeding) -> Searcher:
+    """A search by an algorithm, whose members are masks."""
+    objective = {
+        "accuracy": accuracy,
+        "likelihood": lambda logits, labels: scaled_log_likelihood(logits, labels, config.spread),
+    }[config.fitness]
+    return bred(config, model(config, network), objective, breeding)
 
 
 def evolution(config: Config) -> Breeding:
@@ -67,164 +80,9 @@ def random_masks(config: Config, network: Network, rescore: bool) -> Breeding:
     return breeding
 
 
-class Searcher(NamedTuple):
-    """How a search begins, and goes on: pure functions of its key, so that a run resumes from its State alone.
-
-    Attributes:
-        start: `(key, data, members at once) -> State`.
-        step: `(key, state, data, members at once) -> State`, a generation later.
-    """
-
-    start: Callable[[Key, Data, int], State]
-    step: Callable[[Key, State, Data, int], State]
-
-
-def bred(config: Config, network: Network, breeding: Breeding) -> Searcher:
-    """A search whose members are bred, and scored by forward passes alone.
-
-    Args:
-        config: says what is scored.
-        network: without its mask.
-        breeding: of each generation.
-    """
-    objective = {
-        "accuracy": accuracy,
-        "likelihood": lambda logits, labels: scaled_log_likelihood(logits, labels, config.spread),
-    }[config.fitness]
-
-    def score(
-        data: Data, generation: jax.Array, population: Population, chunk: int, places: jax.Array | None = None
-    ) -> Fitness:
-        x, y = batch(config, data.task, generation)
-        apply = masked(network, data.weights, config.mask).apply
-        return evaluate(lambda genome: objective(apply(genome, x), y), population, chunk, places)
-
-    def start(key: Key, data: Data, chunk: int) -> State:
-        generation = jnp.int32(0)
-        init = masked(network, data.weights, config.mask, config.density).init
-        population = pop.init(key, init, config.population, chunk)
-        return breeding(data, generation, chunk).init(population, score(data, generation, population, chunk))
-
-    def step(key: Key, state: State, data: Data, chunk: int) -> State:
-        generation = state.generation + 1
-        evaluated = lambda _, population, places: score(data, generation, population, chunk, places)  # noqa: E731
-        return genetics.generation(breeding(data, generation, chunk), evaluated, key, state)
-
-    return Searcher(start, step)
-
-
-def search(config: Config, network: Network, key: Key, searcher: Searcher) -> Callable[[int], Programs]:
-    """The programs of a search, for so many members at once.
-
-    Args:
-        config: says when the validation set is looked at.
-        network: without its mask.
-        key: root of the search.
-        searcher: how it goes on.
-    """
-    start_key, run_key = jax.random.split(key)
-
-    def programs(chunk: int) -> Programs:
-        def start(data: Data) -> Search:
-            state = searcher.start(start_key, data, chunk)
-            return Search(state, pop.take(state.population, 0), jnp.float32(-jnp.inf), jnp.int32(0))
-
-        def step(search: Search, data: Data) -> tuple[Search, dict[str, jax.Array]]:
-            net = masked(network, data.weights, config.mask)
-            state = searcher.step(run_key, search.state, data, chunk)
-            generation = state.generation
-            due = (generation % config.validate_every == 0) | (generation == config.generations)
-            validated = jax.lax.cond(
-                due,
-                lambda: validate(config, net, search._replace(state=state), data.task, chunk),
-                lambda: (search._replace(state=state), jnp.float32(jnp.nan)),
-            )
-            x, y = batch(config, data.task, generation)
-            best = pop.take(state.population, jnp.argmax(state.fitness))
-            return validated[0], {
-                "best": jnp.max(state.fitness),
-                "mean": jnp.mean(state.fitness),
-                "train": accuracy(net.apply(best, x), y),
-                "validation": validated[1],
-            }
-
-        return Programs(start, step)
-
-    return programs
-
-
 def scheduled_rate(config: Config, generation: jax.Array) -> jax.Array:
     """The mutation rate of a generation: it falls geometrically from the first to the last."""
     progress = generation / config.generations
     low = np.finfo(np.float32).tiny  # A rate of zero has no logarithm; this one is rounded to zero.
     first, last = (np.log(max(rate, low)) for rate in (config.mutation_rate, config.final_mutation_rate))
     return jnp.exp((1 - progress) * first + progress * last)
-
-
-def batch(config: Config, task: Task, generation: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The examples that score a generation: consecutive ones of the train set, as if it were a ring."""
-    examples = len(task.train.y)
-    count = min(config.images, examples)
-    rows = rotating_rows(examples, count, generation if config.batches == "rotating" else 0, config.first_image)
-    return task.inputs(task.train.x[rows]), task.train.y[rows]
-
-
-def validate(config: Config, net: Network, search: Search, task: Task, chunk: int) -> tuple[Search, jax.Array]:
-    """Let the best members by fitness, and what they agree on, stand for champion on the validation set."""
-    top = descending(search.state.fitness)[: config.validate_top]
-    candidates = pop.take(search.state.population, top)
-    if config.consensus and pop.size(search.state.population) > 1:
-        voters = pop.take(search.state.population, descending(search.state.fitness)[: config.consensus])
-        agreed = jax.tree.map(bits.majority, voters, is_leaf=bits.is_bits)
-        candidates = pop.concat(candidates, pop.stack([agreed]))
-    x, y = task.inputs(task.validation.x), task.validation.y
-    scores = evaluate(lambda genome: accuracy(net.apply(genome, x), y), candidates, chunk)
-    return update_champion(search, candidates, scores, search.state.generation), jnp.max(scores)
-
-
-def descent(
-    network: Callable[[Data], Network], key: Key, learning_rate: float = 1e-3, batch_size: int = 128
-) -> Programs:
-    """Plain training of one network by Adam, `STEPS` gradient steps a generation.
-
-    Args:
-        network: what to train, made from the stage's data.
-        key: of the first params and of the batches.
-        learning_rate: of Adam.
-        batch_size: train examples in a step.
-    """
-    optimizer = optax.adam(learning_rate)
-    start_key, run_key = jax.random.split(key)
-
-    def start(data: Data) -> Search:
-        population = pop.init(start_key, training.learner(network(data).init, optimizer), 1)
-        state = State(population, jnp.full(1, -jnp.inf), jnp.int32(0))
-        return Search(state, pop.take(population.params, 0), jnp.float32(-jnp.inf), jnp.int32(0))
-
-    def step(search: Search, data: Data) -> tuple[Search, dict[str, jax.Array]]:
-        apply, task = network(data).apply, data.task
-        generation = search.state.generation + 1
-
-        def loss(params: Member, examples: Examples, key: Key) -> jax.Array:
-            return -log_likelihood(apply(params, task.inputs(examples.x)), examples.y)
-
-        population, losses = training.train(
-            jax.random.fold_in(run_key, generation),
-            search.state.population,
-            task.train,
-            loss,
-            optimizer,
-            steps=STEPS,
-            batch_size=batch_size,
-        )
-        fitness = -losses.mean(axis=1)
-        x, y = task.inputs(task.validation.x), task.validation.y
-        validation = evaluate(lambda params: accuracy(apply(params, x), y), population.params, 1)
-        search = search._replace(state=State(population, fitness, generation))
-        return update_champion(search, population.params, validation, generation), {
-            "best": fitness[0],
-            "mean": fitness[0],
-            "validation": validation[0],
-        }
-
-    return Programs(start, step)

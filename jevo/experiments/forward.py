@@ -1,0 +1,344 @@
+"""Searches for a network that classifies, by forward passes: members are scored on the examples of their generation.
+
+What the experiments on masks and on weights share: the settings, the programs, who competes, and the curves. What a
+genome is, and how it is sought, is theirs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jevo import genetics, plots, training
+from jevo import population as pop
+from jevo.data.datasets import Dataset
+from jevo.data.task import Examples, Task, rotating_rows
+from jevo.devices import members_at_once
+from jevo.errors import require
+from jevo.genetics import Algorithm, Search, State, update_champion
+from jevo.genetics.selection import descending
+from jevo.networks import Activation, Network
+from jevo.plots import Panel
+from jevo.runs import (
+    BreedingConfig,
+    Contestant,
+    Judged,
+    Outcome,
+    Phase,
+    Phases,
+    Programs,
+    Stage,
+    classification,
+    metrics_file,
+    without_population,
+)
+from jevo.training import accuracy, evaluate, log_likelihood
+from jevo.types import Fitness, Key, Member, Population
+
+STEPS = 100
+"""Gradient steps that a line of a reference's metrics stands for."""
+BATCH = 128
+"""Examples in a gradient step of a reference."""
+PASSES = 3
+"""Forward passes that the gradient of an example counts as: the way back costs two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardConfig(BreedingConfig):
+    """Settings of a search by forward passes."""
+
+    generations: int = 500
+    """Generations after the first population [generations]."""
+    images: int = 1000
+    """Train examples that score a generation; all of them if there are fewer [examples]."""
+    batches: Literal["rotating", "fixed"] = "rotating"
+    """Which examples: the next ones every generation, or the same ones always."""
+    first_image: int = 0
+    """Where the examples of the first generation begin in the train set [index]."""
+    channels: tuple[int, ...] = ()
+    """Channels of 3x3 convolutions before the dense layers, each with a 2x2 max-pooling; none for an MLP."""
+    hidden: tuple[int, ...] = (100,)
+    """Units of each hidden dense layer."""
+    activation: Activation = "relu"
+    """After each hidden layer."""
+    validate_every: int = 10
+    """Generations from one look at the validation set to the next [generations]."""
+    validate_top: int = 5
+    """Members that are candidates for champion then: the best by fitness."""
+    reference: bool = False
+    """Also train by gradient, as reference lines."""
+    reference_steps: int = 0
+    """Gradient steps of each reference, in hundreds; 0 for as many forward passes of an example as the search makes,
+    where the gradient of one counts as three [steps]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("images", "validate_every", "validate_top"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.generations >= 1, "generations", self.generations, "at least 1")
+        require(self.first_image >= 0, "first_image", self.first_image, "an index >= 0")
+        require(all(n >= 1 for n in self.hidden + self.channels), "hidden or channels", self.hidden, "widths >= 1")
+        require(
+            self.reference_steps >= 0 and self.reference_steps % STEPS == 0,
+            "reference_steps", self.reference_steps, f"a multiple of {STEPS}, or 0",
+        )  # fmt: skip
+
+    def batch(self, task: Task, generation: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The examples that score a generation: consecutive ones of the train set, as if it were a ring."""
+        examples = len(task.train.y)
+        count = min(self.images, examples)
+        rows = rotating_rows(examples, count, generation if self.batches == "rotating" else 0, self.first_image)
+        return task.inputs(task.train.x[rows]), task.train.y[rows]
+
+
+class Model(NamedTuple):
+    """What is sought.
+
+    Attributes:
+        network: of the genomes, made from the data of the stage.
+        more: `(population, the order of its members, the best first) -> population`: others that stand for champion
+            beside the best.
+    """
+
+    network: Callable[[Any], Network]
+    more: Callable[[Population, jax.Array], Population] | None = None
+
+
+class Searcher(NamedTuple):
+    """How a search begins, and goes on: pure functions of its key, so that a run resumes from its State alone.
+
+    The data of the stage have the examples as `task`.
+
+    Attributes:
+        start: `(key, data, members at once) -> State`.
+        step: `(key, state, data, members at once) -> State`, a generation later.
+    """
+
+    start: Callable[[Key, Any, int], State]
+    step: Callable[[Key, State, Any, int], State]
+
+
+Breeding = Callable[[Any, jax.Array, int], Algorithm]
+"""`(data, generation, members at once) -> algorithm`."""
+
+
+def bred(
+    config: ForwardConfig,
+    model: Model,
+    objective: Callable[[jax.Array, jax.Array], jax.Array],
+    breeding: Breeding,
+) -> Searcher:
+    """A search whose members are made by an algorithm, and scored by forward passes alone.
+
+    Args:
+        config: says on which examples.
+        model: what is sought.
+        objective: `(logits, labels) -> float32 []`, higher is better.
+        breeding: the algorithm of each generation.
+    """
+
+    def score(
+        data: Any, generation: jax.Array, population: Population, chunk: int, places: jax.Array | None = None
+    ) -> Fitness:
+        x, y = config.batch(data.task, generation)
+        apply = model.network(data).apply
+        return evaluate(lambda genome: objective(apply(genome, x), y), population, chunk, places)
+
+    def start(key: Key, data: Any, chunk: int) -> State:
+        generation = jnp.int32(0)
+        population = pop.init(key, model.network(data).init, config.population, chunk)
+        return breeding(data, generation, chunk).init(population, score(data, generation, population, chunk))
+
+    def step(key: Key, state: State, data: Any, chunk: int) -> State:
+        generation = state.generation + 1
+        evaluated = lambda _, population, places: score(data, generation, population, chunk, places)  # noqa: E731
+        return genetics.generation(breeding(data, generation, chunk), evaluated, key, state)
+
+    return Searcher(start, step)
+
+
+def search(config: ForwardConfig, model: Model, key: Key, searcher: Searcher) -> Callable[[int], Programs]:
+    """The programs of a search, for so many members at once.
+
+    Args:
+        config: says when the validation set is looked at.
+        model: what is sought.
+        key: root of the search.
+        searcher: how it goes on.
+    """
+    start_key, run_key = jax.random.split(key)
+
+    def programs(chunk: int) -> Programs:
+        def start(data: Any) -> Search:
+            state = searcher.start(start_key, data, chunk)
+            return Search(state, pop.take(state.population, 0), jnp.float32(-jnp.inf), jnp.int32(0))
+
+        def step(search: Search, data: Any) -> tuple[Search, dict[str, jax.Array]]:
+            state = searcher.step(run_key, search.state, data, chunk)
+            search = search._replace(state=state)
+            due = (state.generation % config.validate_every == 0) | (state.generation == config.generations)
+            search, validation = jax.lax.cond(
+                due,
+                lambda: validate(config, model, search, data, chunk),
+                lambda: (search, jnp.float32(jnp.nan)),
+            )
+            x, y = config.batch(data.task, state.generation)
+            best = pop.take(state.population, jnp.argmax(state.fitness))
+            return search, {
+                "best": jnp.max(state.fitness),
+                "mean": jnp.mean(state.fitness),
+                "train": accuracy(model.network(data).apply(best, x), y),
+                "validation": validation,
+            }
+
+        return Programs(start, step)
+
+    return programs
+
+
+def validate(config: ForwardConfig, model: Model, search: Search, data: Any, chunk: int) -> tuple[Search, jax.Array]:
+    """Let the best members by fitness, and what comes of them, stand for champion on the validation set."""
+    order = descending(search.state.fitness)
+    candidates = pop.take(search.state.population, order[: config.validate_top])
+    if model.more is not None:
+        candidates = pop.concat(candidates, model.more(search.state.population, order))
+    apply, x, y = model.network(data).apply, data.task.inputs(data.task.validation.x), data.task.validation.y
+    scores = evaluate(lambda genome: accuracy(apply(genome, x), y), candidates, chunk)
+    return update_champion(search, candidates, scores, search.state.generation), jnp.max(scores)
+
+
+def descent(network: Callable[[Any], Network], key: Key, steps: int, learning_rate: float = 1e-3) -> Programs:
+    """Plain training of one network by Adam, `STEPS` gradient steps of `BATCH` examples a generation.
+
+    Args:
+        network: what to train, made from the stage's data.
+        key: of the first params and of the batches.
+        steps: in all; the learning rate falls to zero by the last.
+        learning_rate: the first one, of Adam.
+    """
+    optimizer = optax.adam(optax.linear_schedule(learning_rate, 0.0, steps))
+    start_key, run_key = jax.random.split(key)
+
+    def start(data: Any) -> Search:
+        population = pop.init(start_key, training.learner(network(data).init, optimizer), 1)
+        state = State(population, jnp.full(1, -jnp.inf), jnp.int32(0))
+        return Search(state, pop.take(population.params, 0), jnp.float32(-jnp.inf), jnp.int32(0))
+
+    def step(search: Search, data: Any) -> tuple[Search, dict[str, jax.Array]]:
+        apply, task = network(data).apply, data.task
+        generation = search.state.generation + 1
+
+        def loss(params: Member, examples: Examples, key: Key) -> jax.Array:
+            return -log_likelihood(apply(params, task.inputs(examples.x)), examples.y)
+
+        population, losses = training.train(
+            jax.random.fold_in(run_key, generation),
+            search.state.population,
+            task.train,
+            loss,
+            optimizer,
+            steps=STEPS,
+            batch_size=BATCH,
+        )
+        fitness = -losses.mean(axis=1)
+        x, y = task.inputs(task.validation.x), task.validation.y
+        validation = evaluate(lambda params: accuracy(apply(params, x), y), population.params, 1)
+        search = search._replace(state=State(population, fitness, generation))
+        return update_champion(search, population.params, validation, generation), {
+            "best": fitness[0],
+            "mean": fitness[0],
+            "validation": validation[0],
+        }
+
+    return Programs(start, step)
+
+
+def contestants(
+    config: ForwardConfig,
+    dataset: Dataset,
+    data: Any,
+    model: Model,
+    searchers: Mapping[str, Searcher],
+    references: Mapping[str, Callable[[Any], Network]],
+    judge: Callable[[Member], Judged],
+    *,
+    key: Key,
+    candidates: int,
+    saved: Callable[[Member], Member] = lambda genome: genome,
+) -> dict[str, Contestant]:
+    """The search, its control, and the references if asked for.
+
+    Args:
+        config: of the run.
+        dataset: all three sets.
+        data: of every stage; the examples are its `task`.
+        model: what is sought.
+        searchers: by name; all score as many members in a generation.
+        references: what is trained by gradient beside them, by name, made from the data of its stage.
+        judge: says what is worth what is `saved` of a champion.
+        key: root of the run.
+        candidates: members scored in a generation.
+        saved: what is saved of a genome.
+    """
+    # Convolutions have large temporaries, and gain nothing by standing beside others on a CPU.
+    chunk = min(config.population, members_at_once(config.chunk, on_cpu=1 if config.channels else 16))
+    evaluations = config.population + config.generations * candidates
+    passes = evaluations * min(config.images, len(dataset.train.y))
+    found: dict[str, Contestant] = {}
+    for i, (name, searcher) in enumerate(searchers.items(), start=1):
+        programs = search(config, model, jax.random.fold_in(key, i), searcher)
+        file = metrics_file(name, "search")
+        stage = Stage(name, programs, config.generations, (candidates, "eval"), chunk=chunk, metrics=file)
+        found[name] = Phases(
+            [Phase(stage, lambda _: data, without_population)],
+            judge,
+            evaluations=evaluations,
+            gradient_steps=0,
+            example_passes=passes,
+            champions=lambda kept: [saved(kept[0].champion)],
+        )
+    steps = config.reference_steps or max(1, passes // (PASSES * BATCH * STEPS)) * STEPS
+    batch = min(BATCH, len(dataset.train.y))
+    for i, (name, make) in enumerate(references.items() if config.reference else (), start=1 + len(searchers)):
+        stage = Stage(
+            name,
+            lambda chunk, make=make, i=i: descent(make, jax.random.fold_in(key, i), steps),
+            steps // STEPS,
+            (STEPS, "steps"),
+            metrics=metrics_file(name, "search"),
+        )
+        found[name] = Phases(
+            [Phase(stage, lambda _: data, without_population)],
+            classification(make(data), data.task, dataset),
+            evaluations=0,
+            gradient_steps=steps,
+            example_passes=PASSES * steps * batch,
+        )
+    return found
+
+
+def draw_curves(path: Path, lines: Mapping[str, list[dict[str, Any]]], outcomes: Mapping[str, Outcome]) -> None:
+    """Fitness and accuracy by generation."""
+    names = ("search", "random_search")
+
+    def series(name: str, key: str) -> tuple[list[int], list[float | None]]:
+        return [line["generation"] for line in lines[name]], [line[key] for line in lines[name]]
+
+    fitness = {
+        "best": series("search", "best"),
+        "mean": series("search", "mean"),
+        "random search, best": series("random_search", "best"),
+    }
+    accuracy: dict[str, tuple[Sequence, Sequence]] = {
+        "train batch, best member": series("search", "train"),
+        "validation": series("search", "validation"),
+        "random search, validation": series("random_search", "validation"),
+    }
+    for name in (name for name in outcomes if name not in names):
+        level = outcomes[name].entry["metrics"]["test"]["accuracy"]
+        accuracy[f"{name.replace('_', ' ')}, test"] = ([0, lines["search"][-1]["generation"]], [level] * 2)
+    plots.curves(path, [Panel("generation", "fitness", fitness), Panel("generation", "accuracy", accuracy)])

@@ -1,0 +1,100 @@
+"""The weights experiment: what it learns, and what it does not use to learn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jevo.data.datasets import load
+from jevo.errors import InputError
+from jevo.experiments import weights
+from jevo.experiments.forward import BATCH, PASSES
+from jevo.experiments.weights import EXPERIMENT, contest
+from jevo.training import log_likelihood_by_example, smoothed_log_likelihood
+from tests.lowering import PLATFORMS, lower
+from tests.stages import walk
+
+SMALL = {"hidden": (12,), "population": 4, "images": 200, "generations": 80, "validate_every": 20}
+SETTINGS = [
+    {},
+    {"channels": (3,), "hidden": (), "smoothing": 0.1},
+    {"bias": False, "activation": "tanh", "noise": 0.2, "batches": "fixed"},
+]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_it_learns_what_random_search_does_not_find(settings, digits):
+    config = weights.Config(**{**SMALL, "learning_rate": 0.01, **settings})
+    compete = EXPERIMENT.contest(config, digits).contestants
+    reached = {}
+    for name, contestant in compete.items():
+        (phase,) = contestant.phases
+        carries, metrics = walk(phase.stage, phase.data([]))
+        reached[name] = float(carries[-1].validation)
+        assert contestant.evaluations == 4 * 81
+        assert contestant.example_passes == 4 * 81 * 200
+        assert [i for i, line in enumerate(metrics) if np.isfinite(line["validation"])] == [19, 39, 59, 79]
+    assert reached["search"] > reached["random_search"] + 0.2
+    assert reached["search"] > 0.6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("settings", [*SETTINGS, {"reference": True, "reference_steps": 100}])
+def test_every_setting_lowers(settings, platform, digits):
+    lower(EXPERIMENT, weights.Config(**{**SMALL, **settings}), digits, platform)
+
+
+def test_no_derivative_is_taken(digits, monkeypatch):
+    def taken(*arguments, **named):
+        raise AssertionError("a derivative")
+
+    for name in ("grad", "value_and_grad", "vjp", "jvp", "linearize"):
+        monkeypatch.setattr(jax, name, taken)
+    phase = EXPERIMENT.contest(weights.Config(**SMALL), digits).contestants["search"].phases[0]
+    start, step = phase.stage.programs(1)
+    data = phase.data([])
+    jax.make_jaxpr(step)(jax.eval_shape(start, data), data)
+
+
+def test_the_reference_has_as_many_passes_as_the_search(digits):
+    config = weights.Config(**{**SMALL, "generations": 2000}, reference=True)
+    found = EXPERIMENT.contest(config, digits).contestants
+    assert list(found) == ["search", "random_search", "gradient"]
+    passes = found["search"].example_passes
+    assert found["gradient"].example_passes == PASSES * BATCH * found["gradient"].gradient_steps
+    assert passes - PASSES * BATCH * 100 < found["gradient"].example_passes <= passes
+
+
+def test_smoothed_labels_are_those_of_the_mean(key):
+    logits, labels = jax.random.normal(key, (7, 4)), jnp.arange(7) % 4
+    found = log_likelihood_by_example(logits, labels, 0.1)
+    spread = 0.9 * jax.nn.one_hot(labels, 4) + 0.1 / 4
+    np.testing.assert_allclose(found, (spread * jax.nn.log_softmax(logits)).sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(found.mean(), smoothed_log_likelihood(logits, labels, 0.1), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"population": 5}, "even number"),
+        ({"noise": 0.0}, "a share above 0"),
+        ({"smoothing": 1.0}, "below 1"),
+        ({"learning_rate": 0.0}, "a number from 0"),
+        ({"reference_steps": 50}, "a multiple of 100, or 0"),
+    ],
+)
+def test_impossible_settings_are_named(given, says):
+    (name,) = given
+    with pytest.raises(InputError, match=f"setting {name} is .*{says}"):
+        weights.Config(**given)
+
+
+def test_convolutions_want_images():
+    with pytest.raises(InputError, match="these examples are not images"):
+        contest.network(weights.Config(channels=(2,)), (64,), 10)
