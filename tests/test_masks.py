@@ -20,14 +20,6 @@ from tests.lowering import PLATFORMS, lower
 from tests.stages import walk
 
 SMALL = {"search": "genetic", "hidden": (8,), "population": 10, "breeders": 4, "generations": 3, "validate_every": 2}
-    "search": "genetic",
-    "images": 2000,
-    "hidden": (8,),
-    "population": 10,
-    "breeders": 4,
-    "generations": 3,
-    "validate_every": 2,
-}
 
 
 @pytest.fixture(scope="module")

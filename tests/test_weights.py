@@ -1,7 +1,6 @@
 """The weights experiment: what it learns, and what it does not use to learn."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,14 +9,13 @@ from jevo.errors import InputError
 from jevo.experiments import weights
 from jevo.experiments.forward import BATCH, PASSES
 from jevo.experiments.weights import EXPERIMENT, contest
-from jevo.training import log_likelihood_by_example, smoothed_log_likelihood
 from tests.lowering import PLATFORMS, lower
 from tests.stages import walk
 
 SMALL = {"hidden": (12,), "population": 4, "images": 200, "generations": 80, "validate_every": 20}
 SETTINGS = [
     {},
-    {"channels": (3,), "hidden": (), "smoothing": 0.1},
+    {"channels": (3,), "hidden": (), "fitness": "accuracy"},
     {"bias": False, "activation": "tanh", "noise": 0.2, "batches": "fixed"},
 ]
 
@@ -71,20 +69,12 @@ def test_the_reference_has_as_many_passes_as_the_search(digits):
     assert passes - PASSES * BATCH * 100 < found["gradient"].example_passes <= passes
 
 
-def test_smoothed_labels_are_those_of_the_mean(key):
-    logits, labels = jax.random.normal(key, (7, 4)), jnp.arange(7) % 4
-    found = log_likelihood_by_example(logits, labels, 0.1)
-    spread = 0.9 * jax.nn.one_hot(labels, 4) + 0.1 / 4
-    np.testing.assert_allclose(found, (spread * jax.nn.log_softmax(logits)).sum(axis=1), rtol=1e-5)
-    np.testing.assert_allclose(found.mean(), smoothed_log_likelihood(logits, labels, 0.1), rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("given", "says"),
     [
         ({"population": 5}, "even number"),
         ({"noise": 0.0}, "a share above 0"),
-        ({"smoothing": 1.0}, "below 1"),
+        ({"spread": 0.0}, "a number > 0"),
         ({"learning_rate": 0.0}, "a number from 0"),
         ({"reference_steps": 50}, "a multiple of 100, or 0"),
     ],

@@ -36,7 +36,14 @@ from jevo.runs import (
     metrics_file,
     without_population,
 )
-from jevo.training import accuracy, evaluate, log_likelihood
+from jevo.training import (
+    accuracy,
+    correct_by_example,
+    evaluate,
+    log_likelihood,
+    scaled_log_likelihood,
+    scaled_log_likelihood_by_example,
+)
 from jevo.types import Fitness, Key, Member, Population
 
 STEPS = 100
@@ -59,6 +66,10 @@ class ForwardConfig(BreedingConfig):
     """Which examples: the next ones every generation, or the same ones always."""
     first_image: int = 0
     """Where the examples of the first generation begin in the train set [index]."""
+    fitness: Literal["likelihood", "accuracy"] = "likelihood"
+    """What is maximised: the mean log-likelihood of logits brought to a fixed spread, or the accuracy."""
+    spread: float = 2.0
+    """Standard deviation to which logits are brought for the likelihood."""
     channels: tuple[int, ...] = ()
     """Channels of 3x3 convolutions before the dense layers, each with a 2x2 max-pooling; none for an MLP."""
     hidden: tuple[int, ...] = (100,)
@@ -81,6 +92,7 @@ class ForwardConfig(BreedingConfig):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.generations >= 1, "generations", self.generations, "at least 1")
         require(self.first_image >= 0, "first_image", self.first_image, "an index >= 0")
+        require(self.spread > 0, "spread", self.spread, "a number > 0")
         require(all(n >= 1 for n in self.hidden + self.channels), "hidden or channels", self.hidden, "widths >= 1")
         require(
             self.reference_steps >= 0 and self.reference_steps % STEPS == 0,
@@ -93,6 +105,20 @@ class ForwardConfig(BreedingConfig):
         count = min(self.images, examples)
         rows = rotating_rows(examples, count, generation if self.batches == "rotating" else 0, self.first_image)
         return task.inputs(task.train.x[rows]), task.train.y[rows]
+
+    def objective(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
+        """The fitness of a member, float32 `[]`."""
+        return (
+            accuracy(logits, labels)
+            if self.fitness == "accuracy"
+            else scaled_log_likelihood(logits, labels, self.spread)
+        )
+
+    def objective_by_example(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
+        """The same, shared out among the examples `[n]`."""
+        if self.fitness == "accuracy":
+            return correct_by_example(logits, labels)
+        return scaled_log_likelihood_by_example(logits, labels, self.spread)
 
 
 class Model(NamedTuple):
@@ -126,18 +152,12 @@ Breeding = Callable[[Any, jax.Array, int], Algorithm]
 """`(data, generation, members at once) -> algorithm`."""
 
 
-def bred(
-    config: ForwardConfig,
-    model: Model,
-    objective: Callable[[jax.Array, jax.Array], jax.Array],
-    breeding: Breeding,
-) -> Searcher:
+def bred(config: ForwardConfig, model: Model, breeding: Breeding) -> Searcher:
     """A search whose members are made by an algorithm, and scored by forward passes alone.
 
     Args:
-        config: says on which examples.
+        config: says on which examples, and what is maximised.
         model: what is sought.
-        objective: `(logits, labels) -> float32 []`, higher is better.
         breeding: the algorithm of each generation.
     """
 
@@ -146,7 +166,7 @@ def bred(
     ) -> Fitness:
         x, y = config.batch(data.task, generation)
         apply = model.network(data).apply
-        return evaluate(lambda genome: objective(apply(genome, x), y), population, chunk, places)
+        return evaluate(lambda genome: config.objective(apply(genome, x), y), population, chunk, places)
 
     def start(key: Key, data: Any, chunk: int) -> State:
         generation = jnp.int32(0)

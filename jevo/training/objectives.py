@@ -17,11 +17,9 @@ def log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.mean(log_likelihood_by_example(logits, labels))
 
 
-def log_likelihood_by_example(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
-    """The log-probability of each label, of which a share `smoothing` is spread evenly over all classes: `[n]`."""
-    every = jax.nn.log_softmax(logits)
-    own = jnp.take_along_axis(every, labels[:, None], axis=-1)[:, 0]
-    return (1 - smoothing) * own + smoothing * jnp.mean(every, axis=-1) if smoothing else own
+def log_likelihood_by_example(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """The log-probability of each label, in nats: float32 `[n]`."""
+    return jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)[:, 0]
 
 
 def smoothed_log_likelihood(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
@@ -29,7 +27,7 @@ def smoothed_log_likelihood(logits: jax.Array, labels: jax.Array, smoothing: flo
 
     Source: Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016.
     """
-    return jnp.mean(log_likelihood_by_example(logits, labels, smoothing))
+    return (1 - smoothing) * log_likelihood(logits, labels) + smoothing * jnp.mean(jax.nn.log_softmax(logits))
 
 
 def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:

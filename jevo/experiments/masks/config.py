@@ -39,10 +39,6 @@ class Config(ForwardConfig):
     """Members of the population."""
     generations: int = 1000
     """Generations after the first population [generations]."""
-    fitness: Literal["likelihood", "accuracy"] = "likelihood"
-    """What is maximised: the mean log-likelihood of logits brought to a fixed spread, or the accuracy."""
-    spread: float = 2.0
-    """Standard deviation to which logits are brought for the likelihood."""
     weights: Weights = "signed_constant"
     """How the frozen weights are drawn."""
     mask: MaskKind = "mask"
@@ -95,4 +91,3 @@ class Config(ForwardConfig):
             self.selection != "tournament" or self.tournament_size <= self.population,
             "tournament_size", self.tournament_size, f"at most the population of {self.population}",
         )  # fmt: skip
-        require(self.spread > 0, "spread", self.spread, "a number > 0")

@@ -5,10 +5,10 @@ import jax
 from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
 from jevo.devices import in_room
-from jevo.experiments.forward import contestants
+from jevo.experiments.forward import bred, contestants
 from jevo.experiments.masks.config import Config
 from jevo.experiments.masks.perturbation import perturbed
-from jevo.experiments.masks.search import Data, evolution, model, random_masks, scored
+from jevo.experiments.masks.search import Data, evolution, model, random_masks
 from jevo.networks import Network, build, masked, straight_through
 from jevo.runs import Champion, Contest, Saved, classification
 from jevo.types import Key, Member
@@ -48,13 +48,14 @@ def contest(config: Config, dataset: Dataset) -> Contest:
     data = Data(to_device(dataset), in_room(net.init, jax.random.fold_in(root, 0)))
     # Node perturbation runs as many members in every generation, and so does its control.
     rescored = config.batches == "rotating" or config.search == "perturbation"
-    own = perturbed(config, net) if config.search == "perturbation" else scored(config, net, evolution(config))
+    sought = model(config, net)
+    own = perturbed(config, net) if config.search == "perturbation" else bred(config, sought, evolution(config))
     found = contestants(
         config,
         dataset,
         data,
-        model(config, net),
-        {"search": own, "random_search": scored(config, net, random_masks(config, net, rescored))},
+        sought,
+        {"search": own, "random_search": bred(config, sought, random_masks(config, net, rescored))},
         {
             "straight_through": lambda data: straight_through(net, data.weights),
             "trained_weights": lambda data: net,

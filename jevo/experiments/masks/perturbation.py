@@ -13,7 +13,6 @@ from jevo.experiments.masks.config import Config
 from jevo.experiments.masks.search import Data
 from jevo.genetics import State
 from jevo.networks import Network
-from jevo.training import correct_by_example, scaled_log_likelihood_by_example
 from jevo.training.perturbation import node_perturbation, weight_noise
 from jevo.types import Key, Member
 
@@ -47,11 +46,6 @@ def perturbed(config: Config, network: Network) -> Searcher:
     optimizer = optax.adam(rate, b1=0.9, b2=0.99, eps=1e-12)
     zero, one = MEANS[config.mask]
 
-    def fitness(logits: jax.Array, y: jax.Array) -> jax.Array:
-        if config.fitness == "accuracy":
-            return correct_by_example(logits, y)
-        return scaled_log_likelihood_by_example(logits, y, config.spread)
-
     def advanced(key: Key, scores: Scores, data: Data, generation: jax.Array) -> State:
         x, y = config.batch(data.task, generation)
 
@@ -64,7 +58,7 @@ def perturbed(config: Config, network: Network) -> Searcher:
             network.apply,
             jax.tree.map(mean, data.weights, scores.theta),
             x,
-            lambda logits: fitness(logits, y),
+            lambda logits: config.objective_by_example(logits, y),
             jax.random.fold_in(key, generation),
             noise=weight_noise(network.apply, variance, x),
             pairs=config.population // 2,

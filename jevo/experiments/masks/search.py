@@ -9,11 +9,10 @@ import numpy as np
 from jevo import bits, genetics
 from jevo import population as pop
 from jevo.data.task import Task
-from jevo.experiments.forward import Breeding, Model, Searcher, bred
+from jevo.experiments.forward import Breeding, Model
 from jevo.experiments.masks.config import Config
 from jevo.genetics import Algorithm
 from jevo.networks import Network, masked
-from jevo.training import accuracy, scaled_log_likelihood
 from jevo.types import Member, Population
 
 
@@ -33,15 +32,6 @@ def model(config: Config, network: Network) -> Model:
 
     several = config.consensus > 0 and config.population > 1 and config.search != "perturbation"
     return Model(lambda data: masked(network, data.weights, config.mask, config.density), agreed if several else None)
-
-
-def scored(config: Config, network: Network, breeding: Breeding) -> Searcher:
-    """A search by an algorithm, whose members are masks."""
-    objective = {
-        "accuracy": accuracy,
-        "likelihood": lambda logits, labels: scaled_log_likelihood(logits, labels, config.spread),
-    }[config.fitness]
-    return bred(config, model(config, network), objective, breeding)
 
 
 def evolution(config: Config) -> Breeding:

@@ -21,12 +21,15 @@ class Config(ForwardConfig):
     }  # fmt: skip
 
     search: Literal["perturbation"] = "perturbation"
-    """How weights are sought: by node perturbation, which takes no derivative, but reads the fitness of each example and
-    what each layer adds up."""
+    """How weights are sought: by node perturbation, which takes no derivative, but reads the fitness of each example
+    and what each layer adds up."""
     population: int = 20
     """Members: noise about the one network that learns, in pairs of opposite noise."""
     generations: int = 1000
     """Generations after the first population [generations]."""
+    spread: float = 3.0
+    """Standard deviation to which logits are brought for the likelihood: noise in proportion to their scale does not
+    feel it, and it would grow without end."""
     weights: Weights = "he"
     """How the first weights are drawn."""
     bias: bool = True
@@ -35,12 +38,9 @@ class Config(ForwardConfig):
     """Standard deviation of the noise on a layer's outputs, as a share of their root mean square."""
     learning_rate: float = 3e-3
     """Adam's at first; it falls to zero by the last generation."""
-    smoothing: float = 0.0
-    """Share of each label that is spread over all classes, for the fitness."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.population % 2 == 0, "population", self.population, "an even number: members are pairs")
         require(0 < self.noise <= 10, "noise", self.noise, "a share above 0, up to 10")
         require(0 < self.learning_rate <= 1e3, "learning_rate", self.learning_rate, "a number from 0 to 1,000")
-        require(0 <= self.smoothing < 1, "smoothing", self.smoothing, "a share from 0, below 1")

@@ -1,6 +1,7 @@
 """Who competes in the weights experiment, and how its champion answers afterwards."""
 
 import jax
+import jax.numpy as jnp
 
 from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
@@ -9,6 +10,7 @@ from jevo.experiments.weights.config import Config
 from jevo.experiments.weights.search import Data, perturbed, random_weights
 from jevo.networks import Network, build
 from jevo.runs import Champion, Contest, Saved, classification
+from jevo.types import Key, Member
 
 
 def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
@@ -24,10 +26,27 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
     )
 
 
+def with_scale(network: Network) -> Network:
+    """The network as it is saved: its `params`, and the `scale` that brings its logits to the spread of their fitness."""
+
+    def init(key: Key) -> Member:
+        return {"params": network.init(key), "scale": jnp.float32(1.0)}
+
+    def apply(saved: Member, x: jax.Array, key: Key | None = None) -> jax.Array:
+        return saved["scale"] * network.apply(saved["params"], x, key)
+
+    return Network(init, apply)
+
+
 def contest(config: Config, dataset: Dataset) -> Contest:
     """The search, random search at the same number of evaluations, and training by gradient if asked for."""
     net = network(config, dataset.train.x.shape[1:], len(dataset.classes))
     data = Data(to_device(dataset))
+
+    def saved(params: Member) -> Member:
+        deviation = jnp.std(net.apply(params, config.batch(data.task, jnp.int32(0))[0]))
+        return {"params": params, "scale": config.spread / jnp.where(deviation > 0, deviation, 1.0)}
+
     found = contestants(
         config,
         dataset,
@@ -35,13 +54,14 @@ def contest(config: Config, dataset: Dataset) -> Contest:
         Model(lambda data: net),
         {"search": perturbed(config, net), "random_search": random_weights(config, net)},
         {"gradient": lambda data: net},
-        classification(net, data.task, dataset),
+        classification(with_scale(net), data.task, dataset),
         key=jax.random.key(config.seed),
         candidates=config.population,
+        saved=saved,
     )
     return Contest(dataset, data.task, found)
 
 
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
-    return saved.classifier(network(saved.config, saved.shape, saved.classes))
+    return saved.classifier(with_scale(network(saved.config, saved.shape, saved.classes)))

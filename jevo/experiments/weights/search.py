@@ -13,20 +13,14 @@ from jevo.experiments.forward import Model, Searcher, bred
 from jevo.experiments.weights.config import Config
 from jevo.genetics import State
 from jevo.networks import Network
-from jevo.training import log_likelihood_by_example
 from jevo.training.perturbation import node_perturbation, relative_noise
-from jevo.types import Key
+from jevo.types import Key, Member
 
 
 class Data(NamedTuple):
     """What the programs of this experiment read: the examples."""
 
     task: Task
-
-
-def fitness(config: Config, logits: jax.Array, y: jax.Array) -> jax.Array:
-    """Of each example: the log-likelihood of its smoothed label."""
-    return log_likelihood_by_example(logits, y, config.smoothing)
 
 
 def perturbed(config: Config, network: Network) -> Searcher:
@@ -39,13 +33,13 @@ def perturbed(config: Config, network: Network) -> Searcher:
     rate = optax.linear_schedule(config.learning_rate, 0.0, config.generations + 1)
     optimizer = optax.adam(rate, b1=0.9, b2=0.99)
 
-    def advanced(key: Key, params: object, moments: optax.OptState, data: Data, generation: jax.Array) -> State:
+    def advanced(key: Key, params: Member, moments: optax.OptState, data: Data, generation: jax.Array) -> State:
         x, y = config.batch(data.task, generation)
         found = node_perturbation(
             network.apply,
             params,
             x,
-            lambda logits: fitness(config, logits, y),
+            lambda logits: config.objective_by_example(logits, y),
             jax.random.fold_in(key, generation),
             noise=relative_noise(config.noise),
             pairs=config.population // 2,
@@ -69,7 +63,6 @@ def random_weights(config: Config, network: Network) -> Searcher:
     return bred(
         config,
         Model(lambda data: network),
-        lambda logits, y: jnp.mean(fitness(config, logits, y)),
         lambda data, generation, chunk: genetics.random_search(
             network.init, elites=config.survivors, rescore=True, chunk=chunk
         ),
