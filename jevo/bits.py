@@ -116,6 +116,47 @@ def bernoulli(key: Key, p: Rate, shape: tuple[int, ...]) -> Bits:
     return Bits(ones & prefix(shape, math.prod(shape)).words, shape)
 
 
+def binary(p: jax.Array, digits: int) -> jax.Array:
+    """Probabilities of genes, each gene its own, in binary and packed: what `twins` draws from.
+
+    Args:
+        p: float32, of the shape of the genes. Rounded to a multiple of `2**-digits`, and to neither 0 nor 1.
+        digits: binary digits that are kept, 1 to 24.
+
+    Returns:
+        uint32 `[digits, W]`, the last digit first.
+    """
+    scaled = jnp.clip(jnp.round(p * 2.0**digits), 1, 2**digits - 1).astype(jnp.uint32)
+    return jax.lax.map(lambda digit: pack((scaled >> digit) & 1).words, jnp.arange(digits, dtype=jnp.uint32))
+
+
+def twins(key: Key, p: jax.Array, shape: tuple[int, ...]) -> tuple[Bits, Bits]:
+    """Two genomes whose genes are one with probabilities of their own, drawn of opposite numbers.
+
+    A gene of the first is one where a number u, uniform in [0, 1), is below its probability; of the second, where 1 - u
+    is. So at a probability of a half the second is the first inverted. As `bernoulli`, this takes a random word for 32
+    genes and a digit.
+
+    Args:
+        key: consumed.
+        p: uint32 `[digits, W]`, of each gene, as `binary` gives it.
+        shape: shape of the genes.
+
+    >>> one, other = twins(jax.random.key(0), binary(jnp.full(40, 0.5), 8), (40,))
+    >>> int(count_ones(one)) + int(count_ones(other))
+    40
+    """
+    random, used = jax.random.bits(key, p.shape), prefix(shape, math.prod(shape)).words
+
+    def below(random: jax.Array) -> Bits:
+        ones = jnp.zeros_like(used)
+        for own, digit in zip(random, p, strict=True):
+            ones = (own & ones) | (digit & (own | ones))
+        return Bits(ones & used, shape)
+
+    return below(random), below(~random)
+
+
 def prefix(shape: tuple[int, ...], count: int | jax.Array) -> Bits:
     """Genes of which the first `count` (clipped to 0..size) are one, the rest zero."""
     size = math.prod(shape)

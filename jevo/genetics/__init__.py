@@ -1,4 +1,4 @@
-"""Selection, crossover, mutation, and the algorithm that puts them together."""
+"""Selection, crossover, mutation, the algorithm that puts them together, and evolution strategies."""
 
 from jevo.genetics.algorithm import (
     Algorithm,
@@ -20,12 +20,24 @@ from jevo.genetics.crossover import CROSSOVERS, average, clone, one_point, unifo
 from jevo.genetics.mating import barrier, guarded
 from jevo.genetics.mutation import flip, gaussian, perturb, prune, redraw, reset, step, zero
 from jevo.genetics.selection import leaders, number_of, rank, roulette, shuffled, tournament, truncation
+from jevo.genetics.strategies import (
+    Bernoulli,
+    Gaussian,
+    bernoulli_es,
+    centred_ranks,
+    mode,
+    open_es,
+    pgpe,
+    standardized,
+)
 
 __all__ = [
     "CROSSOVERS",
     "Algorithm",
+    "Bernoulli",
     "Candidates",
     "Evaluate",
+    "Gaussian",
     "Learn",
     "Search",
     "State",
@@ -33,6 +45,8 @@ __all__ = [
     "aligned",
     "average",
     "barrier",
+    "bernoulli_es",
+    "centred_ranks",
     "chain",
     "clone",
     "flip",
@@ -43,9 +57,12 @@ __all__ = [
     "guarded",
     "lamarckian",
     "leaders",
+    "mode",
     "number_of",
     "one_point",
+    "open_es",
     "perturb",
+    "pgpe",
     "prune",
     "random_search",
     "rank",
@@ -57,6 +74,7 @@ __all__ = [
     "route",
     "scored",
     "shuffled",
+    "standardized",
     "step",
     "tournament",
     "truncation",
