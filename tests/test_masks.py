@@ -41,6 +41,7 @@ SETTINGS = [
     {"channels": (2,), "crossover": "layer", "mutation": "redraw", "lucky": 2},
     {"batches": "fixed", "fitness": "accuracy", "consensus": 0, "mutation_rate": 0.01, "final_mutation_rate": 0.0},
     {"search": "perturbation"},
+    {"search": "distribution", "mask": "mask_flip", "learning_rate": 20.0},
 ]
 
 
@@ -214,7 +215,13 @@ def test_node_perturbation_finds_masks_that_random_search_does_not(settings, dig
 
 @pytest.mark.parametrize(
     ("given", "says"),
-    [({"population": 5}, "even number"), ({"mask": "mask_rs"}, "mask or flip"), ({"density": 1.0}, "between 0 and 1")],
+    [
+        ({"population": 5}, "even number"),
+        ({"search": "distribution", "population": 5}, "even number"),
+        ({"search": "distribution", "flips": 0.5}, "below 0.5"),
+        ({"mask": "mask_rs"}, "mask or flip"),
+        ({"density": 1.0}, "between 0 and 1"),
+    ],
 )
 def test_what_node_perturbation_cannot_do_is_refused(given, says):
     with pytest.raises(InputError, match=says):

@@ -69,7 +69,8 @@ class ForwardConfig(BreedingConfig):
     fitness: Literal["likelihood", "accuracy"] = "likelihood"
     """What is maximised: the mean log-likelihood of logits brought to a fixed spread, or the accuracy."""
     spread: float = 2.0
-    """Standard deviation to which logits are brought for the likelihood."""
+    """Standard deviation to which logits are brought for the likelihood: their scale says nothing of a mask, and noise
+    in proportion to it does not feel it."""
     channels: tuple[int, ...] = ()
     """Channels of 3x3 convolutions before the dense layers, each with a 2x2 max-pooling; none for an MLP."""
     hidden: tuple[int, ...] = (100,)
@@ -126,12 +127,12 @@ class Model(NamedTuple):
 
     Attributes:
         network: of the genomes, made from the data of the stage.
-        more: `(population, the order of its members, the best first) -> population`: others that stand for champion
-            beside the best.
+        more: `(state, the order of its members, the best first) -> population`: others that stand for champion beside
+            the best.
     """
 
     network: Callable[[Any], Network]
-    more: Callable[[Population, jax.Array], Population] | None = None
+    more: Callable[[State, jax.Array], Population] | None = None
 
 
 class Searcher(NamedTuple):
@@ -225,7 +226,7 @@ def validate(config: ForwardConfig, model: Model, search: Search, data: Any, chu
     order = descending(search.state.fitness)
     candidates = pop.take(search.state.population, order[: config.validate_top])
     if model.more is not None:
-        candidates = pop.concat(candidates, model.more(search.state.population, order))
+        candidates = pop.concat(candidates, model.more(search.state, order))
     apply, x, y = model.network(data).apply, data.task.inputs(data.task.validation.x), data.task.validation.y
     scores = evaluate(lambda genome: accuracy(apply(genome, x), y), candidates, chunk)
     return update_champion(search, candidates, scores, search.state.generation), jnp.max(scores)

@@ -17,6 +17,9 @@ class Config(ForwardConfig):
     presets: ClassVar = {
         "default": {},
         "genetic": GENETIC,
+        "distribution": {
+            "search": "distribution", "population": 40, "generations": 2500, "images": 2000, "learning_rate": 110.0,
+        },
         "faithful": GENETIC | {
             "generations": 999, "fitness": "accuracy", "batches": "fixed", "first_image": 5000, "density": 0.9,
             "breeders": 17, "parents": 2, "crossover": "layer", "mutation": "redraw", "mutation_rate": 0.05,
@@ -32,9 +35,10 @@ class Config(ForwardConfig):
         "mates": "parents", "rate": "mutation_rate", "final_rate": "final_mutation_rate", "entrants": "tournament_size",
     }  # fmt: skip
 
-    search: Literal["perturbation", "genetic"] = "perturbation"
-    """How masks are sought: one mask by node perturbation, which takes no derivative but reads the fitness of each
-    example and what each layer adds up; or many, bred by a genetic algorithm, whose recipe is the preset genetic."""
+    search: Literal["perturbation", "genetic", "distribution"] = "perturbation"
+    """How masks are sought. perturbation: node perturbation of one, which takes no derivative, but reads the fitness of
+    each example and what each layer adds up; genetic: many, bred; distribution: a probability for each bit. The last
+    two see no more than each member's fitness, and have presets of their names."""
     population: int = 20
     """Members of the population."""
     generations: int = 1000
@@ -63,18 +67,22 @@ class Config(ForwardConfig):
     redraw_ones: float = 0.5
     """Probability that a redrawn bit is one."""
     flips: float = 0.01
-    """Of node perturbation: its noise is that of masks whose bits are flipped with this probability."""
+    """How unsure bits stay: of node perturbation, whose noise is that of masks whose bits are flipped with this
+    probability; of a distribution, the least probability of a one and of a zero."""
     learning_rate: float = 0.1
-    """Of node perturbation: Adam's, which falls to zero by the last generation."""
+    """It falls to zero by the last generation: of node perturbation Adam's, of a distribution that of plain ascent."""
     consensus: int = 20
     """Best members whose majority, bit by bit, is another candidate; 0 for none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.tournament_size >= 1, "tournament_size", self.tournament_size, "at least 1")
+        even = self.search == "genetic" or self.population % 2 == 0
+        require(even, "population", self.population, f"an even number for the search {self.search}: members are pairs")
+        if self.search == "distribution":
+            require(0.001 <= self.flips < 0.5, "flips", self.flips, "0.001 or more, and below 0.5 for a distribution")
+            require(0 < self.density < 1, "density", self.density, "a share between 0 and 1 for a distribution")
         if self.search == "perturbation":
-            even = self.population % 2 == 0
-            require(even, "population", self.population, "an even number for node perturbation: members are pairs")
             require(
                 self.mask in ("mask", "flip"),
                 "mask",

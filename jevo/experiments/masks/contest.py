@@ -8,7 +8,7 @@ from jevo.devices import in_room
 from jevo.experiments.forward import bred, contestants
 from jevo.experiments.masks.config import Config
 from jevo.experiments.masks.perturbation import perturbed
-from jevo.experiments.masks.search import Data, evolution, model, random_masks
+from jevo.experiments.masks.search import Data, distribution, evolution, model, random_masks
 from jevo.networks import Network, build, masked, straight_through
 from jevo.runs import Champion, Contest, Saved, classification
 from jevo.types import Key, Member
@@ -46,10 +46,14 @@ def contest(config: Config, dataset: Dataset) -> Contest:
     root = jax.random.key(config.seed)
     net = network(config, dataset.train.x.shape[1:], len(dataset.classes))
     data = Data(to_device(dataset), in_room(net.init, jax.random.fold_in(root, 0)))
-    # Node perturbation runs as many members in every generation, and so does its control.
-    rescored = config.batches == "rotating" or config.search == "perturbation"
+    # Of the other searches all members are new in every generation, and those of the control are as many.
+    rescored = config.batches == "rotating" or config.search != "genetic"
     sought = model(config, net)
-    own = perturbed(config, net) if config.search == "perturbation" else bred(config, sought, evolution(config))
+    own = {
+        "perturbation": lambda: perturbed(config, net),
+        "genetic": lambda: bred(config, sought, evolution(config)),
+        "distribution": lambda: bred(config, sought, distribution(config)),
+    }[config.search]()
     found = contestants(
         config,
         dataset,

@@ -5,13 +5,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jevo import bits, genetics
 from jevo import population as pop
 from jevo.data.task import Task
 from jevo.experiments.forward import Breeding, Model
 from jevo.experiments.masks.config import Config
-from jevo.genetics import Algorithm
+from jevo.genetics import Algorithm, State
 from jevo.networks import Network, masked
 from jevo.types import Member, Population
 
@@ -24,14 +25,19 @@ class Data(NamedTuple):
 
 
 def model(config: Config, network: Network) -> Model:
-    """The masks of a network; of several, what most of the best say of each bit is one, too."""
+    """The masks of a network; what most of the best say of each bit is one, too, or what a distribution has come to."""
 
-    def agreed(population: Population, order: jax.Array) -> Population:
-        voters = pop.take(population, order[: config.consensus])
+    def agreed(state: State, order: jax.Array) -> Population:
+        if config.search == "distribution":
+            return pop.stack([genetics.mode(state)])
+        voters = pop.take(state.population, order[: config.consensus])
         return pop.stack([jax.tree.map(bits.majority, voters, is_leaf=bits.is_bits)])
 
-    several = config.consensus > 0 and config.population > 1 and config.search != "perturbation"
-    return Model(lambda data: masked(network, data.weights, config.mask, config.density), agreed if several else None)
+    agree = config.search == "distribution" or (config.consensus > 0 and config.population > 1)
+    return Model(
+        lambda data: masked(network, data.weights, config.mask, config.density),
+        agreed if agree and config.search != "perturbation" else None,
+    )
 
 
 def evolution(config: Config) -> Breeding:
@@ -58,6 +64,13 @@ def evolution(config: Config) -> Breeding:
         )
 
     return breeding
+
+
+def distribution(config: Config) -> Breeding:
+    """A probability for each bit, which follows the gradient of the expected fitness; the rate falls to zero."""
+    optimizer = optax.sgd(optax.linear_schedule(config.learning_rate, 0.0, config.generations))
+    algorithm = genetics.bernoulli_es(optimizer, density=config.density, floor=config.flips)
+    return lambda data, generation, chunk: algorithm
 
 
 def random_masks(config: Config, network: Network, rescore: bool) -> Breeding:

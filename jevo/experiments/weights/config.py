@@ -27,9 +27,6 @@ class Config(ForwardConfig):
     """Members: noise about the one network that learns, in pairs of opposite noise."""
     generations: int = 1000
     """Generations after the first population [generations]."""
-    spread: float = 3.0
-    """Standard deviation to which logits are brought for the likelihood: noise in proportion to their scale does not
-    feel it, and it would grow without end."""
     weights: Weights = "he"
     """How the first weights are drawn."""
     bias: bool = True

@@ -27,7 +27,7 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
 
 
 def with_scale(network: Network) -> Network:
-    """The network as it is saved: its `params`, and the `scale` that brings its logits to the spread of their fitness."""
+    """The network as it is saved: its `params`, and the `scale` that brings its logits to the spread."""
 
     def init(key: Key) -> Member:
         return {"params": network.init(key), "scale": jnp.float32(1.0)}
