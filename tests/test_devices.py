@@ -9,9 +9,8 @@ import sys
 import pytest
 
 from jevo.errors import InputError
-from jevo.experiments import EXPERIMENTS
 from jevo.runs.processes import population_mesh
-from tests.commands import ROOT, command, result
+from tests.commands import ROOT, RUNS, command, result
 from tests.commands import devices as pretended
 
 ENGINE = """
@@ -119,11 +118,11 @@ def test_plain_calls_take_arrays_on_any_mesh():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_does_not_depend_on_the_number_of_devices(name, tmp_path):
+@pytest.mark.parametrize(("name", "settings"), RUNS)
+def test_an_experiment_does_not_depend_on_the_number_of_devices(name, settings, tmp_path):
     found = {}
     for count in (1, 8):
-        done = run(name, "--seed", 3, out=tmp_path / str(count), devices=count)
+        done = run(name, "--seed", 3, *settings, out=tmp_path / str(count), devices=count)
         assert f"on {count} x cpu" in done.stdout
         found[count] = result(tmp_path / str(count))
     for split in ("train", "validation", "test"):

@@ -1,6 +1,7 @@
 """The mask experiment itself: its recipes, what it scores, its references."""
 
 import itertools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,19 @@ from jevo.experiments import champion, masks
 from jevo.experiments.masks import EXPERIMENT, contest, search
 from jevo.networks import mlp, straight_through
 from jevo.networks.masks import weigh
+from jevo.runs import loop
+from jevo.runs.signals import Interrupted
+from tests.commands import deterministic
 from tests.lowering import PLATFORMS, lower
 from tests.stages import walk
 
 SMALL = {"search": "genetic", "hidden": (8,), "population": 10, "breeders": 4, "generations": 3, "validate_every": 2}
+
+
+def small(settings):
+    # The other searches have no breeders.
+    own = {name: value for name, value in SMALL.items() if name != "breeders" or "search" not in settings}
+    return masks.Config(**{**own, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +57,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_every_setting_runs(settings, digits):
-    config = masks.Config(**{**SMALL, **settings})
+    config = small(settings)
     _, carries, metrics = searched(config, digits)
     assert int(carries[-1].state.generation) == 3
     assert np.isfinite(carries[-1].state.fitness).all()
@@ -59,7 +69,7 @@ def test_every_setting_runs(settings, digits):
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("settings", [*SETTINGS, {"reference": True, "reference_steps": 100, "chunk": 4}])
 def test_every_setting_lowers(settings, platform, digits):
-    lower(EXPERIMENT, masks.Config(**{**SMALL, **settings}), digits, platform)
+    lower(EXPERIMENT, small(settings), digits, platform)
 
 
 def test_the_faithful_preset_is_the_published_recipe():
@@ -107,10 +117,10 @@ def test_batches_rotate_as_a_ring():
 
 
 def test_the_rate_falls_geometrically():
-    config = masks.Config(mutation_rate=1e-2, final_mutation_rate=1e-4, generations=100)
+    config = masks.Config(search="genetic", mutation_rate=1e-2, final_mutation_rate=1e-4, generations=100)
     rates = [float(search.scheduled_rate(config, jnp.int32(g))) for g in (0, 50, 100)]
     assert rates == pytest.approx([1e-2, 1e-3, 1e-4], rel=1e-4)
-    never = masks.Config(generations=500, mutation_rate=1e-2, final_mutation_rate=0.0)
+    never = masks.Config(search="genetic", generations=500, mutation_rate=1e-2, final_mutation_rate=0.0)
     assert float(search.scheduled_rate(never, jnp.int32(500))) < 1e-30
 
 
@@ -193,9 +203,9 @@ def test_a_users_own_table_runs_to_its_report(tmp_path):
 @pytest.mark.parametrize("settings", [{}, {"mask": "flip", "channels": (3,)}, {"fitness": "accuracy"}])
 def test_node_perturbation_finds_masks_that_random_search_does_not(settings, digits):
     """At as many evaluations; the mask is all of it: no weight changes."""
-    config = masks.Config(
-        **{**SMALL, "search": "perturbation", "population": 4, "images": 200, "generations": 60, "hidden": (12,),
-           "validate_every": 10, **settings}
+    config = small(
+        {"search": "perturbation", "population": 4, "images": 200, "generations": 60, "hidden": (12,),
+         "validate_every": 10, **settings}
     )  # fmt: skip
     compete = contest.contest(config, digits)
     reached = []
@@ -223,6 +233,25 @@ def test_node_perturbation_finds_masks_that_random_search_does_not(settings, dig
         ({"density": 1.0}, "between 0 and 1"),
     ],
 )
-def test_what_node_perturbation_cannot_do_is_refused(given, says):
+def test_what_a_search_cannot_do_is_refused(given, says):
     with pytest.raises(InputError, match=says):
         masks.Config(**{"search": "perturbation", **given})
+
+
+def test_a_search_by_a_distribution_that_is_stopped_goes_on_to_the_same_end(tmp_path, monkeypatch):
+    config = small({"search": "distribution", "learning_rate": 20.0, "generations": 6, "checkpoint_every": 2})
+    real, written = loop._lines, []
+
+    def stops(values, done, count):
+        if done + count > 2 and not written:
+            written.append(done)
+            raise Interrupted("stopped")
+        return real(values, done, count)
+
+    masks.run(replace(config, out=tmp_path / "whole"))
+    monkeypatch.setattr(loop, "_lines", stops)
+    with pytest.raises(Interrupted):
+        masks.run(replace(config, out=tmp_path / "broken"))
+    assert written == [2]
+    masks.run(replace(config, out=tmp_path / "broken"))
+    assert deterministic(tmp_path / "broken") == deterministic(tmp_path / "whole")

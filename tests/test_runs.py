@@ -28,7 +28,15 @@ from jevo.runs.record import open_run, read_result
 from jevo.runs.signals import Interrupted
 from tests.commands import deterministic, result
 
-SMALL = {"hidden": (8,), "population": 12, "breeders": 4, "generations": 6, "validate_every": 3, "checkpoint_every": 2}
+SMALL = {
+    "search": "genetic",
+    "hidden": (8,),
+    "population": 12,
+    "breeders": 4,
+    "generations": 6,
+    "validate_every": 3,
+    "checkpoint_every": 2,
+}
 
 
 def refused(*arguments):
@@ -46,13 +54,18 @@ def refused(*arguments):
         (["--population", "many"], ["--population", "many", "INT"]),
         (["--mask", "maks"], ["--mask", "maks", "mask_rs"]),
         (["--population", "0"], ["population is 0", "takes at least 1"]),
-        (["--mutation-rate", "1.5"], ["mutation_rate is 1.5", "takes a probability between 0 and 1"]),
-        (["--elites", "100"], ["elites + lucky is 100", "fewer than the population"]),
-        (["--breeders", "101"], ["breeders is 101", "a number from 1 to the population of 100"]),
+        (["--mutation-rate", "0.5"], ["mutation_rate is 0.5", "only with another search", "--preset genetic"]),
+        (["--preset", "genetic", "--learning-rate", "0.5"], ["learning_rate is 0.5", "this one is genetic"]),
+        (
+            ["--preset", "genetic", "--mutation-rate", "1.5"],
+            ["mutation_rate is 1.5", "takes a probability between 0 and 1"],
+        ),
+        (["--preset", "genetic", "--elites", "100"], ["elites + lucky is 100", "fewer than the population"]),
+        (["--preset", "genetic", "--breeders", "101"], ["breeders is 101", "a number from 1 to the population of 100"]),
         (["--breeders", "1.5"], ["breeders is 1.5", "or a share (as 0.25) up to 1.0"]),
-        (["--parents", "17"], ["parents is 17", "4, 8, 16"]),
+        (["--preset", "genetic", "--parents", "17"], ["parents is 17", "4, 8, 16"]),
         (["--mates", "2"], ["setting mates is called parents now"]),
-        (["--preset", "faithfull"], ["faithfull", "did you mean faithful", "known: default, faithful"]),
+        (["--preset", "faithfull"], ["faithfull", "did you mean faithful", "known: default, genetic"]),
         (["--config", "/no/such.yaml"], ["/no/such.yaml", "no such file"]),
         (["--seed", "-1"], ["seed is -1", "a whole number from 0 to 4,294,967,295"]),
         (["--reference-steps", "150"], ["reference_steps is 150", "a multiple of 100"]),
@@ -70,7 +83,7 @@ def test_bad_settings_get_one_plain_line(arguments, parts):
     [
         ("populaton: 3", ["unknown setting 'populaton'", "did you mean population"]),
         ("population: many", ["population", "'many'", "a whole number"]),
-        ("mutation_rate: 2", ["mutation_rate is 2.0"]),
+        ("preset: genetic\nmutation_rate: 2", ["mutation_rate is 2.0"]),
         ("rate: 0.1", ["setting rate is called mutation_rate now"]),
         ("- 1\n- 2", ["'setting: value' lines, not list"]),
         ("a: [", ["is not YAML"]),

@@ -122,17 +122,7 @@ class ForwardConfig(BreedingConfig):
         return scaled_log_likelihood_by_example(logits, labels, self.spread)
 
 
-class Model(NamedTuple):
-    """What is sought.
-
-    Attributes:
-        network: of the genomes, made from the data of the stage.
-        more: `(state, the order of its members, the best first) -> population`: others that stand for champion beside
-            the best.
-    """
-
-    network: Callable[[Any], Network]
-    more: Callable[[State, jax.Array], Population] | None = None
+More = Callable[[State, jax.Array], Population]
 
 
 class Searcher(NamedTuple):
@@ -143,35 +133,43 @@ class Searcher(NamedTuple):
     Attributes:
         start: `(key, data, members at once) -> State`.
         step: `(key, state, data, members at once) -> State`, a generation later.
+        more: `(state, the order of its members, the best first) -> population`: others that stand for champion beside
+            the best.
     """
 
     start: Callable[[Key, Any, int], State]
     step: Callable[[Key, State, Any, int], State]
+    more: More | None = None
+
+
+Networks = Callable[[Any], Network]
+"""The network whose params are sought, made from the data of a stage."""
 
 
 Breeding = Callable[[Any, jax.Array, int], Algorithm]
 """`(data, generation, members at once) -> algorithm`."""
 
 
-def bred(config: ForwardConfig, model: Model, breeding: Breeding) -> Searcher:
+def bred(config: ForwardConfig, network: Networks, breeding: Breeding, more: More | None = None) -> Searcher:
     """A search whose members are made by an algorithm, and scored by forward passes alone.
 
     Args:
         config: says on which examples, and what is maximised.
-        model: what is sought.
+        network: whose params are the members.
         breeding: the algorithm of each generation.
+        more: who else stands for champion.
     """
 
     def score(
         data: Any, generation: jax.Array, population: Population, chunk: int, places: jax.Array | None = None
     ) -> Fitness:
         x, y = config.batch(data.task, generation)
-        apply = model.network(data).apply
+        apply = network(data).apply
         return evaluate(lambda genome: config.objective(apply(genome, x), y), population, chunk, places)
 
     def start(key: Key, data: Any, chunk: int) -> State:
         generation = jnp.int32(0)
-        population = pop.init(key, model.network(data).init, config.population, chunk)
+        population = pop.init(key, network(data).init, config.population, chunk)
         return breeding(data, generation, chunk).init(population, score(data, generation, population, chunk))
 
     def step(key: Key, state: State, data: Any, chunk: int) -> State:
@@ -179,15 +177,15 @@ def bred(config: ForwardConfig, model: Model, breeding: Breeding) -> Searcher:
         evaluated = lambda _, population, places: score(data, generation, population, chunk, places)  # noqa: E731
         return genetics.generation(breeding(data, generation, chunk), evaluated, key, state)
 
-    return Searcher(start, step)
+    return Searcher(start, step, more)
 
 
-def search(config: ForwardConfig, model: Model, key: Key, searcher: Searcher) -> Callable[[int], Programs]:
+def search(config: ForwardConfig, network: Networks, key: Key, searcher: Searcher) -> Callable[[int], Programs]:
     """The programs of a search, for so many members at once.
 
     Args:
         config: says when the validation set is looked at.
-        model: what is sought.
+        network: whose params are sought.
         key: root of the search.
         searcher: how it goes on.
     """
@@ -204,7 +202,7 @@ def search(config: ForwardConfig, model: Model, key: Key, searcher: Searcher) ->
             due = (state.generation % config.validate_every == 0) | (state.generation == config.generations)
             search, validation = jax.lax.cond(
                 due,
-                lambda: validate(config, model, search, data, chunk),
+                lambda: validate(config, network(data), searcher.more, search, data.task, chunk),
                 lambda: (search, jnp.float32(jnp.nan)),
             )
             x, y = config.batch(data.task, state.generation)
@@ -212,7 +210,7 @@ def search(config: ForwardConfig, model: Model, key: Key, searcher: Searcher) ->
             return search, {
                 "best": jnp.max(state.fitness),
                 "mean": jnp.mean(state.fitness),
-                "train": accuracy(model.network(data).apply(best, x), y),
+                "train": accuracy(network(data).apply(best, x), y),
                 "validation": validation,
             }
 
@@ -221,18 +219,20 @@ def search(config: ForwardConfig, model: Model, key: Key, searcher: Searcher) ->
     return programs
 
 
-def validate(config: ForwardConfig, model: Model, search: Search, data: Any, chunk: int) -> tuple[Search, jax.Array]:
+def validate(
+    config: ForwardConfig, network: Network, more: More | None, search: Search, task: Task, chunk: int
+) -> tuple[Search, jax.Array]:
     """Let the best members by fitness, and what comes of them, stand for champion on the validation set."""
     order = descending(search.state.fitness)
     candidates = pop.take(search.state.population, order[: config.validate_top])
-    if model.more is not None:
-        candidates = pop.concat(candidates, model.more(search.state, order))
-    apply, x, y = model.network(data).apply, data.task.inputs(data.task.validation.x), data.task.validation.y
-    scores = evaluate(lambda genome: accuracy(apply(genome, x), y), candidates, chunk)
+    if more is not None:
+        candidates = pop.concat(candidates, more(search.state, order))
+    x, y = task.inputs(task.validation.x), task.validation.y
+    scores = evaluate(lambda genome: accuracy(network.apply(genome, x), y), candidates, chunk)
     return update_champion(search, candidates, scores, search.state.generation), jnp.max(scores)
 
 
-def descent(network: Callable[[Any], Network], key: Key, steps: int, learning_rate: float = 1e-3) -> Programs:
+def descent(network: Networks, key: Key, steps: int, learning_rate: float = 1e-3) -> Programs:
     """Plain training of one network by Adam, `STEPS` gradient steps of `BATCH` examples a generation.
 
     Args:
@@ -282,9 +282,9 @@ def contestants(
     config: ForwardConfig,
     dataset: Dataset,
     data: Any,
-    model: Model,
+    network: Networks,
     searchers: Mapping[str, Searcher],
-    references: Mapping[str, Callable[[Any], Network]],
+    references: Mapping[str, Networks],
     judge: Callable[[Member], Judged],
     *,
     key: Key,
@@ -297,7 +297,7 @@ def contestants(
         config: of the run.
         dataset: all three sets.
         data: of every stage; the examples are its `task`.
-        model: what is sought.
+        network: whose params are sought.
         searchers: by name; all score as many members in a generation.
         references: what is trained by gradient beside them, by name, made from the data of its stage.
         judge: says what is worth what is `saved` of a champion.
@@ -311,7 +311,7 @@ def contestants(
     passes = evaluations * min(config.images, len(dataset.train.y))
     found: dict[str, Contestant] = {}
     for i, (name, searcher) in enumerate(searchers.items(), start=1):
-        programs = search(config, model, jax.random.fold_in(key, i), searcher)
+        programs = search(config, network, jax.random.fold_in(key, i), searcher)
         file = metrics_file(name, "search")
         stage = Stage(name, programs, config.generations, (candidates, "eval"), chunk=chunk, metrics=file)
         found[name] = Phases(

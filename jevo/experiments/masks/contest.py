@@ -2,13 +2,15 @@
 
 import jax
 
+from jevo import population as pop
 from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
 from jevo.devices import in_room
 from jevo.experiments.forward import bred, contestants
 from jevo.experiments.masks.config import Config
 from jevo.experiments.masks.perturbation import perturbed
-from jevo.experiments.masks.search import Data, distribution, evolution, model, random_masks
+from jevo.experiments.masks.search import Data, consensus, distribution, evolution, random_masks
+from jevo.genetics import mode
 from jevo.networks import Network, build, masked, straight_through
 from jevo.runs import Champion, Contest, Saved, classification
 from jevo.types import Key, Member
@@ -48,18 +50,20 @@ def contest(config: Config, dataset: Dataset) -> Contest:
     data = Data(to_device(dataset), in_room(net.init, jax.random.fold_in(root, 0)))
     # Of the other searches all members are new in every generation, and those of the control are as many.
     rescored = config.batches == "rotating" or config.search != "genetic"
-    sought = model(config, net)
+    masks = lambda data: masked(net, data.weights, config.mask, config.density)  # noqa: E731
+    agreed = consensus(config) if config.search == "genetic" else None
     own = {
         "perturbation": lambda: perturbed(config, net),
-        "genetic": lambda: bred(config, sought, evolution(config)),
-        "distribution": lambda: bred(config, sought, distribution(config)),
+        "genetic": lambda: bred(config, masks, evolution(config), agreed),
+        "distribution": lambda: bred(config, masks, distribution(config), lambda state, _: pop.stack([mode(state)])),
     }[config.search]()
+    control = bred(config, masks, random_masks(config, net, rescored), agreed)
     found = contestants(
         config,
         dataset,
         data,
-        sought,
-        {"search": own, "random_search": bred(config, sought, random_masks(config, net, rescored))},
+        masks,
+        {"search": own, "random_search": control},
         {
             "straight_through": lambda data: straight_through(net, data.weights),
             "trained_weights": lambda data: net,

@@ -10,7 +10,7 @@ import optax
 from jevo import bits, genetics
 from jevo import population as pop
 from jevo.data.task import Task
-from jevo.experiments.forward import Breeding, Model
+from jevo.experiments.forward import Breeding, More
 from jevo.experiments.masks.config import Config
 from jevo.genetics import Algorithm, State
 from jevo.networks import Network, masked
@@ -24,20 +24,16 @@ class Data(NamedTuple):
     weights: Member
 
 
-def model(config: Config, network: Network) -> Model:
-    """The masks of a network; what most of the best say of each bit is one, too, or what a distribution has come to."""
+def consensus(config: Config) -> More | None:
+    """What most of the best say of each bit stands for champion, too."""
+    if not config.consensus or config.population == 1:
+        return None
 
     def agreed(state: State, order: jax.Array) -> Population:
-        if config.search == "distribution":
-            return pop.stack([genetics.mode(state)])
         voters = pop.take(state.population, order[: config.consensus])
         return pop.stack([jax.tree.map(bits.majority, voters, is_leaf=bits.is_bits)])
 
-    agree = config.search == "distribution" or (config.consensus > 0 and config.population > 1)
-    return Model(
-        lambda data: masked(network, data.weights, config.mask, config.density),
-        agreed if agree and config.search != "perturbation" else None,
-    )
+    return agreed
 
 
 def evolution(config: Config) -> Breeding:

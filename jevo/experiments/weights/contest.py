@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
-from jevo.experiments.forward import Model, contestants
+from jevo.experiments.forward import contestants
 from jevo.experiments.weights.config import Config
 from jevo.experiments.weights.search import Data, perturbed, random_weights
 from jevo.networks import Network, build
@@ -51,7 +51,7 @@ def contest(config: Config, dataset: Dataset) -> Contest:
         config,
         dataset,
         data,
-        Model(lambda data: net),
+        lambda data: net,
         {"search": perturbed(config, net), "random_search": random_weights(config, net)},
         {"gradient": lambda data: net},
         classification(with_scale(net), data.task, dataset),

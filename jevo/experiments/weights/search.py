@@ -9,7 +9,7 @@ import optax
 from jevo import genetics
 from jevo import population as pop
 from jevo.data.task import Task
-from jevo.experiments.forward import Model, Searcher, bred
+from jevo.experiments.forward import Searcher, bred
 from jevo.experiments.weights.config import Config
 from jevo.genetics import State
 from jevo.networks import Network
@@ -62,7 +62,7 @@ def random_weights(config: Config, network: Network) -> Searcher:
     """The control: fresh weights each generation, as many as the search scores."""
     return bred(
         config,
-        Model(lambda data: network),
+        lambda data: network,
         lambda data, generation, chunk: genetics.random_search(
             network.init, elites=config.survivors, rescore=True, chunk=chunk
         ),
