@@ -17,6 +17,7 @@ from jevo.genetics.alignment import align, aligned, follow
 from jevo.genetics.champion import Search, rounding, update_champion
 from jevo.genetics.combine import chain, route
 from jevo.genetics.crossover import CROSSOVERS, average, clone, one_point, uniform
+from jevo.genetics.evosax import from_evosax
 from jevo.genetics.mating import barrier, guarded
 from jevo.genetics.mutation import flip, gaussian, perturb, prune, redraw, reset, step, zero
 from jevo.genetics.selection import leaders, number_of, rank, roulette, shuffled, tournament, truncation
@@ -51,6 +52,7 @@ __all__ = [
     "clone",
     "flip",
     "follow",
+    "from_evosax",
     "gaussian",
     "generation",
     "genetic",

@@ -53,11 +53,13 @@ class Candidates(NamedTuple):
             survivor that is scored again is its own parent.
         places: int32 `[n]`, all different: whose place in the State each takes. Who is at no such place survives, with
             the fitness it has.
+        own: a pytree of arrays that `ask` leaves for `tell`.
     """
 
     members: Population
     parents: jax.Array
     places: jax.Array
+    own: Any = ()
 
 
 class Algorithm(NamedTuple):

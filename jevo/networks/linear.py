@@ -29,6 +29,30 @@ _CALLS = {
 """Primitives that are programs of their own, and where these are."""
 
 
+class Factors(NamedTuple):
+    """A weight that is never built: the sum over its rank of outer products.
+
+    Attributes:
+        contracted: its factor over the axes that the product sums over, in their order, `[..., rank]`.
+        free: its factor over the other axes, in their order, `[..., rank]`.
+    """
+
+    contracted: jax.Array
+    free: jax.Array
+
+
+class Source(NamedTuple):
+    """Where an array of a layer comes from.
+
+    Attributes:
+        leaf: the how-many-eth of the leaves of the params, from 0.
+        moved: makes the layer's array of it: of the same numbers, in perhaps another shape or order.
+    """
+
+    leaf: int
+    moved: Callable[[jax.Array], jax.Array]
+
+
 class Layer(NamedTuple):
     """A linear layer, as its turn comes.
 
@@ -36,15 +60,20 @@ class Layer(NamedTuple):
         number: it is the how-many-eth, from 0.
         weight: its array, as the product takes it, and its bias, or None.
         inputs: what it is multiplied with, `[batch, ...]`.
-        product: `((weight, bias), inputs) -> outputs`, linear in either.
+        product: `((weight, bias), inputs) -> outputs`, linear in either. If `contracted` is known, the weight may be
+            given as `Factors`.
         first: whether the inputs are the same whatever was done at other layers.
+        sources: of the weight, and of the bias, or None.
+        contracted: the axes of the weight that the product sums over; None for a product in groups.
     """
 
     number: int
     weight: tuple[jax.Array, jax.Array | None]
     inputs: jax.Array
-    product: Callable[[tuple[jax.Array, jax.Array | None], jax.Array], jax.Array]
+    product: Callable[[tuple[Any, jax.Array | None], jax.Array], jax.Array]
     first: bool
+    sources: tuple[Source, Source | None]
+    contracted: tuple[int, ...] | None
 
     @property
     def outputs(self) -> jax.Array:
@@ -109,6 +138,7 @@ class _Value:
         array: it; None while `pending`.
         params: which of the params it is made of, if of nothing else.
         plain: whether these were only moved.
+        moved: makes it of the one of the params that it is, if it is one that was only moved.
         fixed: whether it is a constant.
         touched: whether a layer has had a part in it.
         pending: the layer whose outputs it is, before anybody has said what these are.
@@ -118,6 +148,7 @@ class _Value:
     array: Any = None
     params: frozenset[int] = frozenset()
     plain: bool = True
+    moved: Callable[[jax.Array], jax.Array] = lambda leaf: leaf
     fixed: bool = False
     touched: bool = False
     pending: "_Pending | None" = None
@@ -129,6 +160,7 @@ class _Pending(NamedTuple):
     weight: _Value
     bias: _Value | None
     inputs: _Value
+    contracted: tuple[int, ...] | None
 
 
 class _Walker:
@@ -160,7 +192,7 @@ class _Walker:
         """The value, after `at` has said what it is, if it was pending."""
         if value.pending is None:
             return value
-        product, weight, bias, inputs = value.pending
+        product, weight, bias, inputs, contracted = value.pending
         for part in (weight, bias):
             if part is not None and not part.plain:
                 raise ValueError(
@@ -169,7 +201,8 @@ class _Walker:
         self.used |= weight.params | (bias.params if bias else frozenset())
         arrays = weight.array, bias.array if bias else None
         number, self.number = self.number, self.number + 1
-        outputs = self.at(Layer(number, arrays, inputs.array, product, not inputs.touched))
+        sources = _source(weight), _source(bias) if bias else None
+        outputs = self.at(Layer(number, arrays, inputs.array, product, not inputs.touched, sources, contracted))
         return _Value(outputs, touched=True, of=number)
 
     def _evaluated(
@@ -199,11 +232,15 @@ class _Walker:
             if inputs.fixed:
                 return None
 
+            contracted = _contracted(eqn, place)
+
             def product(weights: Any, inputs: jax.Array) -> jax.Array:
+                if isinstance(weights[0], Factors):
+                    return _thin(eqn, place, contracted, weights[0], inputs)
                 pair = (weights[0], inputs) if place == 0 else (inputs, weights[0])
                 return eqn.primitive.bind(*pair, **eqn.params)
 
-            return _Pending(product, weight, None, inputs)
+            return _Pending(product, weight, None, inputs, contracted)
         if name in _SHAPES and given[0].pending and alone[0] and len(given) == 1:
             layer = given[0].pending
             moved = lambda w, a: eqn.primitive.bind(layer.product(w, a), **eqn.params)  # noqa: E731
@@ -231,9 +268,11 @@ class _Walker:
         from_params = bool(of) and all(of)
         plain = eqn.primitive.name in _SHAPES and all(value.plain for value in given)
         touched = any(value.touched for value in given)
+        moved = lambda leaf: eqn.primitive.bind(given[0].moved(leaf), **eqn.params)  # noqa: E731
         form = _Value(
             params=frozenset().union(*of) if from_params else frozenset(),
             plain=plain if from_params else True,
+            moved=moved if from_params and plain else lambda leaf: leaf,
             fixed=not of,
             touched=touched,
         )
@@ -248,3 +287,45 @@ class _Walker:
         same = jnp.shape(result.array) == jnp.shape(value.array) and jnp.issubdtype(result.array.dtype, jnp.floating)
         if one and same and value.of is not None:
             self.seen(value.of, result.array)
+
+
+def _source(value: _Value) -> Source:
+    (leaf,) = value.params
+    return Source(leaf, value.moved)
+
+
+def _contracted(eqn: Any, place: int) -> tuple[int, ...] | None:
+    """The axes of a weight that an equation sums over, in order, if it has no groups."""
+    axes = range(len(eqn.invars[place].aval.shape))
+    numbers = eqn.params["dimension_numbers"]
+    if eqn.primitive.name == "dot_general":
+        (summed, batch) = numbers
+        return None if batch[place] else tuple(axis for axis in axes if axis in summed[place])
+    if place == 0 or eqn.params["feature_group_count"] > 1 or eqn.params["batch_group_count"] > 1:
+        return None
+    return tuple(axis for axis in axes if axis != numbers.rhs_spec[0])
+
+
+def _thin(eqn: Any, place: int, contracted: tuple[int, ...] | None, weight: Factors, inputs: jax.Array) -> jax.Array:
+    """What an equation gives of a weight in factors: of as many outputs as its rank, and these then spread out."""
+    if contracted is None:
+        raise ValueError("a product in groups takes no weight in factors")
+    numbers, last = eqn.params["dimension_numbers"], weight.free.ndim - 1
+    if eqn.primitive.name == "dot_general":
+        kind = {name: eqn.params[name] for name in ("precision", "preferred_element_type")}
+        own, others = numbers[0][place], numbers[0][1 - place]
+        along = others, tuple(contracted.index(axis) for axis in own)
+        inner = jax.lax.dot_general(inputs, weight.contracted, (along, ((), ())), **kind)
+        outputs = jax.lax.dot_general(inner, weight.free, (((inner.ndim - 1,), (last,)), ((), ())), **kind)
+        # The weight's axes come first where it does.
+        axes = tuple(range(outputs.ndim))
+        return outputs if place == 1 else jnp.transpose(outputs, axes[inner.ndim - 1 :] + axes[: inner.ndim - 1])
+    first = jnp.moveaxis(weight.contracted, -1, numbers.rhs_spec[0])
+    inner, features = eqn.primitive.bind(inputs, first, **eqn.params), numbers.out_spec[1]
+    outputs = jax.lax.dot_general(
+        inner,
+        weight.free,
+        (((features,), (last,)), ((), ())),
+        precision=eqn.params["precision"] and eqn.params["precision"][0],
+    )
+    return jnp.moveaxis(outputs, -1, features)
