@@ -11,7 +11,11 @@ from jevo.experiments import EXPERIMENTS
 ROOT = Path(__file__).parent.parent
 
 SEARCHES = [["--search", "perturbation"], ["--search", "distribution", "--learning-rate", "20"]]
-RUNS = [*((name, []) for name in EXPERIMENTS), *(("masks", settings) for settings in SEARCHES)]
+RUNS = [
+    *((name, []) for name in EXPERIMENTS),
+    *(("masks", settings) for settings in SEARCHES),
+    ("weights", ["--search", "strategy"]),
+]
 """A small run of each experiment, and of each search that none of these is: its name, and settings."""
 
 

@@ -17,6 +17,7 @@ SETTINGS = [
     {},
     {"channels": (3,), "hidden": ()},
     {"bias": False, "activation": "tanh", "fitness": "accuracy", "batches": "fixed"},
+    {"search": "strategy", "population": 40, "noise": 0.05, "rank": 2, "learning_rate": 0.03},
 ]
 
 
@@ -34,8 +35,8 @@ def test_it_learns_what_random_search_does_not_find(settings, digits):
         (phase,) = contestant.phases
         carries, metrics = walk(phase.stage, phase.data([]))
         reached[name] = float(carries[-1].validation)
-        assert contestant.evaluations == 4 * 81
-        assert contestant.example_passes == 4 * 81 * 200
+        assert contestant.evaluations == config.population * 81
+        assert contestant.example_passes == config.population * 81 * 200
         assert [i for i, line in enumerate(metrics) if np.isfinite(line["validation"])] == [19, 39, 59, 79]
     assert reached["search"] > reached["random_search"] + 0.2
     assert reached["search"] > 0.45
@@ -73,7 +74,8 @@ def test_the_reference_has_as_many_passes_as_the_search(digits):
     ("given", "says"),
     [
         ({"population": 5}, "even number"),
-        ({"noise": 0.0}, "a share above 0"),
+        ({"noise": 0.0}, "a number above 0"),
+        ({"rank": 2}, "effect only with --search strategy"),
         ({"spread": 0.0}, "a number > 0"),
         ({"learning_rate": 0.0}, "a number from 0"),
         ({"reference_steps": 50}, "a multiple of 100, or 0"),

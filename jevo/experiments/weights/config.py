@@ -14,17 +14,21 @@ class Config(ForwardConfig):
 
     presets: ClassVar = {
         "default": {},
+        "strategy": {
+            "search": "strategy", "population": 256, "generations": 500, "learning_rate": 0.01, "noise": 0.02,
+        },
         "smoke": {
             "population": 8, "generations": 6, "images": 100, "hidden": (8,), "validate_every": 2,
             "checkpoint_every": 2, "reference_steps": 100,
         },
     }  # fmt: skip
 
-    search: Literal["perturbation"] = "perturbation"
-    """How weights are sought: by node perturbation, which takes no derivative, but reads the fitness of each example
-    and what each layer adds up."""
+    search: Literal["perturbation", "strategy"] = "perturbation"
+    """How weights are sought. perturbation: node perturbation, which takes no derivative, but reads the fitness of each
+    example and what each layer adds up; strategy: OpenAI's evolution strategy with changes of low rank, which sees no
+    more than each member's fitness, and has a preset of its name."""
     population: int = 20
-    """Members: noise about the one network that learns, in pairs of opposite noise."""
+    """Members, about the one network that learns, in pairs of opposite noise."""
     generations: int = 1000
     """Generations after the first population [generations]."""
     weights: Weights = "he"
@@ -32,12 +36,18 @@ class Config(ForwardConfig):
     bias: bool = True
     """Whether layers have biases."""
     noise: float = 0.1
-    """Standard deviation of the noise on a layer's outputs, as a share of their root mean square."""
+    """Standard deviation of the noise: of perturbation on a layer's outputs, as a share of their root mean square; of a
+    strategy on each weight."""
+    rank: int = 1
+    """Of a strategy: rank of a member's change to a layer's weights."""
     learning_rate: float = 3e-3
     """Adam's at first; it falls to zero by the last generation."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.population % 2 == 0, "population", self.population, "an even number: members are pairs")
-        require(0 < self.noise <= 10, "noise", self.noise, "a share above 0, up to 10")
+        require(0 < self.noise <= 10, "noise", self.noise, "a number above 0, up to 10")
+        require(1 <= self.rank <= 1000, "rank", self.rank, "1 to 1,000")
+        only = self.search == "strategy" or self.rank == type(self).rank
+        require(only, "rank", self.rank, "effect only with --search strategy (see --preset strategy)")
         require(0 < self.learning_rate <= 1e3, "learning_rate", self.learning_rate, "a number from 0 to 1,000")

@@ -7,7 +7,7 @@ from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
 from jevo.experiments.forward import contestants
 from jevo.experiments.weights.config import Config
-from jevo.experiments.weights.search import Data, perturbed, random_weights
+from jevo.experiments.weights.search import Data, learning, random_weights
 from jevo.networks import Network, build
 from jevo.runs import Champion, Contest, Saved, classification
 from jevo.types import Key, Member
@@ -52,7 +52,7 @@ def contest(config: Config, dataset: Dataset) -> Contest:
         dataset,
         data,
         lambda data: net,
-        {"search": perturbed(config, net), "random_search": random_weights(config, net)},
+        {"search": learning(config, net), "random_search": random_weights(config, net)},
         {"gradient": lambda data: net},
         classification(with_scale(net), data.task, dataset),
         key=jax.random.key(config.seed),

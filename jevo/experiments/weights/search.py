@@ -1,6 +1,6 @@
-"""How weights learn without a derivative: node perturbation, and random search as its control."""
+"""How weights learn without a derivative, and random search as the control."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,10 @@ from jevo import population as pop
 from jevo.data.task import Task
 from jevo.experiments.forward import Searcher, bred
 from jevo.experiments.weights.config import Config
-from jevo.genetics import State
+from jevo.genetics import State, centred_ranks
 from jevo.networks import Network
-from jevo.training.perturbation import node_perturbation, relative_noise
+from jevo.training.low_rank import low_rank_perturbation
+from jevo.training.perturbation import Estimate, node_perturbation, relative_noise
 from jevo.types import Key, Member
 
 
@@ -23,7 +24,7 @@ class Data(NamedTuple):
     task: Task
 
 
-def perturbed(config: Config, network: Network) -> Searcher:
+def learning(config: Config, network: Network) -> Searcher:
     """A search for the weights of one network, in which a generation's members are noise about it.
 
     Args:
@@ -32,28 +33,45 @@ def perturbed(config: Config, network: Network) -> Searcher:
     """
     rate = optax.linear_schedule(config.learning_rate, 0.0, config.generations + 1)
     optimizer = optax.adam(rate, b1=0.9, b2=0.99)
+    pairs = config.population // 2
 
-    def advanced(key: Key, params: Member, moments: optax.OptState, data: Data, generation: jax.Array) -> State:
-        x, y = config.batch(data.task, generation)
-        found = node_perturbation(
+    def estimate(key: Key, params: Member, x: jax.Array, y: jax.Array, chunk: int) -> Estimate:
+        if config.search == "strategy":
+            return low_rank_perturbation(
+                network.apply,
+                params,
+                x,
+                lambda logits: config.objective(logits, y)[None],
+                key,
+                sigma=config.noise,
+                rank=config.rank,
+                pairs=pairs,
+                shaping=centred_ranks,
+                chunk=max(1, chunk // 2),
+            )
+        return node_perturbation(
             network.apply,
             params,
             x,
             lambda logits: config.objective_by_example(logits, y),
-            jax.random.fold_in(key, generation),
+            key,
             noise=relative_noise(config.noise),
-            pairs=config.population // 2,
+            pairs=pairs,
         )
+
+    def advanced(key: Key, params: Member, moments: Any, data: Data, generation: jax.Array, chunk: int) -> State:
+        x, y = config.batch(data.task, generation)
+        found = estimate(jax.random.fold_in(key, generation), params, x, y, chunk)
         updates, moments = optimizer.update(jax.tree.map(jnp.negative, found.gradient), moments)
         return State(pop.stack([optax.apply_updates(params, updates)]), found.fitness[None], generation, moments)
 
     def start(key: Key, data: Data, chunk: int) -> State:
         first_key, key = jax.random.split(key)
         params = network.init(first_key)
-        return advanced(key, params, optimizer.init(params), data, jnp.int32(0))
+        return advanced(key, params, optimizer.init(params), data, jnp.int32(0), chunk)
 
     def step(key: Key, state: State, data: Data, chunk: int) -> State:
-        return advanced(key, pop.take(state.population, 0), state.own, data, state.generation + 1)
+        return advanced(key, pop.take(state.population, 0), state.own, data, state.generation + 1, chunk)
 
     return Searcher(start, step)
 
