@@ -15,7 +15,7 @@ class Config(ForwardConfig):
     presets: ClassVar = {
         "default": {},
         "strategy": {
-            "search": "strategy", "population": 256, "generations": 500, "learning_rate": 0.01, "noise": 0.02,
+            "search": "strategy", "population": 256, "generations": 500, "learning_rate": 0.03, "noise": 0.02,
         },
         "smoke": {
             "population": 8, "generations": 6, "images": 100, "hidden": (8,), "validate_every": 2,
