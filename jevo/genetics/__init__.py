@@ -19,11 +19,22 @@ from jevo.genetics.combine import chain, route
 from jevo.genetics.crossover import CROSSOVERS, average, clone, one_point, uniform
 from jevo.genetics.mating import barrier, guarded
 from jevo.genetics.mutation import flip, gaussian, perturb, prune, redraw, reset, step, zero
+from jevo.genetics.pareto import (
+    Archive,
+    as_objectives,
+    crowding,
+    empty_archive,
+    fronts,
+    hypervolume,
+    nsga2_fitness,
+    update_archive,
+)
 from jevo.genetics.selection import leaders, number_of, rank, roulette, shuffled, tournament, truncation
 
 __all__ = [
     "CROSSOVERS",
     "Algorithm",
+    "Archive",
     "Candidates",
     "Evaluate",
     "Learn",
@@ -31,18 +42,24 @@ __all__ = [
     "State",
     "align",
     "aligned",
+    "as_objectives",
     "average",
     "barrier",
     "chain",
     "clone",
+    "crowding",
+    "empty_archive",
     "flip",
     "follow",
+    "fronts",
     "gaussian",
     "generation",
     "genetic",
     "guarded",
+    "hypervolume",
     "lamarckian",
     "leaders",
+    "nsga2_fitness",
     "number_of",
     "one_point",
     "perturb",
@@ -61,6 +78,7 @@ __all__ = [
     "tournament",
     "truncation",
     "uniform",
+    "update_archive",
     "update_champion",
     "zero",
 ]

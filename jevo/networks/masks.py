@@ -96,6 +96,26 @@ def density(genome: Member, kind: MaskKind) -> Member:
     return jax.tree.map(share, genome, is_leaf=is_bits)
 
 
+def kept(genome: Member, kind: MaskKind) -> jax.Array:
+    """The share of all weights that a genome keeps, whether as they are or inverted: float32 `[]`.
+
+    It counts packed words, and unpacks none.
+
+    Raises:
+        ValueError: for `flip`, which drops nothing.
+    """
+    if kind == "flip":
+        raise ValueError("a mask of the kind flip keeps all weights")
+    masks = jax.tree.leaves(genome, is_leaf=is_bits)
+    # The first plane of a mask_flip is the first half of its genes.
+    sizes = [mask.size // 2 if kind == "mask_flip" else mask.size for mask in masks]
+    ones = [
+        bits.count_ones(Bits(mask.words & bits.prefix(mask.shape, size).words, mask.shape))
+        for mask, size in zip(masks, sizes, strict=True)
+    ]
+    return sum(ones).astype(jnp.float32) / sum(sizes)
+
+
 def _draw(key: Key, shape: tuple[int, ...], kind: MaskKind, density: Rate) -> Bits:
     if kind != "mask_flip":
         return bits.bernoulli(key, density, shape)

@@ -22,6 +22,10 @@ class Config(BreedingConfig):
             "breeders": 17, "parents": 2, "crossover": "layer", "mutation": "redraw", "mutation_rate": 0.05,
             "final_mutation_rate": 0.05, "redraw_ones": 0.7, "consensus": 0,
         },
+        "pareto": {
+            "objectives": ("fitness", "kept"), "population": 200, "generations": 1000, "elites": 0.5, "breeders": 0.5,
+            "selection": "tournament", "tournament_size": 2, "parents": 2, "validate_top": 32,
+        },
         "smoke": {
             "population": 20, "generations": 6, "hidden": (8,), "validate_every": 2, "checkpoint_every": 2,
             "reference_steps": 100,
@@ -45,6 +49,11 @@ class Config(BreedingConfig):
     """Where the examples of the first generation begin in the train set [index]."""
     fitness: Literal["likelihood", "accuracy"] = "likelihood"
     """What is maximised: the mean log-likelihood of logits brought to a fixed spread, or the accuracy."""
+    objectives: tuple[Literal["fitness", "kept"], ...] = ("fitness",)
+    """What the genetic search is after: fitness, or fitness kept, which also makes the share of weights kept as small
+    as can be, by NSGA-II: members are ranked by front, and in a front the least crowded first. Its elites are to be
+    0.5 (half of the population survive, half are children), all are scored every generation, and the result is a
+    front. For masks that drop weights."""
     spread: float = 2.0
     """Standard deviation to which logits are brought for the likelihood."""
     channels: tuple[int, ...] = ()
@@ -58,7 +67,8 @@ class Config(BreedingConfig):
     mask: MaskKind = "mask"
     """What a bit does to its weight: mask (keep or drop), mask_rs (and rescale), flip (sign), mask_flip (both)."""
     density: float = 0.5
-    """Probability that a bit of the first population is one."""
+    """Probability that a bit of the first population is one; of two objectives it is drawn anew for each member, evenly
+    from 0 to 1, and so it is for random search."""
     selection: Literal["truncation", "tournament", "rank", "roulette"] = "truncation"
     """How parents are selected; only truncation looks at breeders."""
     tournament_size: int = 3
@@ -83,7 +93,7 @@ class Config(BreedingConfig):
     validate_every: int = 10
     """Generations from one look at the validation set to the next [generations]."""
     validate_top: int = 5
-    """Members that are candidates for champion then: the best by fitness."""
+    """Members that are candidates for champion, and for the front, then: the best."""
     consensus: int = 20
     """Best members whose majority, bit by bit, is another candidate; 0 for none."""
     reference: bool = False
@@ -100,6 +110,12 @@ class Config(BreedingConfig):
             require(even, "population", self.population, "an even number for node perturbation: members are pairs")
             require(self.mask in ("mask", "flip"), "mask", self.mask, "mask or flip for node perturbation")
             require(0 < self.density < 1, "density", self.density, "a share between 0 and 1 for node perturbation")
+        plain = self.search == "genetic" and self.mask != "flip"
+        takes = (
+            "fitness, or fitness kept" if plain else "fitness alone where nothing is bred (search) or dropped (mask)"
+        )
+        allowed = [("fitness",), ("fitness", "kept")] if plain else [("fitness",)]
+        require(self.objectives in allowed, "objectives", " ".join(self.objectives), takes)
         require(0 < self.flips < 1, "flips", self.flips, "a probability between 0 and 1")
         require(0 < self.learning_rate <= 1e3, "learning_rate", self.learning_rate, "a number from 0 to 1,000")
         for name in ("density", "mutation_rate", "final_mutation_rate", "redraw_ones"):
@@ -117,3 +133,8 @@ class Config(BreedingConfig):
             self.reference_steps >= STEPS and self.reference_steps % STEPS == 0,
             "reference_steps", self.reference_steps, f"a multiple of {STEPS}",
         )  # fmt: skip
+
+    @property
+    def rescored(self) -> bool:
+        """Whether survivors are scored again every generation."""
+        return self.batches == "rotating" or self.search == "perturbation" or len(self.objectives) > 1

@@ -61,8 +61,7 @@ def contest(config: Config, dataset: Dataset) -> Contest:
     # Convolutions have large temporaries, and gain nothing by standing beside others on a CPU.
     chunk = min(config.population, members_at_once(config.chunk, on_cpu=1 if config.channels else 16))
     # Node perturbation runs as many members in every generation, and so does its control.
-    rescored = config.batches == "rotating" or config.search == "perturbation"
-    candidates = config.population - (0 if rescored else config.survivors)
+    candidates = config.population - (0 if config.rescored else config.survivors)
     judge = classification(with_weights(net, config), data.task, dataset)
 
     def searching(stage: Stage) -> Phases:
@@ -75,7 +74,7 @@ def contest(config: Config, dataset: Dataset) -> Contest:
         )
 
     own = perturbed(config, net) if config.search == "perturbation" else bred(config, net, evolution(config))
-    searchers = {"search": own, "random_search": bred(config, net, random_masks(config, net, rescored))}
+    searchers = {"search": own, "random_search": bred(config, net, random_masks(config, net))}
     contestants: dict[str, Contestant] = {}
     for i, (name, searcher) in enumerate(searchers.items(), start=1):
         programs = search(config, net, jax.random.fold_in(root, i), searcher)

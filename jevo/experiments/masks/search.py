@@ -1,7 +1,7 @@
 """The programs of the mask experiment: a search over masks, and the references that train by gradient."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jevo.experiments.masks.config import STEPS, Config
 from jevo.genetics import Algorithm, Search, State, update_champion
 from jevo.genetics.selection import descending
 from jevo.networks import Network, masked
+from jevo.networks.masks import kept
 from jevo.runs import Programs
 from jevo.training import accuracy, evaluate, log_likelihood, scaled_log_likelihood
 from jevo.types import Fitness, Key, Member, Population
@@ -26,6 +27,9 @@ class Data(NamedTuple):
     task: Task
     weights: Member
 
+
+FRONT = 32
+"""Masks on the front that is kept, at most."""
 
 Breeding = Callable[[Data, jax.Array, int], Algorithm]
 """`(data, generation, members at once) -> algorithm`."""
@@ -50,19 +54,31 @@ def evolution(config: Config) -> Breeding:
             elites=config.elites,
             lucky=config.lucky,
             parents=config.parents,
-            rescore=config.batches == "rotating",
+            rescore=config.rescored,
             chunk=chunk,
         )
 
     return breeding
 
 
-def random_masks(config: Config, network: Network, rescore: bool) -> Breeding:
+def drawn(config: Config, network: Network, weights: Member) -> Callable[[Key], Member]:
+    """Draws a mask: of the density that is set, or, where the share kept is an objective, of any."""
+
+    def init(key: Key) -> Member:
+        if len(config.objectives) == 1:
+            return masked(network, weights, config.mask, config.density).init(key)
+        density_key, key = jax.random.split(key)
+        return masked(network, weights, config.mask, jax.random.uniform(density_key)).init(key)
+
+    return init
+
+
+def random_masks(config: Config, network: Network) -> Breeding:
     """The control: fresh masks each generation, as many as the search scores."""
 
     def breeding(data: Data, generation: jax.Array, chunk: int) -> Algorithm:
-        init = masked(network, data.weights, config.mask, config.density).init
-        return genetics.random_search(init, elites=config.survivors, rescore=rescore, chunk=chunk)
+        init = drawn(config, network, data.weights)
+        return genetics.random_search(init, elites=config.survivors, rescore=config.rescored, chunk=chunk)
 
     return breeding
 
@@ -94,21 +110,25 @@ def bred(config: Config, network: Network, breeding: Breeding) -> Searcher:
 
     def score(
         data: Data, generation: jax.Array, population: Population, chunk: int, places: jax.Array | None = None
-    ) -> Fitness:
+    ) -> tuple[Fitness, Any]:
         x, y = batch(config, data.task, generation)
         apply = masked(network, data.weights, config.mask).apply
-        return evaluate(lambda genome: objective(apply(genome, x), y), population, chunk, places)
+        if len(config.objectives) == 1:
+            return evaluate(lambda genome: objective(apply(genome, x), y), population, chunk, places), ()
+        both = lambda genome: jnp.stack([objective(apply(genome, x), y), -kept(genome, config.mask)])  # noqa: E731
+        objectives = evaluate(both, population, chunk, places)
+        return genetics.nsga2_fitness(objectives), objectives
 
     def start(key: Key, data: Data, chunk: int) -> State:
         generation = jnp.int32(0)
-        init = masked(network, data.weights, config.mask, config.density).init
-        population = pop.init(key, init, config.population, chunk)
-        return breeding(data, generation, chunk).init(population, score(data, generation, population, chunk))
+        population = pop.init(key, drawn(config, network, data.weights), config.population, chunk)
+        fitness, own = score(data, generation, population, chunk)
+        return breeding(data, generation, chunk).init(population, fitness)._replace(own=own)
 
     def step(key: Key, state: State, data: Data, chunk: int) -> State:
         generation = state.generation + 1
         evaluated = lambda _, population, places: score(data, generation, population, chunk, places)  # noqa: E731
-        return genetics.generation(breeding(data, generation, chunk), evaluated, key, state)
+        return genetics.generation(breeding(data, generation, chunk), evaluated, key, state, has_aux=True)
 
     return Searcher(start, step)
 
@@ -127,7 +147,9 @@ def search(config: Config, network: Network, key: Key, searcher: Searcher) -> Ca
     def programs(chunk: int) -> Programs:
         def start(data: Data) -> Search:
             state = searcher.start(start_key, data, chunk)
-            return Search(state, pop.take(state.population, 0), jnp.float32(-jnp.inf), jnp.int32(0))
+            first = pop.take(state.population, 0)
+            front = genetics.empty_archive(first, FRONT, 2) if len(config.objectives) > 1 else ()
+            return Search(state, first, jnp.float32(-jnp.inf), jnp.int32(0), front)
 
         def step(search: Search, data: Data) -> tuple[Search, dict[str, jax.Array]]:
             net = masked(network, data.weights, config.mask)
@@ -140,13 +162,19 @@ def search(config: Config, network: Network, key: Key, searcher: Searcher) -> Ca
                 lambda: (search._replace(state=state), jnp.float32(jnp.nan)),
             )
             x, y = batch(config, data.task, generation)
-            best = pop.take(state.population, jnp.argmax(state.fitness))
-            return validated[0], {
-                "best": jnp.max(state.fitness),
-                "mean": jnp.mean(state.fitness),
+            fitness = fitness_of(config, state)
+            best = pop.take(state.population, jnp.argmax(fitness))
+            metrics = {
+                "best": jnp.max(fitness),
+                "mean": jnp.mean(fitness),
                 "train": accuracy(net.apply(best, x), y),
                 "validation": validated[1],
             }
+            if len(config.objectives) > 1:
+                worst = jnp.array([0.0, -1.0])  # No image right, every weight kept.
+                hypervolume = genetics.hypervolume(validated[0].front.objectives, worst)
+                metrics |= {"kept": kept(best, config.mask), "hypervolume": hypervolume}
+            return validated[0], metrics
 
         return Programs(start, step)
 
@@ -169,17 +197,29 @@ def batch(config: Config, task: Task, generation: jax.Array) -> tuple[jax.Array,
     return task.inputs(task.train.x[rows]), task.train.y[rows]
 
 
+def fitness_of(config: Config, state: State) -> Fitness:
+    """The fitness of members, of which that of a State is their rank where there is another objective, too."""
+    return genetics.as_objectives(state.own)[:, 0] if len(config.objectives) > 1 else state.fitness
+
+
 def validate(config: Config, net: Network, search: Search, task: Task, chunk: int) -> tuple[Search, jax.Array]:
-    """Let the best members by fitness, and what they agree on, stand for champion on the validation set."""
+    """Let the best members, and what those of most fitness agree on, stand for champion on the validation set, and for
+    the front if there is one."""
     top = descending(search.state.fitness)[: config.validate_top]
     candidates = pop.take(search.state.population, top)
     if config.consensus and pop.size(search.state.population) > 1:
-        voters = pop.take(search.state.population, descending(search.state.fitness)[: config.consensus])
+        fittest = descending(fitness_of(config, search.state))
+        voters = pop.take(search.state.population, fittest[: config.consensus])
         agreed = jax.tree.map(bits.majority, voters, is_leaf=bits.is_bits)
         candidates = pop.concat(candidates, pop.stack([agreed]))
     x, y = task.inputs(task.validation.x), task.validation.y
     scores = evaluate(lambda genome: accuracy(net.apply(genome, x), y), candidates, chunk)
-    return update_champion(search, candidates, scores, search.state.generation), jnp.max(scores)
+    search = update_champion(search, candidates, scores, search.state.generation)
+    if len(config.objectives) > 1:
+        objectives = jnp.stack([scores, -jax.vmap(lambda genome: kept(genome, config.mask))(candidates)], axis=1)
+        front = genetics.update_archive(search.front, candidates, objectives, search.state.generation)
+        search = search._replace(front=front)
+    return search, jnp.max(scores)
 
 
 def descent(
