@@ -113,7 +113,7 @@ def kept(genome: Member, kind: MaskKind) -> jax.Array:
         bits.count_ones(Bits(mask.words & bits.prefix(mask.shape, size).words, mask.shape))
         for mask, size in zip(masks, sizes, strict=True)
     ]
-    return sum(ones).astype(jnp.float32) / sum(sizes)
+    return jnp.stack(ones).sum().astype(jnp.float32) / sum(sizes)
 
 
 def _draw(key: Key, shape: tuple[int, ...], kind: MaskKind, density: Rate) -> Bits:

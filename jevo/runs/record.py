@@ -301,7 +301,8 @@ def _even(result: Mapping[str, Any]) -> dict[str, Any]:
     """The shape that a result has beyond that of all: each of those compared has the same metrics, in every repeat."""
     judged = {"metrics": {split: dict.fromkeys(result["metrics"]["test"], _NUMBER) for split in SPLITS}}
     compared = {**judged, "control": judged, "references": dict.fromkeys(result["references"], judged)}
-    optional = {"contents": {str: str}, "repeats": [{"seed": int, **compared}]}
+    front = [{"metrics": judged["metrics"]}]
+    optional = {"contents": {str: str}, "front": front, "repeats": [{"seed": int, **compared}]}
     return compared | {name: shape for name, shape in optional.items() if name in result}
 
 

@@ -106,4 +106,4 @@ def contest(config: Config, dataset: Dataset) -> Contest:
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
     net = network(saved.config, saved.shape, saved.classes)
-    return saved.classifier(with_weights(net, saved.config))
+    return saved.classifier(with_weights(net, saved.config), varying="genome")

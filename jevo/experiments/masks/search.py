@@ -61,23 +61,16 @@ def evolution(config: Config) -> Breeding:
     return breeding
 
 
-def drawn(config: Config, network: Network, weights: Member) -> Callable[[Key], Member]:
-    """Draws a mask: of the density that is set, or, where the share kept is an objective, of any."""
-
-    def init(key: Key) -> Member:
-        if len(config.objectives) == 1:
-            return masked(network, weights, config.mask, config.density).init(key)
-        density_key, key = jax.random.split(key)
-        return masked(network, weights, config.mask, jax.random.uniform(density_key)).init(key)
-
-    return init
-
-
 def random_masks(config: Config, network: Network) -> Breeding:
     """The control: fresh masks each generation, as many as the search scores."""
 
     def breeding(data: Data, generation: jax.Array, chunk: int) -> Algorithm:
-        init = drawn(config, network, data.weights)
+        def init(key: Key) -> Member:
+            if len(config.objectives) == 1:
+                return masked(network, data.weights, config.mask, config.density).init(key)
+            density_key, key = jax.random.split(key)  # A front wants masks of any density.
+            return masked(network, data.weights, config.mask, jax.random.uniform(density_key)).init(key)
+
         return genetics.random_search(init, elites=config.survivors, rescore=config.rescored, chunk=chunk)
 
     return breeding
@@ -121,7 +114,8 @@ def bred(config: Config, network: Network, breeding: Breeding) -> Searcher:
 
     def start(key: Key, data: Data, chunk: int) -> State:
         generation = jnp.int32(0)
-        population = pop.init(key, drawn(config, network, data.weights), config.population, chunk)
+        init = masked(network, data.weights, config.mask, config.density).init
+        population = pop.init(key, init, config.population, chunk)
         fitness, own = score(data, generation, population, chunk)
         return breeding(data, generation, chunk).init(population, fitness)._replace(own=own)
 
