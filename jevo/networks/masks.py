@@ -107,13 +107,30 @@ def kept(genome: Member, kind: MaskKind) -> jax.Array:
     if kind == "flip":
         raise ValueError("a mask of the kind flip keeps all weights")
     masks = jax.tree.leaves(genome, is_leaf=is_bits)
-    # The first plane of a mask_flip is the first half of its genes.
-    sizes = [mask.size // 2 if kind == "mask_flip" else mask.size for mask in masks]
-    ones = [
-        bits.count_ones(Bits(mask.words & bits.prefix(mask.shape, size).words, mask.shape))
-        for mask, size in zip(masks, sizes, strict=True)
-    ]
-    return jnp.stack(ones).sum().astype(jnp.float32) / sum(sizes)
+    ones = [bits.count_ones(Bits(mask.words & _keeps(mask, kind).words, mask.shape)) for mask in masks]
+    return jnp.stack(ones).sum().astype(jnp.float32) / sum(_weights(mask, kind) for mask in masks)
+
+
+def thinned(key: Key, genome: Member, kind: MaskKind, share: Rate) -> Member:
+    """The genome, which drops each weight that it keeps with probability `share`."""
+    masks, treedef = jax.tree.flatten(genome, is_leaf=is_bits)
+    keys = jax.random.split(key, len(masks))
+
+    def thin(key: Key, mask: Bits) -> Bits:
+        dropped = bits.bernoulli(key, share, mask.shape).words & _keeps(mask, kind).words
+        return Bits(mask.words & ~dropped, mask.shape)
+
+    return treedef.unflatten([thin(key, mask) for key, mask in zip(keys, masks, strict=True)])
+
+
+def _weights(mask: Bits, kind: MaskKind) -> int:
+    """How many weights a mask is of."""
+    return mask.size // 2 if kind == "mask_flip" else mask.size
+
+
+def _keeps(mask: Bits, kind: MaskKind) -> Bits:
+    """Which of a mask's genes say whether a weight is kept: all, or the first plane."""
+    return bits.prefix(mask.shape, _weights(mask, kind))
 
 
 def _draw(key: Key, shape: tuple[int, ...], kind: MaskKind, density: Rate) -> Bits:

@@ -23,8 +23,7 @@ class Config(BreedingConfig):
             "final_mutation_rate": 0.05, "redraw_ones": 0.7, "consensus": 0,
         },
         "pareto": {
-            "objectives": ("fitness", "kept"), "population": 200, "generations": 1000, "elites": 0.5, "breeders": 0.5,
-            "selection": "tournament", "tournament_size": 2, "parents": 2, "validate_top": 32,
+            "objectives": ("fitness", "kept"), "elites": 0.5, "validate_top": 32,
         },
         "smoke": {
             "population": 20, "generations": 6, "hidden": (8,), "validate_every": 2, "checkpoint_every": 2,
@@ -51,9 +50,12 @@ class Config(BreedingConfig):
     """What is maximised: the mean log-likelihood of logits brought to a fixed spread, or the accuracy."""
     objectives: tuple[Literal["fitness", "kept"], ...] = ("fitness",)
     """What the genetic search is after: fitness, or fitness kept, which also makes the share of weights kept as small
-    as can be, by NSGA-II: members are ranked by front, and in a front the least crowded first. Its elites are to be
-    0.5 (half of the population survive, half are children), all are scored every generation, and the result is a
-    front. For masks that drop weights."""
+    as can be, by NSGA-II: members are ranked by front, and on a front the least crowded first. NSGA-II's elites are 0.5
+    (half of the population survive, half are children), as the preset pareto has it; all are scored every generation,
+    and the result is a front. For masks that drop weights."""
+    thinning: float = 0.02
+    """Of fitness kept: the share of its weights that a child drops beside its mutation, at most; each child draws its
+    own, from a thirtieth of that, evenly by the logarithm."""
     spread: float = 2.0
     """Standard deviation to which logits are brought for the likelihood."""
     channels: tuple[int, ...] = ()
@@ -67,8 +69,8 @@ class Config(BreedingConfig):
     mask: MaskKind = "mask"
     """What a bit does to its weight: mask (keep or drop), mask_rs (and rescale), flip (sign), mask_flip (both)."""
     density: float = 0.5
-    """Probability that a bit of the first population is one; of two objectives it is drawn anew for each member, evenly
-    from 0 to 1, and so it is for random search."""
+    """Probability that a bit of the first population is one. Of fitness kept, random search draws it evenly from 0 to 1,
+    for each member."""
     selection: Literal["truncation", "tournament", "rank", "roulette"] = "truncation"
     """How parents are selected; only truncation looks at breeders."""
     tournament_size: int = 3
@@ -118,7 +120,7 @@ class Config(BreedingConfig):
         require(self.objectives in allowed, "objectives", " ".join(self.objectives), takes)
         require(0 < self.flips < 1, "flips", self.flips, "a probability between 0 and 1")
         require(0 < self.learning_rate <= 1e3, "learning_rate", self.learning_rate, "a number from 0 to 1,000")
-        for name in ("density", "mutation_rate", "final_mutation_rate", "redraw_ones"):
+        for name in ("density", "thinning", "mutation_rate", "final_mutation_rate", "redraw_ones"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability between 0 and 1")
         require(self.consensus >= 0, "consensus", self.consensus, "a number of members, or 0")
         require(self.generations >= 1, "generations", self.generations, "at least 1")

@@ -15,7 +15,7 @@ from jevo.experiments.masks.config import STEPS, Config
 from jevo.genetics import Algorithm, Search, State, update_champion
 from jevo.genetics.selection import descending
 from jevo.networks import Network, masked
-from jevo.networks.masks import kept
+from jevo.networks.masks import kept, thinned
 from jevo.runs import Programs
 from jevo.training import accuracy, evaluate, log_likelihood, scaled_log_likelihood
 from jevo.types import Fitness, Key, Member, Population
@@ -30,6 +30,8 @@ class Data(NamedTuple):
 
 FRONT = 32
 """Masks on the front that is kept, at most."""
+THINNEST = 1 / 30
+"""Of the share of its weights that a child loses at most: the least."""
 
 Breeding = Callable[[Data, jax.Array, int], Algorithm]
 """`(data, generation, members at once) -> algorithm`."""
@@ -45,12 +47,18 @@ def evolution(config: Config) -> Breeding:
     }[config.selection]()
     constant = config.mutation_rate == config.final_mutation_rate
 
+    def thin(key: Key, genome: Member) -> Member:
+        share_key, key = jax.random.split(key)
+        share = config.thinning * THINNEST ** jax.random.uniform(share_key)
+        return thinned(key, genome, config.mask, share)
+
     def breeding(data: Data, generation: jax.Array, chunk: int) -> Algorithm:
         rate = config.mutation_rate if constant else scheduled_rate(config, generation)
+        mutation = genetics.flip(rate) if config.mutation == "flip" else genetics.redraw(rate, config.redraw_ones)
         return genetics.genetic(
             selection,
             genetics.CROSSOVERS[config.crossover](),
-            genetics.flip(rate) if config.mutation == "flip" else genetics.redraw(rate, config.redraw_ones),
+            genetics.chain(mutation, thin) if len(config.objectives) > 1 else mutation,
             elites=config.elites,
             lucky=config.lucky,
             parents=config.parents,
