@@ -185,9 +185,9 @@ def test_nsga2_approaches_a_known_front_where_random_search_does_not(key):
         np.testing.assert_array_equal(state.own, jax.vmap(leading_and_trailing)(state.population))
         areas[name] = float(genetics.hypervolume(state.own, jnp.full(2, -1.0)))
         front = np.unique(np.asarray(state.own)[np.asarray(genetics.fronts(state.own)) == 0], axis=0)
-        assert name == "random" or len(front) >= 0.8 * GENES
+        assert name == "random" or len(front) > 0.6 * GENES
     whole = sum(range(1, GENES + 2))  # Of all compromises: a staircase.
-    assert areas["nsga2"] > 0.95 * whole
+    assert areas["nsga2"] > 0.9 * whole
     assert areas["random"] < 0.5 * whole
 
 

@@ -117,7 +117,8 @@ def thinned(key: Key, genome: Member, kind: MaskKind, share: Rate) -> Member:
     keys = jax.random.split(key, len(masks))
 
     def thin(key: Key, mask: Bits) -> Bits:
-        dropped = bits.bernoulli(key, share, mask.shape).words & _keeps(mask, kind).words
+        # A number for each: a share of each member's own, bits.bernoulli draws in both of its ways.
+        dropped = bits.pack(jax.random.uniform(key, mask.shape) < share).words & _keeps(mask, kind).words
         return Bits(mask.words & ~dropped, mask.shape)
 
     return treedef.unflatten([thin(key, mask) for key, mask in zip(keys, masks, strict=True)])

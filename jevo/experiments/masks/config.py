@@ -54,8 +54,8 @@ class Config(BreedingConfig):
     (half of the population survive, half are children), as the preset pareto has it; all are scored every generation,
     and the result is a front. For masks that drop weights."""
     thinning: float = 0.02
-    """Of fitness kept: the share of its weights that a child drops beside its mutation, at most; each child draws its
-    own, from a thirtieth of that, evenly by the logarithm."""
+    """Of fitness kept: the share of its weights that a child drops beside its mutation, at most, at the first generation;
+    it grows geometrically to 1 at the last. Each child draws its own, from a thirtieth of that, evenly by the logarithm."""
     spread: float = 2.0
     """Standard deviation to which logits are brought for the likelihood."""
     channels: tuple[int, ...] = ()
@@ -69,8 +69,8 @@ class Config(BreedingConfig):
     mask: MaskKind = "mask"
     """What a bit does to its weight: mask (keep or drop), mask_rs (and rescale), flip (sign), mask_flip (both)."""
     density: float = 0.5
-    """Probability that a bit of the first population is one. Of fitness kept, random search draws it evenly from 0 to 1,
-    for each member."""
+    """Probability that a bit of the first population is one. Of fitness kept, random search draws it for each
+    member, evenly from 0 to 1."""
     selection: Literal["truncation", "tournament", "rank", "roulette"] = "truncation"
     """How parents are selected; only truncation looks at breeders."""
     tournament_size: int = 3
@@ -120,8 +120,9 @@ class Config(BreedingConfig):
         require(self.objectives in allowed, "objectives", " ".join(self.objectives), takes)
         require(0 < self.flips < 1, "flips", self.flips, "a probability between 0 and 1")
         require(0 < self.learning_rate <= 1e3, "learning_rate", self.learning_rate, "a number from 0 to 1,000")
-        for name in ("density", "thinning", "mutation_rate", "final_mutation_rate", "redraw_ones"):
+        for name in ("density", "mutation_rate", "final_mutation_rate", "redraw_ones"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability between 0 and 1")
+        require(0 < self.thinning <= 1, "thinning", self.thinning, "a share above 0, up to 1")
         require(self.consensus >= 0, "consensus", self.consensus, "a number of members, or 0")
         require(self.generations >= 1, "generations", self.generations, "at least 1")
         require(

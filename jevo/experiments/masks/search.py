@@ -47,14 +47,16 @@ def evolution(config: Config) -> Breeding:
     }[config.selection]()
     constant = config.mutation_rate == config.final_mutation_rate
 
-    def thin(key: Key, genome: Member) -> Member:
-        share_key, key = jax.random.split(key)
-        share = config.thinning * THINNEST ** jax.random.uniform(share_key)
-        return thinned(key, genome, config.mask, share)
-
     def breeding(data: Data, generation: jax.Array, chunk: int) -> Algorithm:
         rate = config.mutation_rate if constant else scheduled_rate(config, generation)
         mutation = genetics.flip(rate) if config.mutation == "flip" else genetics.redraw(rate, config.redraw_ones)
+
+        def thin(key: Key, genome: Member) -> Member:
+            share_key, key = jax.random.split(key)
+            # Wide steps at the end make the front long; from the start, the empty mask would be better than all.
+            most = config.thinning ** (1 - generation / config.generations)
+            return thinned(key, genome, config.mask, most * THINNEST ** jax.random.uniform(share_key))
+
         return genetics.genetic(
             selection,
             genetics.CROSSOVERS[config.crossover](),
