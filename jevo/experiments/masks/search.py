@@ -78,8 +78,9 @@ def random_masks(config: Config, network: Network) -> Breeding:
         def init(key: Key) -> Member:
             if len(config.objectives) == 1:
                 return masked(network, data.weights, config.mask, config.density).init(key)
-            density_key, key = jax.random.split(key)  # A front wants masks of any density.
-            return masked(network, data.weights, config.mask, jax.random.uniform(density_key)).init(key)
+            share_key, thin_key, key = jax.random.split(key, 3)  # A front wants masks of any density.
+            whole = masked(network, data.weights, config.mask, 1.0).init(key)
+            return thinned(thin_key, whole, config.mask, jax.random.uniform(share_key))
 
         return genetics.random_search(init, elites=config.survivors, rescore=config.rescored, chunk=chunk)
 
