@@ -39,6 +39,9 @@ class Request:
     """Exchange black and white: for dark digits on light paper, where the data are light on dark."""
     range: tuple[float, float] | None = None
     """What black and white are in the data that the network was trained on, where these do not tell."""
+    front: int | None = None
+    """Of a run of more than one objective, which member of its front to ask instead: its number in the table of
+    report.md, from 1."""
     out: Path | None = None
     """Folder for reconstructions. Unset: that of each image."""
 
@@ -50,7 +53,7 @@ class Request:
 
 def predict(request: Request) -> None:
     """Print a line for each example in the request's images, and on standard error what one should know of it."""
-    answer, result = champion(request.run)
+    answer, result = champion(request.run, request.front)
     shape, classes = tuple(result["data"]["shape"]), result["data"]["classes"]
     values = Values.from_json(result["data"]["values"], shape)
     if request.range:

@@ -1,6 +1,8 @@
 """The mask experiment itself: its recipes, what it scores, its references."""
 
 import itertools
+import os
+import subprocess
 from dataclasses import replace
 
 import jax
@@ -8,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jevo import bits
+from jevo import bits, genetics
 from jevo import population as pop
 from jevo.data.datasets import load
 from jevo.data.task import Examples, Task, to_device
@@ -16,10 +18,11 @@ from jevo.errors import InputError
 from jevo.experiments import champion, masks
 from jevo.experiments.masks import EXPERIMENT, contest, search
 from jevo.networks import mlp, straight_through
-from jevo.networks.masks import weigh
-from jevo.runs import loop
-from jevo.runs.signals import Interrupted
-from tests.commands import deterministic
+from jevo.networks.masks import density, kept, thinned, weigh
+from jevo.predict import main as predict
+from jevo.runs import Interrupted, loop
+from jevo.runs.lines import read_lines
+from tests.commands import ROOT, command, deterministic, devices, result
 from tests.lowering import PLATFORMS, lower
 from tests.stages import walk
 
@@ -52,6 +55,9 @@ SETTINGS = [
     {"batches": "fixed", "fitness": "accuracy", "consensus": 0, "mutation_rate": 0.01, "final_mutation_rate": 0.0},
     {"search": "perturbation"},
     {"search": "distribution", "mask": "mask_flip", "learning_rate": 20.0},
+    {"objectives": ("fitness", "kept"), "elites": 0.5},
+    {"objectives": ("fitness", "kept"), "elites": 0.5, "mask": "mask_flip", "batches": "fixed", "fitness": "accuracy"},
+    {"objectives": ("fitness", "kept"), "mask": "mask_rs", "selection": "tournament", "mutation": "redraw"},
 ]
 
 
@@ -255,3 +261,171 @@ def test_a_search_by_a_distribution_that_is_stopped_goes_on_to_the_same_end(tmp_
     assert written == [2]
     masks.run(replace(config, out=tmp_path / "broken"))
     assert deterministic(tmp_path / "broken") == deterministic(tmp_path / "whole")
+
+
+TWO = {
+    **SMALL, "preset": "pareto", "objectives": ("fitness", "kept"), "elites": 0.5, "population": 20, "hidden": (12,),
+    "generations": 6, "thinning": 0.2, "validate_top": 10,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["mask", "mask_rs", "mask_flip"])
+def test_the_share_kept_is_that_of_all_weights_and_thinning_lowers_it(kind, key):
+    net = mlp([20, 11, 3], bias=False)
+    weights = net.init(key)
+    genome = search.masked(net, weights, kind, 0.6).init(jax.random.key(1))
+    of = lambda genome: [np.asarray(w) != 0 for w in jax.tree.leaves(weigh(weights, genome, kind))]  # noqa: E731
+    whole = np.concatenate([used.ravel() for used in of(genome)])
+    assert float(kept(genome, kind)) == pytest.approx(whole.mean())
+    assert [float(share) for share in jax.tree.leaves(density(genome, kind))] == [
+        pytest.approx(used.mean()) for used in of(genome)
+    ]
+    thin = thinned(jax.random.key(2), genome, kind, 0.5)
+    left = np.concatenate([used.ravel() for used in of(thin)])
+    assert not (left & ~whole).any()
+    assert 0.35 < left.sum() / whole.sum() < 0.65
+    if kind != "mask_rs":  # What is left is as it was.
+        for old, new in zip(*(jax.tree.leaves(weigh(weights, one, kind)) for one in (genome, thin)), strict=True):
+            np.testing.assert_array_equal(new[new != 0], old[new != 0])
+    with pytest.raises(ValueError, match="keeps all weights"):
+        kept(genome, "flip")
+
+
+def test_two_objectives_are_ranked_as_nsga2_does_and_found_beside_each_other(digits):
+    config = masks.Config(**TWO)
+    data, carries, metrics = searched(config, digits)
+    for carry, line in zip(carries[1:], metrics, strict=True):
+        own = np.asarray(carry.state.own)
+        shares = [float(kept(genome, "mask")) for genome in pop.unstack(carry.state.population)]
+        np.testing.assert_allclose(-own[:, 1], shares, rtol=1e-6)
+        np.testing.assert_array_equal(carry.state.fitness, genetics.nsga2_fitness(own))
+        assert float(line["best"]) == own[:, 0].max()
+        assert float(line["kept"]) == pytest.approx(shares[own[:, 0].argmax()])
+        assert float(line["mean"]) == pytest.approx(own[:, 0].mean())
+    # Half of them survive, scored anew on the next batch.
+    for before, after in itertools.pairwise(carries):
+        best = np.argsort(-before.state.fitness, stable=True)[:10]
+        jax.tree.map(
+            np.testing.assert_array_equal, *(pop.take(carry.state.population, best) for carry in (before, after))
+        )
+        assert (before.state.own[best, 0] != after.state.own[best, 0]).any()
+    # Whoever is on the front is there with what it is worth, and dominated by nobody.
+    front = carries[-1].front
+    there = np.flatnonzero(np.asarray(front.objectives[:, 0]) > -np.inf)
+    assert len(there) > 1
+    assert (np.asarray(genetics.fronts(front.objectives[there])) == 0).all()
+    x, y = data.task.inputs(data.task.validation.x), np.asarray(data.task.validation.y)
+    net = contest.network(config, (8, 8, 1), 10)
+    for i in there:
+        genome = pop.take(front.members, int(i))
+        right = np.asarray(net.apply(weigh(data.weights, genome, "mask"), x)).argmax(axis=1) == y
+        np.testing.assert_allclose(front.objectives[i], [right.mean(), -float(kept(genome, "mask"))], rtol=1e-5)
+    assert float(front.objectives[:, 0].max()) == float(carries[-1].validation)
+
+
+def test_both_contestants_spend_the_same_and_random_search_draws_any_density(digits):
+    compete = EXPERIMENT.contest(masks.Config(**TWO, batches="fixed"), digits)
+    spent = {contestant.evaluations for contestant in compete.contestants.values()}
+    assert spent == {20 + 6 * 20}
+    phase = compete.contestants["random_search"].phases[0]
+    carries, _ = walk(phase.stage, phase.data([]))
+    shares = -np.asarray(carries[-1].state.own)[:, 1]
+    assert shares.min() < 0.2
+    assert shares.max() > 0.6
+
+
+@pytest.fixture(scope="module")
+def front_run(tmp_path_factory):
+    """A finished run of two objectives, only to read."""
+    out = tmp_path_factory.mktemp("front") / "run"
+    with jax.debug_key_reuse(False):
+        return out, masks.run(masks.Config(**TWO, out=out))
+
+
+def test_a_run_of_two_objectives_reports_its_front(front_run):
+    out, found = front_run
+    points = found["front"]
+    assert len(points) > 1
+    shares = [point["kept"] for point in points]
+    assert shares == sorted(shares)
+    reached = [point["metrics"]["validation"]["accuracy"] for point in points]
+    assert reached == sorted(reached)
+    assert reached[-1] == found["metrics"]["validation"]["accuracy"]
+    assert set(found["hypervolume"]) == {"search", "random search"}
+    text = (out / "report.md").read_text()
+    assert f"| {len(points)} | {shares[-1]:.4f} | {reached[-1]:.4f} |" in text
+    assert "![" in text.partition("(front.png)")[0]
+    rows = (out / "front.csv").read_text().splitlines()
+    assert len(rows) == 1 + len(points) + len(found["control_front"])
+    assert rows[1].startswith(f"search,1,{shares[0]}")
+    assert {"kept", "hypervolume"} <= read_lines(out / "metrics.jsonl")[0].keys()
+
+
+def test_any_member_of_the_front_answers_as_it_was_judged(front_run, digits, capsys, tmp_path):
+    out, found = front_run
+    for number in (1, len(found["front"])):
+        answer, _ = champion(out, number)
+        right = (answer(digits.test.x).classes == digits.test.y).mean()
+        assert right == pytest.approx(found["front"][number - 1]["metrics"]["test"]["accuracy"])
+    np.save(tmp_path / "digits.npy", digits.test.x[:50])
+    predict([str(out), str(tmp_path / "digits.npy"), "--front", "1"])
+    said = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
+    assert said == [digits.classes[i] for i in champion(out, 1)[0](digits.test.x[:50]).classes]
+
+
+def test_a_member_that_is_not_on_the_front_is_refused(front_run, smoke):
+    out, found = front_run
+    for number in (0, -1, len(found["front"]) + 1):
+        with pytest.raises(InputError, match=f"setting front is {number}, but takes 1 to {len(found['front'])}"):
+            champion(out, number)
+    for name in ("masks", "hybrid"):
+        with pytest.raises(InputError, match="has no front"):
+            champion(smoke(name), 1)
+
+
+def test_a_run_of_two_objectives_that_is_stopped_goes_on_to_the_same_front(front_run, tmp_path, monkeypatch):
+    whole, found = front_run
+    config, real = masks.Config(**TWO, out=tmp_path / "run", checkpoint_every=1), loop._lines
+
+    def stopped(values, done, count):
+        if done + count > 4:
+            raise Interrupted
+        return real(values, done, count)
+
+    monkeypatch.setattr(loop, "_lines", stopped)
+    with jax.debug_key_reuse(False):
+        with pytest.raises(Interrupted):
+            masks.run(config)
+        monkeypatch.setattr(loop, "_lines", real)
+        again = masks.run(config)
+    assert [again[name] for name in ("front", "control_front", "metrics")] == [
+        found[name] for name in ("front", "control_front", "metrics")
+    ]
+    assert (tmp_path / "run" / "front.csv").read_text() == (whole / "front.csv").read_text()
+
+
+@pytest.mark.slow
+def test_a_front_does_not_depend_on_the_number_of_devices(tmp_path):
+    found = []
+    for count in (1, 8):
+        settings = ["--objectives", "fitness", "kept", "--elites", 0.5]
+        line = command("masks", *settings, out=tmp_path / str(count))
+        subprocess.run(line, cwd=ROOT, capture_output=True, env=os.environ | devices(count), check=True)
+        found.append(result(tmp_path / str(count)))
+    assert found[0]["device"]["count"] != found[1]["device"]["count"]
+    assert found[0]["front"] == found[1]["front"]
+    assert found[0]["control_front"] == found[1]["control_front"]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"search": "perturbation"}, "only with another search"),
+        ({"mask": "flip"}, "fitness alone where a mask drops nothing"),
+        ({"objectives": ("kept",)}, "objectives is kept, but takes fitness, or fitness kept"),
+        ({"objectives": ()}, "takes fitness, or fitness kept"),
+    ],
+)
+def test_objectives_that_there_are_not_are_refused(given, says):
+    with pytest.raises(InputError, match=says):
+        masks.Config(**{"search": "genetic", "objectives": ("fitness", "kept"), **given})

@@ -30,11 +30,15 @@ def experiment(name: str) -> Experiment:
     return import_module(EXPERIMENTS[name]).EXPERIMENT
 
 
-def champion(folder: str | Path) -> tuple[Champion, dict[str, Any]]:
+def champion(folder: str | Path, front: int | None = None) -> tuple[Champion, dict[str, Any]]:
     """The champion of a finished run, and what the run's `result.json` holds.
 
+    Args:
+        folder: of the run.
+        front: which member of the run's front to take instead, counted from 1.
+
     Raises:
-        InputError: if the folder holds no finished run, or a damaged one.
+        InputError: if the folder holds no finished run, or a damaged one, or there is no such member.
     """
     result = read_result(Path(folder))
-    return experiment(result["experiment"]).champion(Path(folder), result), result
+    return experiment(result["experiment"]).champion(Path(folder), result, front), result

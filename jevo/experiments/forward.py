@@ -50,6 +50,8 @@ STEPS = 100
 """Gradient steps that a line of a reference's metrics stands for."""
 BATCH = 128
 """Examples in a gradient step of a reference."""
+FRONT = 32
+"""Members on the front that is kept, at most."""
 PASSES = 3
 """Forward passes that the gradient of an example counts as: the way back costs two."""
 
@@ -80,7 +82,7 @@ class ForwardConfig(BreedingConfig):
     validate_every: int = 10
     """Generations from one look at the validation set to the next [generations]."""
     validate_top: int = 5
-    """Members that are candidates for champion then: the best by fitness."""
+    """Members that are candidates for champion, and for the front if there is one, then: the best."""
     reference: bool = False
     """Also train by gradient, as reference lines."""
     reference_steps: int = 0
@@ -123,6 +125,19 @@ class ForwardConfig(BreedingConfig):
 
 
 More = Callable[[State, jax.Array], Population]
+"""`(state, the order of its members, the fittest first) -> population`: others that stand for champion."""
+
+
+class Cost(NamedTuple):
+    """What a member should have little of, beside its fitness.
+
+    Attributes:
+        name: in the metrics of a generation.
+        of: `member -> float32 []`, from 0 to 1.
+    """
+
+    name: str
+    of: Callable[[Member], jax.Array]
 
 
 class Searcher(NamedTuple):
@@ -133,13 +148,19 @@ class Searcher(NamedTuple):
     Attributes:
         start: `(key, data, members at once) -> State`.
         step: `(key, state, data, members at once) -> State`, a generation later.
-        more: `(state, the order of its members, the best first) -> population`: others that stand for champion beside
-            the best.
+        more: who stands for champion beside the best.
+        cost: of a search of two objectives, the other one. The fitness of its State is a rank then, and its `own` has
+            fitness and minus the cost, `[P, 2]`.
     """
 
     start: Callable[[Key, Any, int], State]
     step: Callable[[Key, State, Any, int], State]
     more: More | None = None
+    cost: Cost | None = None
+
+    def fitness(self, state: State) -> Fitness:
+        """The fitness of the members of a State, `[P]`."""
+        return state.fitness if self.cost is None else genetics.as_objectives(state.own)[:, 0]
 
 
 Networks = Callable[[Any], Network]
@@ -150,7 +171,13 @@ Breeding = Callable[[Any, jax.Array, int], Algorithm]
 """`(data, generation, members at once) -> algorithm`."""
 
 
-def bred(config: ForwardConfig, network: Networks, breeding: Breeding, more: More | None = None) -> Searcher:
+def bred(
+    config: ForwardConfig,
+    network: Networks,
+    breeding: Breeding,
+    more: More | None = None,
+    cost: Cost | None = None,
+) -> Searcher:
     """A search whose members are made by an algorithm, and scored by forward passes alone.
 
     Args:
@@ -158,26 +185,37 @@ def bred(config: ForwardConfig, network: Networks, breeding: Breeding, more: Mor
         network: whose params are the members.
         breeding: the algorithm of each generation.
         more: who else stands for champion.
+        cost: what is made small beside, by NSGA-II; all members must be scored every generation then.
     """
 
     def score(
         data: Any, generation: jax.Array, population: Population, chunk: int, places: jax.Array | None = None
-    ) -> Fitness:
+    ) -> tuple[Fitness, Any]:
         x, y = config.batch(data.task, generation)
         apply = network(data).apply
-        return evaluate(lambda genome: config.objective(apply(genome, x), y), population, chunk, places)
+        if cost is None:
+            return evaluate(lambda genome: config.objective(apply(genome, x), y), population, chunk, places), ()
+        paid = cost.of
+        both = lambda genome: jnp.stack([config.objective(apply(genome, x), y), -paid(genome)])  # noqa: E731
+        objectives = evaluate(both, population, chunk, places)
+        return genetics.nsga2_fitness(objectives), objectives
 
     def start(key: Key, data: Any, chunk: int) -> State:
         generation = jnp.int32(0)
         population = pop.init(key, network(data).init, config.population, chunk)
-        return breeding(data, generation, chunk).init(population, score(data, generation, population, chunk))
+        fitness, objectives = score(data, generation, population, chunk)
+        state = breeding(data, generation, chunk).init(population, fitness)
+        return state if cost is None else state._replace(own=objectives)
 
     def step(key: Key, state: State, data: Any, chunk: int) -> State:
         generation = state.generation + 1
-        evaluated = lambda _, population, places: score(data, generation, population, chunk, places)  # noqa: E731
-        return genetics.generation(breeding(data, generation, chunk), evaluated, key, state)
+        algorithm = breeding(data, generation, chunk)
+        scored = lambda _, population, places: score(data, generation, population, chunk, places)  # noqa: E731
+        if cost is not None:
+            return genetics.generation(algorithm, scored, key, state, has_aux=True)
+        return genetics.generation(algorithm, lambda *given: scored(*given)[0], key, state)
 
-    return Searcher(start, step, more)
+    return Searcher(start, step, more, cost)
 
 
 def search(config: ForwardConfig, network: Networks, key: Key, searcher: Searcher) -> Callable[[int], Programs]:
@@ -194,7 +232,9 @@ def search(config: ForwardConfig, network: Networks, key: Key, searcher: Searche
     def programs(chunk: int) -> Programs:
         def start(data: Any) -> Search:
             state = searcher.start(start_key, data, chunk)
-            return Search(state, pop.take(state.population, 0), jnp.float32(-jnp.inf), jnp.int32(0))
+            first = pop.take(state.population, 0)
+            front = () if searcher.cost is None else genetics.empty_archive(first, FRONT, 2)
+            return Search(state, first, jnp.float32(-jnp.inf), jnp.int32(0), front)
 
         def step(search: Search, data: Any) -> tuple[Search, dict[str, jax.Array]]:
             state = searcher.step(run_key, search.state, data, chunk)
@@ -202,17 +242,23 @@ def search(config: ForwardConfig, network: Networks, key: Key, searcher: Searche
             due = (state.generation % config.validate_every == 0) | (state.generation == config.generations)
             search, validation = jax.lax.cond(
                 due,
-                lambda: validate(config, network(data), searcher.more, search, data.task, chunk),
+                lambda: validate(config, network(data), searcher, search, data.task, chunk),
                 lambda: (search, jnp.float32(jnp.nan)),
             )
             x, y = config.batch(data.task, state.generation)
-            best = pop.take(state.population, jnp.argmax(state.fitness))
-            return search, {
-                "best": jnp.max(state.fitness),
-                "mean": jnp.mean(state.fitness),
+            fitness = searcher.fitness(state)
+            best = pop.take(state.population, jnp.argmax(fitness))
+            metrics = {
+                "best": jnp.max(fitness),
+                "mean": jnp.mean(fitness),
                 "train": accuracy(network(data).apply(best, x), y),
                 "validation": validation,
             }
+            if searcher.cost is not None:
+                worst = jnp.array([0.0, -1.0])  # No example right, at full cost.
+                area = genetics.hypervolume(search.front.objectives, worst)
+                metrics |= {searcher.cost.name: searcher.cost.of(best), "hypervolume": area}
+            return search, metrics
 
         return Programs(start, step)
 
@@ -220,16 +266,21 @@ def search(config: ForwardConfig, network: Networks, key: Key, searcher: Searche
 
 
 def validate(
-    config: ForwardConfig, network: Network, more: More | None, search: Search, task: Task, chunk: int
+    config: ForwardConfig, network: Network, searcher: Searcher, search: Search, task: Task, chunk: int
 ) -> tuple[Search, jax.Array]:
-    """Let the best members by fitness, and what comes of them, stand for champion on the validation set."""
-    order = descending(search.state.fitness)
-    candidates = pop.take(search.state.population, order[: config.validate_top])
-    if more is not None:
-        candidates = pop.concat(candidates, more(search.state, order))
+    """Let the best members, and what comes of them, stand for champion on the validation set, and for the front."""
+    state = search.state
+    candidates = pop.take(state.population, descending(state.fitness)[: config.validate_top])
+    if searcher.more is not None:
+        candidates = pop.concat(candidates, searcher.more(state, descending(searcher.fitness(state))))
     x, y = task.inputs(task.validation.x), task.validation.y
     scores = evaluate(lambda genome: accuracy(network.apply(genome, x), y), candidates, chunk)
-    return update_champion(search, candidates, scores, search.state.generation), jnp.max(scores)
+    search = update_champion(search, candidates, scores, state.generation)
+    if searcher.cost is not None:
+        objectives = jnp.stack([scores, -jax.vmap(searcher.cost.of)(candidates)], axis=1)
+        front = genetics.update_archive(search.front, candidates, objectives, state.generation)
+        search = search._replace(front=front)
+    return search, jnp.max(scores)
 
 
 def descent(network: Networks, key: Key, steps: int, learning_rate: float = 1e-3) -> Programs:
@@ -362,4 +413,8 @@ def draw_curves(path: Path, lines: Mapping[str, list[dict[str, Any]]], outcomes:
     for name in (name for name in outcomes if name not in names):
         level = outcomes[name].entry["metrics"]["test"]["accuracy"]
         accuracy[f"{name.replace('_', ' ')}, test"] = ([0, lines["search"][-1]["generation"]], [level] * 2)
-    plots.curves(path, [Panel("generation", "fitness", fitness), Panel("generation", "accuracy", accuracy)])
+    panels = [Panel("generation", "fitness", fitness), Panel("generation", "accuracy", accuracy)]
+    if "hypervolume" in lines["search"][-1]:
+        areas = {name.replace("_", " "): series(name, "hypervolume") for name in names}
+        panels.append(Panel("generation", "hypervolume of the front (validation)", areas))
+    plots.curves(path, panels)

@@ -20,6 +20,16 @@ from jevo.genetics.crossover import CROSSOVERS, average, clone, one_point, unifo
 from jevo.genetics.evosax import from_evosax
 from jevo.genetics.mating import barrier, guarded
 from jevo.genetics.mutation import flip, gaussian, perturb, prune, redraw, reset, step, zero
+from jevo.genetics.pareto import (
+    Archive,
+    as_objectives,
+    crowding,
+    empty_archive,
+    fronts,
+    hypervolume,
+    nsga2_fitness,
+    update_archive,
+)
 from jevo.genetics.selection import leaders, number_of, rank, roulette, shuffled, tournament, truncation
 from jevo.genetics.strategies import (
     Bernoulli,
@@ -35,6 +45,7 @@ from jevo.genetics.strategies import (
 __all__ = [
     "CROSSOVERS",
     "Algorithm",
+    "Archive",
     "Bernoulli",
     "Candidates",
     "Evaluate",
@@ -44,22 +55,28 @@ __all__ = [
     "State",
     "align",
     "aligned",
+    "as_objectives",
     "average",
     "barrier",
     "bernoulli_es",
     "centred_ranks",
     "chain",
     "clone",
+    "crowding",
+    "empty_archive",
     "flip",
     "follow",
     "from_evosax",
+    "fronts",
     "gaussian",
     "generation",
     "genetic",
     "guarded",
+    "hypervolume",
     "lamarckian",
     "leaders",
     "mode",
+    "nsga2_fitness",
     "number_of",
     "one_point",
     "open_es",
@@ -81,6 +98,7 @@ __all__ = [
     "tournament",
     "truncation",
     "uniform",
+    "update_archive",
     "update_champion",
     "zero",
 ]

@@ -160,22 +160,32 @@ def random_search(
     return _generational(children, elites, 0, rescore, chunk)
 
 
-def generation(algorithm: Algorithm, evaluate: Evaluate, key: Key, state: State) -> State:
+def generation(
+    algorithm: Algorithm, evaluate: Callable[..., Any], key: Key, state: State, has_aux: bool = False
+) -> State:
     """One generation: `ask`, score, `tell`, without a copy of the population where the algorithm can breed in place.
 
     Args:
         algorithm: such as `genetic` or `random_search`.
-        evaluate: scores members.
+        evaluate: scores members, as `Evaluate` says.
         key: the run's root key, the same every generation; this one's is `fold_in(key, state.generation)`, so a
             run resumes from its seed and its State alone.
         state: as the last generation left it.
+        has_aux: whether `evaluate` returns `(fitness, aux)`; `aux`, such as the objectives that a fitness was made of,
+            is the next State's `own`.
     """
     ask_key, evaluate_key = jax.random.split(jax.random.fold_in(key, state.generation))
     if algorithm.breed is None:
         candidates = algorithm.ask(ask_key, state)
-        return algorithm.tell(state, candidates, evaluate(evaluate_key, candidates.members, None))
-    state, places = algorithm.breed(ask_key, state)
-    return _scored(state, places, evaluate(evaluate_key, state.population, places))
+        found = evaluate(evaluate_key, candidates.members, None)
+        fitness, aux = found if has_aux else (found, None)
+        state = algorithm.tell(state, candidates, fitness)
+    else:
+        state, places = algorithm.breed(ask_key, state)
+        found = evaluate(evaluate_key, state.population, places)
+        fitness, aux = found if has_aux else (found, None)
+        state = _scored(state, places, fitness)
+    return state._replace(own=aux) if has_aux else state
 
 
 def lamarckian(algorithm: Algorithm, learn: Learn, key: Key, state: State) -> State:

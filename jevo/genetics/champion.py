@@ -1,6 +1,6 @@
 """The champion of a search, and what counts as better where two programs have scored."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +22,14 @@ class Search(NamedTuple):
         champion: the member with the best validation so far.
         validation: float32 `[]`, its worth on validation data, higher is better; -inf before the first look.
         found: int32 `[]`, when it was found, in the search's own unit of time.
+        front: of more than one objective, the `Archive` of the best compromises so far.
     """
 
     state: State
     champion: Member
     validation: jax.Array
     found: jax.Array
+    front: Any = ()
 
 
 def rounding(fitness: Fitness) -> jax.Array:
@@ -56,4 +58,5 @@ def update_champion(search: Search, members: Population, validation: jax.Array, 
     better = validation[best] > search.validation + rounding(search.validation)
     new = (pop.take(members, best), validation[best], found)
     old = (search.champion, search.validation, search.found)
-    return Search(search.state, *jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old))
+    champion, validation, found = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old)
+    return search._replace(champion=champion, validation=validation, found=found)

@@ -96,6 +96,44 @@ def density(genome: Member, kind: MaskKind) -> Member:
     return jax.tree.map(share, genome, is_leaf=is_bits)
 
 
+def kept(genome: Member, kind: MaskKind) -> jax.Array:
+    """The share of all weights that a genome keeps, whether as they are or inverted: float32 `[]`.
+
+    It counts packed words, and unpacks none.
+
+    Raises:
+        ValueError: for `flip`, which drops nothing.
+    """
+    if kind == "flip":
+        raise ValueError("a mask of the kind flip keeps all weights")
+    masks = jax.tree.leaves(genome, is_leaf=is_bits)
+    ones = [bits.count_ones(Bits(mask.words & _keeps(mask, kind).words, mask.shape)) for mask in masks]
+    return jnp.stack(ones).sum().astype(jnp.float32) / sum(_weights(mask, kind) for mask in masks)
+
+
+def thinned(key: Key, genome: Member, kind: MaskKind, share: Rate) -> Member:
+    """The genome, which drops each weight that it keeps with probability `share`."""
+    masks, treedef = jax.tree.flatten(genome, is_leaf=is_bits)
+    keys = jax.random.split(key, len(masks))
+
+    def thin(key: Key, mask: Bits) -> Bits:
+        # A number for each: a share of each member's own, bits.bernoulli draws in both of its ways.
+        dropped = bits.pack(jax.random.uniform(key, mask.shape) < share).words & _keeps(mask, kind).words
+        return Bits(mask.words & ~dropped, mask.shape)
+
+    return treedef.unflatten([thin(key, mask) for key, mask in zip(keys, masks, strict=True)])
+
+
+def _weights(mask: Bits, kind: MaskKind) -> int:
+    """How many weights a mask is of."""
+    return mask.size // 2 if kind == "mask_flip" else mask.size
+
+
+def _keeps(mask: Bits, kind: MaskKind) -> Bits:
+    """Which of a mask's genes say whether a weight is kept: all, or the first plane."""
+    return bits.prefix(mask.shape, _weights(mask, kind))
+
+
 def _draw(key: Key, shape: tuple[int, ...], kind: MaskKind, density: Rate) -> Bits:
     if kind != "mask_flip":
         return bits.bernoulli(key, density, shape)

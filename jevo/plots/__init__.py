@@ -1,7 +1,7 @@
 """All that draws, as PNG files. Nothing else in jevo knows matplotlib."""
 
 from jevo.plots.architecture import Layer, network_diagram
-from jevo.plots.charts import Panel, bars, confusion_matrix, curves, pca_projection
+from jevo.plots.charts import Panel, bars, confusion_matrix, curves, front, pca_projection
 from jevo.plots.genealogy import Individual, ancestors, family_tree
 from jevo.plots.genes import most_important_genes, score_by_gene, variance_explained
 from jevo.plots.images import image_grid, image_rows
@@ -16,6 +16,7 @@ __all__ = [
     "confusion_matrix",
     "curves",
     "family_tree",
+    "front",
     "image_grid",
     "image_rows",
     "most_important_genes",

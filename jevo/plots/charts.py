@@ -12,6 +12,8 @@ from jevo.plots.drawing import label, save, shortened
 
 COLUMNS = 3
 """Panels of curves in a row."""
+DISTINCT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+"""Colours that those who see fewer tell apart, too (Okabe and Ito, "Color universal design", 2008)."""
 NAMED = 60
 """Classes of a confusion matrix that are named, at most."""
 
@@ -61,6 +63,22 @@ def curves(path: Path, panels: Sequence[Panel]) -> None:
             axes.ticklabel_format(axis="y", useOffset=False)
         axes.grid(alpha=0.3, which="both")
         axes.legend()
+    save(figure, path)
+
+
+def front(path: Path, fronts: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str) -> None:
+    """Fronts of two objectives by name, each its x values and y values, as marked points in steps."""
+    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, (xs, ys)) in enumerate(fronts.items()):
+        order = np.argsort(xs)
+        axes.step(
+            np.asarray(xs)[order], np.asarray(ys)[order], where="post", lw=1, ms=5,
+            color=DISTINCT[i % len(DISTINCT)], marker="osD^"[i % 4], label=label(name),
+        )  # fmt: skip
+    axes.set(xlabel=x, ylabel=y)
+    axes.grid(alpha=0.3)
+    axes.legend()
     save(figure, path)
 
 

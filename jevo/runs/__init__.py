@@ -16,6 +16,7 @@ from jevo.runs.contest import (
     without_population,
 )
 from jevo.runs.experiment import Experiment, Report, captioned, load_dataset
+from jevo.runs.front import Front, front_report, judge_front
 from jevo.runs.lines import Lines, read_lines, write_lines
 from jevo.runs.loop import Programs, Stage, run_stage
 from jevo.runs.machine import precision
@@ -32,6 +33,7 @@ __all__ = [
     "Contest",
     "Contestant",
     "Experiment",
+    "Front",
     "Interrupted",
     "Judged",
     "Lines",
@@ -49,6 +51,8 @@ __all__ = [
     "captioned",
     "classification",
     "duration",
+    "front_report",
+    "judge_front",
     "load_arrays",
     "load_dataset",
     "load_model",

@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jevo import population as pop
 from jevo.data.task import Task, normalization_like, normalize
+from jevo.errors import InputError, require
 from jevo.networks import Network
 from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.training import predict
-from jevo.types import Key, Member
+from jevo.types import Key, Member, Population
 
 
 class Answers(NamedTuple):
@@ -57,11 +59,13 @@ class Saved(NamedTuple):
         folder: of the run.
         config: its settings.
         result: what its `result.json` holds.
+        front: which member of its front stands for the champion, counted from 1; None for the champion itself.
     """
 
     folder: Path
     config: Any
     result: Mapping[str, Any]
+    front: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -73,21 +77,37 @@ class Saved(NamedTuple):
         """How many there are."""
         return len(self.result["data"]["classes"])
 
-    def arrays(self, init: Callable[[Key], Member]) -> Restored:
-        """The arrays that `save_champion` saved.
+    def arrays(self, init: Callable[[Key], Member], varying: str = "") -> Restored:
+        """The arrays that `save_champion` saved, and `save_front` if a member of the front is wanted.
 
         Args:
             init: makes params of the champion's structure, which is all that is asked of it.
+            varying: the entry of the params that differs along the front.
 
         Raises:
-            InputError: if they are not there, or damaged, or of another structure.
+            InputError: if they are not there, or damaged, or of another structure; or if there is no such front.
         """
         like = jax.eval_shape(lambda: {"params": init(jax.random.key(0)), **normalization_like(self.shape)})
-        return Restored(**load_arrays(self.folder / "champion", like))
+        saved = Restored(**load_arrays(self.folder / "champion", like))
+        if self.front is None:
+            return saved
+        size = len(self.result.get("front", ()))
+        if not size:
+            raise InputError(f"{self.folder} has no front, as a run of more than one objective has; leave front out")
+        require(1 <= self.front <= size, "front", self.front, f"1 to {size}, a member of the front of {self.folder}")
+        members = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), {varying: like["params"][varying]}
+        )
+        chosen = pop.take(load_arrays(self.folder / "front", members), self.front - 1)
+        return saved._replace(params={**saved.params, **chosen})
 
-    def classifier(self, network: Network) -> Champion:
-        """The champion as one that gives class probabilities, `network` being what it is the params of."""
-        saved = self.arrays(network.init)
+    def classifier(self, network: Network, varying: str = "") -> Champion:
+        """The champion as one that gives class probabilities, `network` being what it is the params of.
+
+        Args:
+            network: of which `varying` is the entry of the params that differs along a front.
+        """
+        saved = self.arrays(network.init, varying)
 
         def logits(x: jax.Array) -> jax.Array:
             return network.apply(saved.params, saved.inputs(x))
@@ -106,3 +126,8 @@ class Saved(NamedTuple):
 def save_champion(folder: Path, params: Member, task: Task) -> None:
     """Save a champion's arrays in the folder of its run."""
     save_arrays(folder / "champion", {"params": params, "mean": task.mean, "scale": task.scale})
+
+
+def save_front(folder: Path, members: Population) -> None:
+    """Save the members of a front in the folder of their run: the entries of the params in which they differ."""
+    save_arrays(folder / "front", members)

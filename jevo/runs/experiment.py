@@ -117,17 +117,18 @@ class Experiment(NamedTuple):
                 run.write_report(result, self.module or f"jevo.experiments.{self.name}", report.figures, notes)
                 return result
 
-    def champion(self, folder: Path, result: Mapping[str, Any]) -> Champion:
+    def champion(self, folder: Path, result: Mapping[str, Any], front: int | None = None) -> Champion:
         """The champion of a finished run of this experiment.
 
         Args:
             folder: of the run.
             result: what its `result.json` holds.
+            front: which member of the run's front to take instead, counted from 1.
 
         Raises:
             InputError: if something that it needs is missing or damaged.
         """
-        saved = Saved(folder, from_settings(self.config, result["config"], f"{folder / 'result.json'}"), result)
+        saved = Saved(folder, from_settings(self.config, result["config"], f"{folder / 'result.json'}"), result, front)
         try:
             values = Values.from_json(result["data"]["values"], saved.shape)
             answer = self.answers(saved)

@@ -9,7 +9,7 @@ from jevo.networks import MaskKind, Weights
 
 BREEDING = (
     "breeders", "parents", "selection", "tournament_size", "crossover", "mutation", "mutation_rate",
-    "final_mutation_rate", "redraw_ones", "consensus",
+    "final_mutation_rate", "redraw_ones", "consensus", "objectives", "thinning",
 )  # fmt: skip
 """Settings that only the genetic search reads."""
 GENETIC = {"search": "genetic", "population": 100, "generations": 500, "images": 2000}
@@ -30,6 +30,7 @@ class Config(ForwardConfig):
             "breeders": 17, "parents": 2, "crossover": "layer", "mutation": "redraw", "mutation_rate": 0.05,
             "final_mutation_rate": 0.05, "redraw_ones": 0.7, "consensus": 0,
         },
+        "pareto": GENETIC | {"objectives": ("fitness", "kept"), "elites": 0.5, "validate_top": 32},
         "smoke": GENETIC | {
             "population": 20, "generations": 6, "hidden": (8,), "validate_every": 2, "checkpoint_every": 2,
             "reference_steps": 100,
@@ -48,12 +49,22 @@ class Config(ForwardConfig):
     """Members of the population."""
     generations: int = 1000
     """Generations after the first population [generations]."""
+    objectives: tuple[Literal["fitness", "kept"], ...] = ("fitness",)
+    """What the genetic search is after: fitness, or fitness kept, which also makes the share of weights kept as small
+    as can be, by NSGA-II: members are ranked by front, and on a front the least crowded first. NSGA-II's elites are 0.5
+    (half of the population survive, half are children), as the preset pareto has it; all are scored every generation,
+    and the result is a front. For masks that drop weights."""
+    thinning: float = 0.02
+    """Of fitness kept: the share of its weights that a child drops beside its mutation, at most, at the first
+    generation; it grows geometrically to 1 at the last. Each child draws its own, from a thirtieth of that, evenly by
+    the logarithm."""
     weights: Weights = "signed_constant"
     """How the frozen weights are drawn."""
     mask: MaskKind = "mask"
     """What a bit does to its weight: mask (keep or drop), mask_rs (and rescale), flip (sign), mask_flip (both)."""
     density: float = 0.5
-    """Probability that a bit of the first population is one."""
+    """Probability that a bit of the first population is one. Of fitness kept, random search draws it for each
+    member, evenly from 0 to 1."""
     selection: Literal["truncation", "tournament", "rank", "roulette"] = "truncation"
     """How parents are selected; only truncation looks at breeders."""
     tournament_size: int = 3
@@ -101,6 +112,11 @@ class Config(ForwardConfig):
                 "mask or flip for node perturbation, or another search",
             )
             require(0 < self.density < 1, "density", self.density, "a share between 0 and 1 for node perturbation")
+        plain = self.search == "genetic" and self.mask != "flip"
+        takes = "fitness, or fitness kept" if plain else "fitness alone where a mask drops nothing"
+        allowed = [("fitness",), ("fitness", "kept")] if plain else [("fitness",)]
+        require(self.objectives in allowed, "objectives", " ".join(self.objectives), takes)
+        require(0 < self.thinning <= 1, "thinning", self.thinning, "a share above 0, up to 1")
         require(0 < self.flips < 1, "flips", self.flips, "a probability between 0 and 1")
         require(0 < self.learning_rate <= 1e3, "learning_rate", self.learning_rate, "a number from 0 to 1,000")
         for name in ("density", "mutation_rate", "final_mutation_rate", "redraw_ones"):
@@ -110,3 +126,9 @@ class Config(ForwardConfig):
             self.selection != "tournament" or self.tournament_size <= self.population,
             "tournament_size", self.tournament_size, f"at most the population of {self.population}",
         )  # fmt: skip
+
+    @property
+    def rescored(self) -> bool:
+        """Whether all members are scored every generation."""
+        # Of the other searches all members are new then, and those of the control are as many.
+        return self.batches == "rotating" or self.search != "genetic" or len(self.objectives) > 1

@@ -9,7 +9,7 @@ from jevo.devices import in_room
 from jevo.experiments.forward import bred, contestants
 from jevo.experiments.masks.config import Config
 from jevo.experiments.masks.perturbation import perturbed
-from jevo.experiments.masks.search import Data, consensus, distribution, evolution, random_masks
+from jevo.experiments.masks.search import Data, consensus, distribution, evolution, random_masks, share_kept
 from jevo.genetics import mode
 from jevo.networks import Network, build, masked, straight_through
 from jevo.runs import Champion, Contest, Saved, classification
@@ -48,16 +48,14 @@ def contest(config: Config, dataset: Dataset) -> Contest:
     root = jax.random.key(config.seed)
     net = network(config, dataset.train.x.shape[1:], len(dataset.classes))
     data = Data(to_device(dataset), in_room(net.init, jax.random.fold_in(root, 0)))
-    # Of the other searches all members are new in every generation, and those of the control are as many.
-    rescored = config.batches == "rotating" or config.search != "genetic"
     masks = lambda data: masked(net, data.weights, config.mask, config.density)  # noqa: E731
     agreed = consensus(config) if config.search == "genetic" else None
     own = {
         "perturbation": lambda: perturbed(config, net),
-        "genetic": lambda: bred(config, masks, evolution(config), agreed),
+        "genetic": lambda: bred(config, masks, evolution(config), agreed, share_kept(config)),
         "distribution": lambda: bred(config, masks, distribution(config), lambda state, _: pop.stack([mode(state)])),
     }[config.search]()
-    control = bred(config, masks, random_masks(config, net, rescored), agreed)
+    control = bred(config, masks, random_masks(config, net), agreed, share_kept(config))
     found = contestants(
         config,
         dataset,
@@ -70,7 +68,7 @@ def contest(config: Config, dataset: Dataset) -> Contest:
         },
         classification(with_weights(net, config), data.task, dataset),
         key=root,
-        candidates=config.population - (0 if rescored else config.survivors),
+        candidates=config.population - (0 if config.rescored else config.survivors),
         saved=lambda genome: {"genome": genome, "weights": data.weights},
     )
     return Contest(dataset, data.task, found)
@@ -79,4 +77,4 @@ def contest(config: Config, dataset: Dataset) -> Contest:
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
     net = network(saved.config, saved.shape, saved.classes)
-    return saved.classifier(with_weights(net, saved.config))
+    return saved.classifier(with_weights(net, saved.config), varying="genome")

@@ -7,11 +7,12 @@ import numpy as np
 
 from jevo import bits, plots
 from jevo.bits import Bits, is_bits
-from jevo.experiments.forward import draw_curves
+from jevo.experiments.forward import FRONT, draw_curves
 from jevo.experiments.masks.config import Config
-from jevo.networks import MaskKind
+from jevo.experiments.masks.contest import network
+from jevo.networks import MaskKind, masked
 from jevo.networks.masks import density
-from jevo.runs import Contest, Outcome, Report, Run, captioned
+from jevo.runs import Contest, Front, Outcome, Report, Run, captioned, front_report, judge_front
 from jevo.types import Member
 
 MOST_PICTURES = 40
@@ -51,11 +52,28 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
         "The champion's confusion matrix on the test set.",
         plots.confusion_matrix, dataset.test.y, own.champion.predicted, dataset.classes,
     )  # fmt: skip
+    front = Report({})
+    if len(run.config.objectives) > 1:
+        fronts = {name: judged(run.config, contest, outcomes[name]) for name in ("search", "random_search")}
+        front = front_report(fronts, "genome", "kept", "share of weights kept")
     return Report(
-        {"champion": {"generation": found, "validation": float(own.found[0].validation)}, "density": shares},
-        [f"The champion is from generation {found:,} and keeps {shares['all']:.1%} of the weights."],
-        figures,
+        {
+            "champion": {"generation": found, "validation": float(own.found[0].validation)},
+            "density": shares,
+            **front.findings,
+        },
+        [f"The champion is from generation {found:,} and keeps {shares['all']:.1%} of the weights.", *front.notes],
+        {**front.figures, **figures},
+        front.files,
     )
+
+
+def judged(config: Config, contest: Contest, outcome: Outcome) -> Front:
+    """The front of a contestant."""
+    dataset, weights = contest.dataset, outcome.champion.champion["weights"]
+    net = masked(network(config, dataset.train.x.shape[1:], len(dataset.classes)), weights, config.mask)
+    logits = lambda genome, x: net.apply(genome, contest.task.inputs(x))  # noqa: E731
+    return judge_front(outcome.found[0].front, "kept", logits, dataset, config.chunk or FRONT)
 
 
 def first_layer(genome: Member, shape: tuple[int, ...], kind: MaskKind, first: bool = False) -> np.ndarray | None:

@@ -10,11 +10,12 @@ import optax
 from jevo import bits, genetics
 from jevo import population as pop
 from jevo.data.task import Task
-from jevo.experiments.forward import Breeding, More
+from jevo.experiments.forward import Breeding, Cost, More
 from jevo.experiments.masks.config import Config
 from jevo.genetics import Algorithm, State
 from jevo.networks import Network, masked
-from jevo.types import Member, Population
+from jevo.networks.masks import kept, thinned
+from jevo.types import Key, Member, Population
 
 
 class Data(NamedTuple):
@@ -22,6 +23,15 @@ class Data(NamedTuple):
 
     task: Task
     weights: Member
+
+
+THINNEST = 1 / 30
+"""Of the share of its weights that a child loses at most: the least."""
+
+
+def share_kept(config: Config) -> Cost | None:
+    """The other objective, if there is one."""
+    return Cost("kept", lambda genome: kept(genome, config.mask)) if len(config.objectives) > 1 else None
 
 
 def consensus(config: Config) -> More | None:
@@ -48,14 +58,22 @@ def evolution(config: Config) -> Breeding:
 
     def breeding(data: Data, generation: jax.Array, chunk: int) -> Algorithm:
         rate = config.mutation_rate if constant else scheduled_rate(config, generation)
+        mutation = genetics.flip(rate) if config.mutation == "flip" else genetics.redraw(rate, config.redraw_ones)
+
+        def thin(key: Key, genome: Member) -> Member:
+            share_key, key = jax.random.split(key)
+            # Wide steps at the end make the front long; from the start, the empty mask would be better than all.
+            most = config.thinning ** (1 - generation / config.generations)
+            return thinned(key, genome, config.mask, most * THINNEST ** jax.random.uniform(share_key))
+
         return genetics.genetic(
             selection,
             genetics.CROSSOVERS[config.crossover](),
-            genetics.flip(rate) if config.mutation == "flip" else genetics.redraw(rate, config.redraw_ones),
+            genetics.chain(mutation, thin) if len(config.objectives) > 1 else mutation,
             elites=config.elites,
             lucky=config.lucky,
             parents=config.parents,
-            rescore=config.batches == "rotating",
+            rescore=config.rescored,
             chunk=chunk,
         )
 
@@ -69,12 +87,18 @@ def distribution(config: Config) -> Breeding:
     return lambda data, generation, chunk: algorithm
 
 
-def random_masks(config: Config, network: Network, rescore: bool) -> Breeding:
+def random_masks(config: Config, network: Network) -> Breeding:
     """The control: fresh masks each generation, as many as the search scores."""
 
     def breeding(data: Data, generation: jax.Array, chunk: int) -> Algorithm:
-        init = masked(network, data.weights, config.mask, config.density).init
-        return genetics.random_search(init, elites=config.survivors, rescore=rescore, chunk=chunk)
+        def init(key: Key) -> Member:
+            if len(config.objectives) == 1:
+                return masked(network, data.weights, config.mask, config.density).init(key)
+            share_key, thin_key, key = jax.random.split(key, 3)  # A front wants masks of any density.
+            whole = masked(network, data.weights, config.mask, 1.0).init(key)
+            return thinned(thin_key, whole, config.mask, jax.random.uniform(share_key))
+
+        return genetics.random_search(init, elites=config.survivors, rescore=config.rescored, chunk=chunk)
 
     return breeding
 
