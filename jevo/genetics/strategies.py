@@ -109,6 +109,10 @@ def bernoulli_es(
     The gradient by a gene's logit is the covariance of gene and fitness. Nothing is kept of a member but its packed
     bits, and sums over members are of integers: the result is the same on however many devices.
 
+    A covariance is small, so learning rates are large: for masks over 80,000 weights (MNIST), `optax.sgd` falling
+    linearly from 110 to 0 did well, with 40 members and a floor of .01 for 4,000 evaluations, and with 100 members and
+    .005 for 100,000.
+
     Args:
         optimizer: any of optax, for the logits; it is given the gradient as of a loss.
         density: probability that a bit of the first members is one.
