@@ -23,7 +23,8 @@ class Config(ForwardConfig):
         "default": {},
         "genetic": GENETIC,
         "distribution": {
-            "search": "distribution", "population": 40, "generations": 2500, "images": 2000, "learning_rate": 110.0,
+            "search": "distribution", "population": 100, "generations": 1000, "images": 2000, "learning_rate": 110.0,
+            "flips": 0.005,
         },
         "faithful": GENETIC | {
             "generations": 999, "fitness": "accuracy", "batches": "fixed", "first_image": 5000, "density": 0.9,
