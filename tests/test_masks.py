@@ -232,7 +232,7 @@ def test_what_node_perturbation_cannot_do_is_refused(given, says):
 
 TWO = {
     **SMALL, "preset": "pareto", "objectives": ("fitness", "kept"), "elites": 0.5, "population": 20, "hidden": (12,),
-    "generations": 6, "thinning": 0.2, "validate_top": 10,
+    "generations": 6, "thinning": 0.2, "validate_top": 10, "images": 200,
 }  # fmt: skip
 
 
@@ -266,7 +266,8 @@ def test_two_objectives_are_ranked_as_nsga2_does_and_found_beside_each_other(dig
         shares = [float(kept(genome, "mask")) for genome in pop.unstack(carry.state.population)]
         np.testing.assert_allclose(-own[:, 1], shares, rtol=1e-6)
         np.testing.assert_array_equal(carry.state.fitness, genetics.nsga2_fitness(own))
-        assert (float(line["best"]), float(line["kept"])) == (own[:, 0].max(), shares[own[:, 0].argmax()])
+        assert float(line["best"]) == own[:, 0].max()
+        assert float(line["kept"]) == pytest.approx(shares[own[:, 0].argmax()])
         assert float(line["mean"]) == pytest.approx(own[:, 0].mean())
     # Half of them survive, scored anew on the next batch.
     for before, after in itertools.pairwise(carries):
