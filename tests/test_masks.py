@@ -265,7 +265,7 @@ def test_a_search_by_a_distribution_that_is_stopped_goes_on_to_the_same_end(tmp_
 
 TWO = {
     **SMALL, "preset": "pareto", "objectives": ("fitness", "kept"), "elites": 0.5, "population": 20, "hidden": (12,),
-    "generations": 6, "thinning": 0.2, "validate_top": 10,
+    "generations": 6, "thinning": 0.2, "validate_top": 10, "images": 200,
 }  # fmt: skip
 
 

@@ -99,8 +99,7 @@ def test_fronts_and_crowding_are_pymoos(values):
         own = values[np.sort(members)]
         # It gives two equal members of a front, or several equal ones alone, other numbers.
         if len(np.unique(own, axis=0)) > 2:
-            # It takes the mean over the objectives, not the sum; of equal values the first is the end, so ours come
-            # in our order.
+            # It takes the mean over the objectives, not the sum.
             theirs = distance.do(own.astype(np.float64)) * values.shape[1]
             np.testing.assert_allclose(found[np.sort(members)], theirs, rtol=1e-4)
 
@@ -189,6 +188,25 @@ def test_nsga2_approaches_a_known_front_where_random_search_does_not(key):
     whole = sum(range(1, GENES + 2))  # Of all compromises: a staircase.
     assert areas["nsga2"] > 0.9 * whole
     assert areas["random"] < 0.5 * whole
+
+
+def test_what_a_fitness_was_made_of_is_kept_whichever_way_a_generation_goes(key):
+    """In place, or by ask and tell."""
+    bred = genetics.genetic(
+        genetics.tournament(2), genetics.average(), genetics.gaussian(0.1), elites=0.5, rescore=True
+    )
+
+    def evaluate(key, members, places):
+        objectives = jnp.stack([-(members["x"] ** 2), -((members["x"] - 2) ** 2)], axis=1)
+        return genetics.nsga2_fitness(objectives), objectives
+
+    members = {"x": jnp.linspace(-10.0, 10.0, 8)}
+    fitness, own = evaluate(None, members, None)
+    for algorithm in (bred, bred._replace(breed=None)):
+        state = algorithm.init(members, fitness)._replace(own=own)
+        state = genetics.generation(algorithm, evaluate, jax.random.clone(key), state, has_aux=True)
+        np.testing.assert_array_equal(state.own, evaluate(None, state.population, None)[1])
+        np.testing.assert_array_equal(state.fitness, genetics.nsga2_fitness(state.own))
 
 
 def archived(size, *batches):

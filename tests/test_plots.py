@@ -351,3 +351,9 @@ def test_odd_layers_are_drawn(tmp_path):
     ]
     network_diagram(tmp_path / "network.png", "a title of many words, " * 8, layers)
     drawn(tmp_path / "network.png")
+
+
+def test_fronts_of_one_point_or_none_are_drawn(tmp_path):
+    fronts = {"search": ([3.0, 1.0, 2.0], [90.0, 70.0, 80.0]), "random $search$": ([0.0], [10.0]), "nobody": ([], [])}
+    plots.front(tmp_path / "front.png", fronts, "share of weights kept [%]", "test accuracy [%]")
+    drawn(tmp_path / "front.png")

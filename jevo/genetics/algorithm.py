@@ -171,21 +171,24 @@ def generation(
         key: the run's root key, the same every generation; this one's is `fold_in(key, state.generation)`, so a
             run resumes from its seed and its State alone.
         state: as the last generation left it.
-        has_aux: whether `evaluate` returns `(fitness, aux)`; `aux`, such as the objectives that a fitness was made of,
-            is the next State's `own`.
+        has_aux: whether `evaluate` returns `(fitness, aux)`: a pytree of arrays with a row for each member it scores,
+            such as the objectives that a fitness was made of. They take their places in `State.own`, `[P, ...]`.
     """
     ask_key, evaluate_key = jax.random.split(jax.random.fold_in(key, state.generation))
     if algorithm.breed is None:
         candidates = algorithm.ask(ask_key, state)
         found = evaluate(evaluate_key, candidates.members, None)
         fitness, aux = found if has_aux else (found, None)
-        state = algorithm.tell(state, candidates, fitness)
+        state, places = algorithm.tell(state, candidates, fitness), candidates.places
     else:
         state, places = algorithm.breed(ask_key, state)
         found = evaluate(evaluate_key, state.population, places)
         fitness, aux = found if has_aux else (found, None)
         state = _scored(state, places, fitness)
-    return state._replace(own=aux) if has_aux else state
+    if not has_aux:
+        return state
+    placed = lambda old, new: new if places is None else old.at[places].set(new)  # noqa: E731
+    return state._replace(own=jax.tree.map(placed, state.own, aux))
 
 
 def lamarckian(algorithm: Algorithm, learn: Learn, key: Key, state: State) -> State:

@@ -55,10 +55,10 @@ class Config(ForwardConfig):
     as can be, by NSGA-II: members are ranked by front, and on a front the least crowded first. NSGA-II's elites are 0.5
     (half of the population survive, half are children), as the preset pareto has it; all are scored every generation,
     and the result is a front. For masks that drop weights."""
-    thinning: float = 0.02
-    """Of fitness kept: the share of its weights that a child drops beside its mutation, at most, at the first
-    generation; it grows geometrically to 1 at the last. Each child draws its own, from a thirtieth of that, evenly by
-    the logarithm."""
+    thinning: float = 0.01
+    """Of fitness kept: the share of its weights that a child drops beside its mutation, at most; in the last fifth of
+    the generations it grows geometrically to 1, for a long front. Each child draws its own, from a thirtieth of that,
+    evenly by the logarithm."""
     weights: Weights = "signed_constant"
     """How the frozen weights are drawn."""
     mask: MaskKind = "mask"

@@ -27,6 +27,8 @@ class Data(NamedTuple):
 
 THINNEST = 1 / 30
 """Of the share of its weights that a child loses at most: the least."""
+SPREADING = 0.2
+"""The last part of the generations, in which children lose more and more."""
 
 
 def share_kept(config: Config) -> Cost | None:
@@ -63,7 +65,7 @@ def evolution(config: Config) -> Breeding:
         def thin(key: Key, genome: Member) -> Member:
             share_key, key = jax.random.split(key)
             # Wide steps at the end make the front long; from the start, the empty mask would be better than all.
-            most = config.thinning ** (1 - generation / config.generations)
+            most = config.thinning ** jnp.minimum((1 - generation / config.generations) / SPREADING, 1)
             return thinned(key, genome, config.mask, most * THINNEST ** jax.random.uniform(share_key))
 
         return genetics.genetic(
