@@ -8,7 +8,7 @@ from jevo.data.datasets import load
 from jevo.errors import InputError
 from jevo.experiments import weights
 from jevo.experiments.forward import BATCH, PASSES
-from jevo.experiments.weights import EXPERIMENT, contest
+from jevo.experiments.weights import EXPERIMENT
 from tests.lowering import PLATFORMS, lower
 from tests.stages import walk
 
@@ -89,4 +89,4 @@ def test_impossible_settings_are_named(given, says):
 
 def test_convolutions_want_images():
     with pytest.raises(InputError, match="these examples are not images"):
-        contest.network(weights.Config(channels=(2,)), (64,), 10)
+        weights.Config(channels=(2,)).network((64,), 10, bias=True)

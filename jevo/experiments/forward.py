@@ -21,7 +21,7 @@ from jevo.devices import members_at_once
 from jevo.errors import require
 from jevo.genetics import Algorithm, Search, State, update_champion
 from jevo.genetics.selection import descending
-from jevo.networks import Activation, Network
+from jevo.networks import Activation, Network, Weights, build
 from jevo.plots import Panel
 from jevo.runs import (
     BreedingConfig,
@@ -79,6 +79,8 @@ class ForwardConfig(BreedingConfig):
     """Units of each hidden dense layer."""
     activation: Activation = "relu"
     """After each hidden layer."""
+    weights: Weights = "he"
+    """How the first weights are drawn."""
     validate_every: int = 10
     """Generations from one look at the validation set to the next [generations]."""
     validate_top: int = 5
@@ -101,6 +103,18 @@ class ForwardConfig(BreedingConfig):
             self.reference_steps >= 0 and self.reference_steps % STEPS == 0,
             "reference_steps", self.reference_steps, f"a multiple of {STEPS}, or 0",
         )  # fmt: skip
+
+    def network(self, shape: tuple[int, ...], classes: int, bias: bool) -> Network:
+        """The network that these settings describe, for examples of `shape`."""
+        return build(
+            shape,
+            classes,
+            channels=self.channels,
+            hidden=self.hidden,
+            activation=self.activation,
+            weights=self.weights,
+            bias=bias,
+        )
 
     def batch(self, task: Task, generation: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The examples that score a generation: consecutive ones of the train set, as if it were a ring."""

@@ -11,22 +11,14 @@ from jevo.experiments.masks.config import Config
 from jevo.experiments.masks.perturbation import perturbed
 from jevo.experiments.masks.search import Data, consensus, distribution, evolution, random_masks, share_kept
 from jevo.genetics import mode
-from jevo.networks import Network, build, masked, straight_through
+from jevo.networks import Network, masked, straight_through
 from jevo.runs import Champion, Contest, Saved, classification
 from jevo.types import Key, Member
 
 
 def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
-    """The network that `config` describes, without biases, for examples of `shape`."""
-    return build(
-        shape,
-        classes,
-        channels=config.channels,
-        hidden=config.hidden,
-        activation=config.activation,
-        weights=config.weights,
-        bias=False,
-    )
+    """The network whose weights are masked, for examples of `shape`: it has no biases."""
+    return config.network(shape, classes, bias=False)
 
 
 def with_weights(network: Network, config: Config) -> Network:

@@ -5,7 +5,6 @@ from typing import ClassVar, Literal
 
 from jevo.errors import require
 from jevo.experiments.forward import ForwardConfig
-from jevo.networks import Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +30,6 @@ class Config(ForwardConfig):
     """Members, about the one network that learns, in pairs of opposite noise."""
     generations: int = 1000
     """Generations after the first population [generations]."""
-    weights: Weights = "he"
-    """How the first weights are drawn."""
     bias: bool = True
     """Whether layers have biases."""
     noise: float = 0.1

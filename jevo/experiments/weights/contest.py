@@ -8,22 +8,9 @@ from jevo.data.task import to_device
 from jevo.experiments.forward import contestants
 from jevo.experiments.weights.config import Config
 from jevo.experiments.weights.search import Data, learning, random_weights
-from jevo.networks import Network, build
+from jevo.networks import Network
 from jevo.runs import Champion, Contest, Saved, classification
 from jevo.types import Key, Member
-
-
-def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
-    """The network that `config` describes, for examples of `shape`."""
-    return build(
-        shape,
-        classes,
-        channels=config.channels,
-        hidden=config.hidden,
-        activation=config.activation,
-        weights=config.weights,
-        bias=config.bias,
-    )
 
 
 def with_scale(network: Network) -> Network:
@@ -40,7 +27,7 @@ def with_scale(network: Network) -> Network:
 
 def contest(config: Config, dataset: Dataset) -> Contest:
     """The search, random search at the same number of evaluations, and training by gradient if asked for."""
-    net = network(config, dataset.train.x.shape[1:], len(dataset.classes))
+    net = config.network(dataset.train.x.shape[1:], len(dataset.classes), config.bias)
     data = Data(to_device(dataset))
 
     def saved(params: Member) -> Member:
@@ -64,4 +51,4 @@ def contest(config: Config, dataset: Dataset) -> Contest:
 
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
-    return saved.classifier(with_scale(network(saved.config, saved.shape, saved.classes)))
+    return saved.classifier(with_scale(saved.config.network(saved.shape, saved.classes, saved.config.bias)))
