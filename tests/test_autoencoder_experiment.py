@@ -248,6 +248,7 @@ def test_random_search_draws_fresh_members(digits):
     assert sum(any((new == old).all() for old in before) for new in after) == 2
 
 
+@pytest.mark.slow
 def test_no_key_is_used_twice(key):
     x = jax.random.uniform(jax.random.key(1), (60, 8))
     data = Data((x,), (x[:20],), {})
@@ -329,6 +330,7 @@ def test_the_machine_reads_the_encoders_features(digits):
     np.testing.assert_array_equal(judged.predicted, judged.details.svm.predict(judged.details.features))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_the_middle_of_a_phase(finished, tmp_path):
     """Stopped in the second layer's phase, the same command ends with the same champion, bit for bit."""
     config = Config.from_preset("smoke", out=tmp_path / "run")
@@ -387,6 +389,7 @@ def test_what_is_broken_gets_one_plain_line(damage, finished, tmp_path, capsys):
     assert (str(image) if damage == "image" else "svm.skops") in complaint
 
 
+@pytest.mark.slow
 def test_vectors_are_reconstructed_too(tmp_path, capsys):
     """Rows of a table are standardised, and what becomes of them is written as .npy."""
     rng = np.random.default_rng(0)

@@ -37,6 +37,7 @@ def main(monkeypatch):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", SMALL)
 def test_a_benchmark_leaves_a_table_its_figures_and_a_plot(what, main, tmp_path, capsys):
     main(what, *SMALL[what], "--out", str(tmp_path))
@@ -135,6 +136,7 @@ def test_every_collective_is_counted_once_with_its_bytes():
     ]
 
 
+@pytest.mark.slow
 def test_what_eight_devices_move_is_those_who_breed(tmp_path):
     sizes = ["--sizes", "40", "32", "10", "--images", "8", "--populations", "128", "--per-device", "4"]
     arguments = ["-m", "jevo.benchmark", "scaling", *sizes, "--budget-s", "0", "--out", str(tmp_path)]

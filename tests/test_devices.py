@@ -111,6 +111,7 @@ def test_eight_devices_do_what_one_does():
     assert all(kind in ("f32", "u32", "s32", "pred") for kind in re.findall(r"(\w+)\[", shapes))
 
 
+@pytest.mark.slow
 def test_plain_calls_take_arrays_on_any_mesh():
     """Of Explicit axes, which are what jax.make_mesh makes, and of Auto ones; named as the user likes; set, or not."""
     done = subprocess.run([sys.executable, "-c", PLAIN], capture_output=True, text=True, env=on(8), check=False)

@@ -59,6 +59,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_every_setting_runs(settings, digits):
     config = hybrid.Config(**{**SMALL, **settings})
@@ -192,6 +193,7 @@ def test_clones_have_their_own_learning_rates(digits):
     )
 
 
+@pytest.mark.slow
 def test_repeats_are_the_runs_of_their_seeds(digits):
     """Seed 6 beside seed 5 is seed 6 alone, to rounding: side by side, products are summed in another order."""
     together = stepped(hybrid.Config(**SMALL, seed=5, repeats=2), digits)
@@ -221,6 +223,7 @@ def test_budgets_are_equal_and_are_what_is_spent(digits):
     assert spent == {"search": 72, "restarts": 72, "long_run": 72}
 
 
+@pytest.mark.slow
 def test_a_cycle_goes_on_in_its_middle(digits, tmp_path):
     """Three legs of six are one and a half cycles."""
     config = hybrid.Config(**SMALL, repeats=2)

@@ -462,7 +462,7 @@ def test_an_example_is_a_line_whatever_its_class_is_called(tmp_path, monkeypatch
         of = values((2, 2), float(np.iinfo(dtype).max), dtype)
         result = {"data": {"shape": [2, 2], "classes": ["two\nlines", "b"], "values": of.to_json()}}
         answer = lambda x: Answers(np.zeros(len(x), int))  # noqa: E731
-        monkeypatch.setattr("jevo.predict.champion", lambda _, found=(answer, result): found)
+        monkeypatch.setattr("jevo.predict.champion", lambda *_, found=(answer, result): found)
         predict(Request(tmp_path, (tmp_path / "a.png",) * 2))
         out, err = capsys.readouterr()
         assert out == f"{tmp_path / 'a.png'}  two\\nlines\n" * 2

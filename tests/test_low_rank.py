@@ -104,6 +104,7 @@ def test_the_estimate_goes_to_the_gradient_with_the_members(name):
     assert near[-1][0] * near[-1][1] == pytest.approx(1, abs=0.25)
 
 
+@pytest.mark.slow
 def test_chunks_change_no_more_than_last_bits_and_ranks_may_count_for_fitness(key):
     network = mlp([12, 6, 3])
     params, x = random_params(network.init), jax.random.normal(jax.random.key(2), (20, 12))

@@ -11,6 +11,7 @@ from jevo.experiments import EXPERIMENTS, experiment
 from tests.lowering import PLATFORMS, lower, pretended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment(name, platform):

@@ -244,6 +244,7 @@ def test_what_a_search_cannot_do_is_refused(given, says):
         masks.Config(**{"search": "perturbation", **given})
 
 
+@pytest.mark.slow
 def test_a_search_by_a_distribution_that_is_stopped_goes_on_to_the_same_end(tmp_path, monkeypatch):
     config = small({"search": "distribution", "learning_rate": 20.0, "generations": 6, "checkpoint_every": 2})
     real, written = loop._lines, []
@@ -383,6 +384,7 @@ def test_a_member_that_is_not_on_the_front_is_refused(front_run, smoke):
             champion(smoke(name), 1)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_objectives_that_is_stopped_goes_on_to_the_same_front(front_run, tmp_path, monkeypatch):
     whole, found = front_run
     config, real = masks.Config(**TWO, out=tmp_path / "run", checkpoint_every=1), loop._lines

@@ -128,6 +128,7 @@ def test_within_programs_and_mapped_it_is_the_same():
     np.testing.assert_array_equal(jax.jit(jax.vmap(genetics.nsga2_fitness))(values), jnp.stack(each))
 
 
+@pytest.mark.slow
 def test_thousands_of_members_in_one_front_each():
     """The most fronts that there can be, of as many members as a large population has."""
     values = jnp.arange(4096.0)[::-1, None]

@@ -153,6 +153,7 @@ def test_a_finished_run_answers_for_itself_alone(copied):
     assert masks.run(config(copied, devices=1, checkpoint_every=7, compile_cache=False)) == read_result(copied)
 
 
+@pytest.mark.slow
 def test_other_data_at_the_same_path_are_another_run(table, tmp_path):
     masks.run(config(tmp_path / "run", data=str(table(0))))
     masks.run(config(tmp_path / "run", data=str(table(0))))
@@ -165,6 +166,7 @@ def test_other_data_at_the_same_path_are_another_run(table, tmp_path):
         summarize([old, {**new, "seed": 1}])
 
 
+@pytest.mark.slow
 def test_another_space_at_the_same_path_is_another_run(tmp_path):
     space = tmp_path / "space.yaml"
     space.write_text("dense: {layers: 1, units: [4, 8]}\noptimizer: adam\n")

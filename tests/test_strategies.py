@@ -147,6 +147,7 @@ def test_who_failed_counts_as_the_worst():
     np.testing.assert_array_equal(strategies.standardized(unscored(4)), np.zeros(4))
 
 
+@pytest.mark.slow
 @every
 def test_chunks_change_nothing(name, key):
     """Of floats, nothing but the last bits."""
@@ -160,6 +161,7 @@ def test_chunks_change_nothing(name, key):
         jax.tree.map(same, asked[0], other)
 
 
+@pytest.mark.slow
 @every
 def test_a_run_goes_on_from_its_state_alone(name, key):
     """Saved as plain arrays, after three of six generations, and within a scan."""
@@ -207,6 +209,7 @@ for size in (64, 22):
 """
 
 
+@pytest.mark.slow
 def test_devices_change_nothing():
     """Over bits not a single one; over floats no more than the order in which members are summed."""
     done = subprocess.run(
