@@ -115,7 +115,7 @@ def test_no_number_is_too_large_or_not_finite(name):
     [
         (Masks, {"hidden": (2**31 - 1,) * 2}, "widths up to 1,000,000"),
         (Masks, {"hidden": (1,) * 101}, "at most 100 values"),
-        (Masks, {"search": "genetic", "selection": "tournament", "tournament_size": 21}, "at most the population of 20"),
+        (Masks, {"search": "genetic", "selection": "tournament", "tournament_size": 21}, "the population of 20"),
         (Masks, {"population": 10**5000}, "a number of 16,610 bits"),
         (Hybrid, {"repeats": 2**31 - 1}, "repeats is 2147483647, but takes at most 1,000"),
         (
