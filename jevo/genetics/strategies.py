@@ -107,7 +107,8 @@ def bernoulli_es(
     """A distribution over packed bits that follows the gradient of the expected fitness by its logits.
 
     The gradient by a gene's logit is the covariance of gene and fitness. Nothing is kept of a member but its packed
-    bits, and sums over members are of integers: the result is the same on however many devices.
+    bits, and sums over members are of integers, the same on however many devices; the optimizer's steps are, but for
+    last bits.
 
     A covariance is small, so learning rates are large: for masks over 80,000 weights (MNIST), `optax.sgd` falling
     linearly from 110 to 0 did well, with 40 members and a floor of .01 for 4,000 evaluations, and with 100 members and
