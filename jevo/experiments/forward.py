@@ -104,6 +104,11 @@ class ForwardConfig(BreedingConfig):
             "reference_steps", self.reference_steps, f"a multiple of {STEPS}, or 0",
         )  # fmt: skip
 
+    def require_unset(self, names: Sequence[str], takes: str) -> None:
+        """Raise an InputError for a setting that this search does not read, unless it is as it is by default."""
+        for name in names:
+            require(getattr(self, name) == getattr(type(self), name), name, getattr(self, name), takes)
+
     def network(self, shape: tuple[int, ...], classes: int, bias: bool) -> Network:
         """The network that these settings describe, for examples of `shape`."""
         return build(
@@ -125,11 +130,9 @@ class ForwardConfig(BreedingConfig):
 
     def objective(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """The fitness of a member, float32 `[]`."""
-        return (
-            accuracy(logits, labels)
-            if self.fitness == "accuracy"
-            else scaled_log_likelihood(logits, labels, self.spread)
-        )
+        if self.fitness == "accuracy":
+            return accuracy(logits, labels)
+        return scaled_log_likelihood(logits, labels, self.spread)
 
     def objective_by_example(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """The same, shared out among the examples `[n]`."""
@@ -387,8 +390,8 @@ def contestants(
             example_passes=passes,
             champions=lambda kept: [saved(kept[0].champion)],
         )
-    steps = config.reference_steps or max(1, passes // (PASSES * BATCH * STEPS)) * STEPS
     batch = min(BATCH, len(dataset.train.y))
+    steps = config.reference_steps or max(1, passes // (PASSES * batch * STEPS)) * STEPS
     for i, (name, make) in enumerate(references.items() if config.reference else (), start=1 + len(searchers)):
         stage = Stage(
             name,

@@ -94,12 +94,10 @@ class Config(ForwardConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.tournament_size >= 1, "tournament_size", self.tournament_size, "at least 1")
-        for name in BREEDING if self.search != "genetic" else ("flips", "learning_rate"):
-            value, default = getattr(self, name), getattr(type(self), name)
-            takes = (
-                f"effect only with another search, and this one is {self.search}; see --search, and --preset genetic"
-            )
-            require(value == default, name, value, takes)
+        self.require_unset(
+            BREEDING if self.search != "genetic" else ("flips", "learning_rate"),
+            f"effect only with another search, and this one is {self.search}; see --search, and --preset genetic",
+        )
         even = self.search == "genetic" or self.population % 2 == 0
         require(even, "population", self.population, f"an even number for the search {self.search}: members are pairs")
         if self.search == "distribution":

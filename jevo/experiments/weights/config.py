@@ -45,6 +45,7 @@ class Config(ForwardConfig):
         require(self.population % 2 == 0, "population", self.population, "an even number: members are pairs")
         require(0 < self.noise <= 10, "noise", self.noise, "a number above 0, up to 10")
         require(1 <= self.rank <= 1000, "rank", self.rank, "1 to 1,000")
-        only = self.search == "strategy" or self.rank == type(self).rank
-        require(only, "rank", self.rank, "effect only with --search strategy (see --preset strategy)")
+        self.require_unset(("breeders", "parents"), "no effect here: nothing is bred")
+        if self.search != "strategy":
+            self.require_unset(("rank",), "effect only with --search strategy (see --preset strategy)")
         require(0 < self.learning_rate <= 1e3, "learning_rate", self.learning_rate, "a number from 0 to 1,000")
