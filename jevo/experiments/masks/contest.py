@@ -41,7 +41,7 @@ def contest(config: Config, dataset: Dataset) -> Contest:
     net = network(config, dataset.train.x.shape[1:], len(dataset.classes))
     data = Data(to_device(dataset), in_room(net.init, jax.random.fold_in(root, 0)))
     masks = lambda data: masked(net, data.weights, config.mask, config.density)  # noqa: E731
-    agreed = consensus(config) if config.search == "genetic" else None
+    agreed = consensus(config)
     own = {
         "perturbation": lambda: perturbed(config, net),
         "genetic": lambda: bred(config, masks, evolution(config), agreed, share_kept(config)),
