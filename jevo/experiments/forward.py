@@ -60,7 +60,7 @@ PASSES = 3
 class ForwardConfig(BreedingConfig):
     """Settings of a search by forward passes."""
 
-    generations: int = 500
+    generations: int = 1000
     """Generations after the first population [generations]."""
     images: int = 1000
     """Train examples that score a generation; all of them if there are fewer [examples]."""

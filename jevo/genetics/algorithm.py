@@ -175,15 +175,18 @@ def generation(
             such as the objectives that a fitness was made of. They take their places in `State.own`, `[P, ...]`.
     """
     ask_key, evaluate_key = jax.random.split(jax.random.fold_in(key, state.generation))
+
+    def evaluated(members: Population, places: jax.Array | None) -> tuple[Fitness, Any]:
+        found = evaluate(evaluate_key, members, places)
+        return found if has_aux else (found, None)
+
     if algorithm.breed is None:
         candidates = algorithm.ask(ask_key, state)
-        found = evaluate(evaluate_key, candidates.members, None)
-        fitness, aux = found if has_aux else (found, None)
+        fitness, aux = evaluated(candidates.members, None)
         state, places = algorithm.tell(state, candidates, fitness), candidates.places
     else:
         state, places = algorithm.breed(ask_key, state)
-        found = evaluate(evaluate_key, state.population, places)
-        fitness, aux = found if has_aux else (found, None)
+        fitness, aux = evaluated(state.population, places)
         state = _scored(state, places, fitness)
     if not has_aux:
         return state

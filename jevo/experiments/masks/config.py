@@ -48,8 +48,6 @@ class Config(ForwardConfig):
     two see no more than each member's fitness, and have presets of their names."""
     population: int = 20
     """Members of the population."""
-    generations: int = 1000
-    """Generations after the first population [generations]."""
     objectives: tuple[Literal["fitness", "kept"], ...] = ("fitness",)
     """What the genetic search is after: fitness, or fitness kept, which also makes the share of weights kept as small
     as can be, by NSGA-II: members are ranked by front, and on a front the least crowded first. NSGA-II's elites are 0.5

@@ -28,8 +28,6 @@ class Config(ForwardConfig):
     more than each member's fitness, and has a preset of its name."""
     population: int = 20
     """Members, about the one network that learns, in pairs of opposite noise."""
-    generations: int = 1000
-    """Generations after the first population [generations]."""
     bias: bool = True
     """Whether layers have biases."""
     noise: float = 0.1
