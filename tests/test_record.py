@@ -9,7 +9,8 @@ import pytest
 
 from jevo.errors import InputError
 from jevo.experiments import champion, experiment, hyperparams, masks
-from jevo.runs.record import MARKER, open_run, read_marker, read_result
+from jevo.runs.folder import MARKER, read_marker
+from jevo.runs.record import open_run, read_result
 from jevo.summary import summarize
 from tests.commands import deterministic
 
@@ -113,7 +114,7 @@ def test_a_folder_that_a_kill_left_half_made_is_used(left, copied, smoke):
 @pytest.mark.slow
 def test_a_kill_on_the_way_of_starting_over_leaves_no_run_that_looks_whole(copied, smoke, monkeypatch):
     """Whatever the call that it comes at: the same command goes on, and ends as ever."""
-    from jevo.runs import record
+    from jevo.runs import folder
 
     class Killed(BaseException):
         pass
@@ -131,9 +132,9 @@ def test_a_kill_on_the_way_of_starting_over_leaves_no_run_that_looks_whole(copie
             return called
 
         with monkeypatch.context() as patched:
-            patched.setattr(record.shutil, "rmtree", deadly(shutil.rmtree))
+            patched.setattr(folder.shutil, "rmtree", deadly(shutil.rmtree))
             for name in ("unlink", "rename"):
-                patched.setattr(f"pathlib.Path.{name}", deadly(getattr(record.Path, name)))
+                patched.setattr(f"pathlib.Path.{name}", deadly(getattr(folder.Path, name)))
             try:
                 contents = read_marker(copied)["contents"]
                 with open_run("masks", config(copied, fresh=True), contents) as opened, opened.begun():
@@ -277,9 +278,9 @@ def test_summary_takes_what_changes_nothing_and_no_seed_twice(smoke):
 
 def test_processes_that_read_other_data_are_refused(tmp_path, monkeypatch):
     """The first process has said what it reads, and this one reads something else."""
-    from jevo.runs import record
+    from jevo.runs import folder
 
-    monkeypatch.setattr(record, "broadcast", lambda line: f"not {line}")
+    monkeypatch.setattr(folder, "broadcast", lambda line: f"not {line}")
     with pytest.raises(InputError, match="do not read the same data"), open_run("masks", config(tmp_path / "run")):
         pass
     assert not (tmp_path / "run").exists()

@@ -77,18 +77,6 @@ def as_arguments(config: RunConfig) -> list[str]:
     return [word for name, value in changed.items() for word in _as_flags(name, value)]
 
 
-def differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
-    """The settings in which a stored run differs from this one, as 'name: old -> new', or none."""
-    settings = resolved(new)
-    names = [name for name in {**old, **settings} if name not in new.free]
-    absent = "(absent)"
-    return [
-        f"{name}: {old.get(name, absent)} -> {settings.get(name, absent)}"
-        for name in names
-        if old.get(name, absent) != settings.get(name, absent)
-    ]
-
-
 def parse(
     kind: type[Settings], arguments: Sequence[str], default: Settings | None = None, source: str = ""
 ) -> Settings:

@@ -103,12 +103,12 @@ class Experiment(NamedTuple):
             with contest.resources, opened.begun() as run:
                 run.announce(dataset)
                 own, *_ = contest.contestants
-                run.claim(contest.files().values())
+                run.home.claim(contest.files().values())
                 for name, contestant in contest.contestants.items():
                     outcomes[name] = contestant.compete(run, outcomes)
                 save_champion(run.folder, outcomes[own].champion.champion, contest.task)
                 report = self.report(run, contest, outcomes)
-                run.claim([*report.files, *report.figures])
+                run.home.claim([*report.files, *report.figures])
                 for name, write in report.files.items():
                     write(run.folder / name)
                 result = {**run.describe(dataset), **comparison(outcomes, config.seed), **report.findings}
