@@ -7,16 +7,21 @@ as one program, which is compiled once for what it says.
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer, eval_jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from jevo.devices import without_explicit_axes
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 KEPT = 256
 """Compiled programs that are kept; the oldest goes first."""
@@ -103,3 +108,59 @@ def _compiled_once(lowered: jax.stages.Lowered, values: Any) -> jax.stages.Compi
             _compiled.pop(next(iter(_compiled)), None)
         _compiled[program] = lowered.compile()
     return _compiled[program]
+
+
+class Closed(NamedTuple):
+    """A function as a program, and apart from it the arrays that it closes over.
+
+    Attributes:
+        jaxpr: the program.
+        names: of the arrays: digests of what is in them.
+        arrays: by these names.
+        result: the shapes and dtypes of what it gives.
+        digest: of the program.
+    """
+
+    jaxpr: Jaxpr
+    names: list[str]
+    arrays: dict[str, Any]
+    result: Any
+    digest: str
+
+    def __call__(self, arrays: Mapping[str, Any], *arguments: Any) -> Any:
+        """What the function gives; the arrays that it closes over are taken from `arrays`, if they are there."""
+        given = {**self.arrays, **arrays}
+        found = eval_jaxpr(self.jaxpr, [given[name] for name in self.names], *jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(self.result), found)
+
+
+def closed(function: Callable[..., Any], *arguments: Any) -> Closed:
+    """A function of arguments of these shapes, traced: what it is known by does not depend on the process."""
+    traced, result = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    said = hashlib.sha256(_ADDRESS.sub("", str(traced.jaxpr)).encode())
+    for array in _hidden(traced.jaxpr):
+        said.update(_digest(array).encode())
+    names = [_digest(const) for const in traced.consts]
+    return Closed(traced.jaxpr, names, dict(zip(names, traced.consts, strict=True)), result, said.hexdigest())
+
+
+def _hidden(jaxpr: Jaxpr) -> Iterator[Any]:
+    """The arrays in a program that its text leaves out."""
+    for equation in jaxpr.eqns:
+        yield from (var.val for var in equation.invars if isinstance(var, Literal) and jnp.ndim(var.val))
+        is_program = lambda value: isinstance(value, Jaxpr | ClosedJaxpr)  # noqa: E731
+        for value in jax.tree.leaves(equation.params, is_leaf=is_program):
+            if isinstance(value, ClosedJaxpr):
+                yield from value.consts
+                yield from _hidden(value.jaxpr)
+            elif isinstance(value, Jaxpr):
+                yield from _hidden(value)
+            elif jnp.ndim(value) and hasattr(value, "dtype"):
+                yield value
+
+
+def _digest(array: Any) -> str:
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        array = jax.random.key_data(array)
+    raw = np.asarray(array)
+    return hashlib.sha256(f"{raw.dtype} {raw.shape}".encode() + raw.tobytes()).hexdigest()

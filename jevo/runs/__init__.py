@@ -15,6 +15,7 @@ from jevo.runs.contest import (
     metrics_file,
     without_population,
 )
+from jevo.runs.evolve import Evolved, evolve, load_champion
 from jevo.runs.experiment import Experiment, Report, captioned, load_dataset
 from jevo.runs.front import Front, front_report, judge_front
 from jevo.runs.lines import Lines, read_lines, write_lines
@@ -32,6 +33,7 @@ __all__ = [
     "Champion",
     "Contest",
     "Contestant",
+    "Evolved",
     "Experiment",
     "Front",
     "Interrupted",
@@ -51,9 +53,11 @@ __all__ = [
     "captioned",
     "classification",
     "duration",
+    "evolve",
     "front_report",
     "judge_front",
     "load_arrays",
+    "load_champion",
     "load_dataset",
     "load_model",
     "main",

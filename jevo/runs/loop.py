@@ -3,7 +3,7 @@
 import errno
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jevo.devices import abstract, is_exhausted, replicated, require_room, require_room_for, spread
 from jevo.errors import InputError
 from jevo.runs.checkpoint import Checkpoints
-from jevo.runs.lines import Lines
+from jevo.runs.lines import Lines, read_lines
 from jevo.runs.processes import all_max, population_mesh, several
 from jevo.runs.progress import Progress
 from jevo.runs.signals import Interrupted, StopSignal
@@ -71,6 +71,8 @@ class Stage:
         metrics: name of its metrics file.
         after: generations that the stages before it have written there; its own are numbered from there on.
         advice: what to try when every member has failed.
+        stop: told all lines of its file so far every `stop_every` generations, says whether the stage is at its end.
+        stop_every: generations between two calls of it.
     """
 
     name: str
@@ -81,6 +83,8 @@ class Stage:
     metrics: str = "metrics.jsonl"
     after: int = 0
     advice: str = "use other settings"
+    stop: Callable[[Sequence[dict[str, Any]]], bool | None] | None = None
+    stop_every: int = 1
 
 
 def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, devices: int = 1) -> Finished:
@@ -171,11 +175,16 @@ def _run(
         with Lines(folder / stage.metrics, stays) as metrics:
             if metrics.damaged:
                 progress.say(f"{folder / stage.metrics}: {metrics.damaged} damaged lines were dropped")
+            seen = read_lines(folder / stage.metrics) if stage.stop else []
+
+            def ended() -> bool:
+                return bool(stage.stop and done and done % stage.stop_every == 0 and stage.stop(seen))
+
             # A single generation first: the user sees a line at once, and it times the rest.
-            length = 1
-            while done < stage.generations:
-                boundary = checkpoint_every - done % checkpoint_every
-                count = min(length, boundary, stage.generations - done)
+            length, over = 1, ended()
+            while done < stage.generations and not over:
+                every = (checkpoint_every, *([stage.stop_every] if stage.stop else []))
+                count = min(length, stage.generations - done, *(each - done % each for each in every))
                 tick = time.perf_counter()
                 carry, values = advance(carry, data, count)
                 lines = _lines(values, stage.after + done, count)
@@ -185,12 +194,15 @@ def _run(
                 done += count
                 length = max(1, min(BLOCK, round(count * BLOCK_SECONDS / max(seconds, 1e-6))))
                 metrics.append(lines)
+                if stage.stop:
+                    seen += lines
                 progress.show(done, lines[-1], count, seconds)
                 _require_alive(stage, lines, folder)
-                if done % checkpoint_every == 0 or done == stage.generations or stopped:
+                over = ended()
+                if done % checkpoint_every == 0 or done == stage.generations or stopped or over:
                     _require_there(folder / stage.metrics)
                     checkpoints.save(done, _saved(carry, wall_s))
-                if stopped:
+                if stopped and not over:
                     raise _stopped(stage, done)
         return Finished(carry, wall_s, compile_s)
 
