@@ -38,6 +38,7 @@ _log = logging.getLogger("jevo")
 
 RIVALS: dict[str, tuple[Method, ...]] = {
     "ga": ("random-search",),
+    "perturbation": ("random-search",),
     "ga-sgd": ("sgd-layerwise", "sgd-joint"),
     "sgd-layerwise": ("sgd-joint",),
     "sgd-joint": ("sgd-layerwise",),
@@ -63,7 +64,7 @@ class Details(NamedTuple):
 
 def phases(config: Config, tied_layers: Sequence[Autoencoder], method: Method) -> list[PhasePlan]:
     """The phases of one method, one for each layer; or one phase for all layers, which is as long as all of them."""
-    whole = method == "sgd-joint"
+    whole = config.at_once(method)
     parts = [stacked(tied_layers)] if whole else tied_layers
     key = jax.random.fold_in(jax.random.key(config.seed), get_args(Method).index(method))
     generations = config.generations * (len(tied_layers) if whole else 1)
@@ -85,7 +86,7 @@ def contest(config: Config, dataset: Dataset) -> Contest:
     images = {name: flat(task, getattr(dataset, name).x) for name in ("train", "validation")}
     judge = judging(config, tied_layers, task, dataset)
     # Large layers with their moments fill the cache one at a time.
-    chunk = members_at_once(config.chunk, on_cpu=8 if config.method == "ga" else 1)
+    chunk = members_at_once(config.chunk, on_cpu=8 if config.method in ("ga", "perturbation") else 1)
 
     def data(depth: int, kept: Sequence[Search]) -> Data:
         """What phase number `depth` reads: the features of the layers below, computed once."""
@@ -117,7 +118,7 @@ def contest(config: Config, dataset: Dataset) -> Contest:
             judge,
             evaluations=sum(each.effort.members * (each.generations + 1) for each in found),
             gradient_steps=sum(each.effort.gradient_steps * each.generations for each in found),
-            champions=lambda kept: [kept[0].champion if method == "sgd-joint" else joined(kept)],
+            champions=lambda kept: [kept[0].champion if config.at_once(method) else joined(kept)],
         )
 
     methods = (config.method, *RIVALS[config.method])

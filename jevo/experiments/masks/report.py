@@ -7,9 +7,10 @@ import numpy as np
 
 from jevo import bits, plots
 from jevo.bits import Bits, is_bits
-from jevo.experiments.forward import FRONT, draw_curves
+from jevo.experiments.forward import draw_curves
 from jevo.experiments.masks.config import Config
 from jevo.experiments.masks.contest import network
+from jevo.experiments.searcher import FRONT
 from jevo.networks import MaskKind, masked
 from jevo.networks.masks import density
 from jevo.runs import Contest, Front, Outcome, Report, Run, captioned, front_report, judge_front
