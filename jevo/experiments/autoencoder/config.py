@@ -33,12 +33,13 @@ class Config(BreedingConfig):
             "mutation": "random", "mutation_rate": 0.01, "checkpoint_every": 25,
         },
         "perturbation": {
-            "method": "perturbation", "population": 2, "generations": 3774, "images": 500, "mutation_rate": 0.0,
+            "method": "perturbation", "population": 2, "generations": 3774, "images": 500, "mutation_rate": 2e-4,
             "validate_every": 25, "checkpoint_every": 250,
         },
         "pareto": {
             "method": "ga", "objectives": ("fitness", "zeros"), "population": 50, "generations": 150, "images": 500,
-            "crossover": "uniform", "validate_every": 10, "validate_top": 25, "checkpoint_every": 25,
+            "crossover": "uniform", "mutation": "random", "mutation_rate": 0.01, "validate_every": 10,
+            "validate_top": 25, "checkpoint_every": 25,
         },
         "smoke": {
             "population": 6, "generations": 3, "shape": (64, 8, 4), "steps": 4, "images": 50, "svm_samples": 100,

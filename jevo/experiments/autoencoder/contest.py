@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jevo import population as pop
 from jevo.data.datasets import SPLITS, Dataset
 from jevo.data.task import Task, to_device
 from jevo.devices import members_at_once
 from jevo.errors import InputError, require
 from jevo.experiments.autoencoder.config import Config, widths
 from jevo.experiments.autoencoder.search import Data, Method, PhasePlan, layers, phase, zeros
+from jevo.experiments.searcher import FRONT
 from jevo.genetics import Search
 from jevo.networks import Autoencoder, stacked
 from jevo.runs import (
@@ -31,8 +33,8 @@ from jevo.runs import (
     metrics_file,
     without_population,
 )
-from jevo.training import fit_svm, in_rows, predict_classes
-from jevo.types import Member
+from jevo.training import evaluate, fit_svm, in_rows, predict_classes
+from jevo.types import Member, Population
 
 _log = logging.getLogger("jevo")
 
@@ -125,6 +127,21 @@ def contest(config: Config, dataset: Dataset) -> Contest:
     return Contest(dataset, task, {method: contestant(method) for method in methods})
 
 
+def by_error(config: Config, shape: tuple[int, ...], task: Task, dataset: Dataset) -> Callable[[Population], list[Any]]:
+    """Judges whole autoencoders of a front by the RMSE of their reconstructions."""
+    whole = stacked(layers(config, shape))
+
+    def judge(members: Population) -> list[dict[str, dict[str, float]]]:
+        def errors(rows: jax.Array) -> jax.Array:
+            of_each = evaluate(lambda params: _errors(task, whole, params)(rows), members, config.chunk or FRONT)
+            return jnp.swapaxes(of_each, 0, 1)
+
+        found = {name: in_rows(errors, getattr(dataset, name).x) for name in SPLITS}
+        return [{name: {"rmse": rmse_of(of[:, i])} for name, of in found.items()} for i in range(pop.size(members))]
+
+    return judge
+
+
 def joined(kept: Sequence[Search]) -> Member:
     """The champions of the phases as params of one stack."""
     return {f"layer_{depth}": search.champion for depth, search in enumerate(kept)}
@@ -206,6 +223,8 @@ def answers(saved: Saved) -> Champion:
 
     def answer(x: np.ndarray) -> Answers:
         features = in_rows(encode, x)
-        return Answers(predict_classes(svm, features), reconstructions=in_rows(restore, features))
+        # The machine was fitted on the champion's features: of others it would say anything.
+        classes = predict_classes(svm, features) if saved.front is None else None
+        return Answers(classes, reconstructions=in_rows(restore, features))
 
     return answer
