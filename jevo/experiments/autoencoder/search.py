@@ -312,7 +312,9 @@ def thinned(fresh: Callable[[Key], Learner]) -> Callable[[Key], Learner]:
 
     def init(key: Key) -> Learner:
         share_key, erase_key, key = jax.random.split(key, 3)
-        erase = on_kernels(genetics.zero(jax.random.uniform(share_key)))
+        share = jax.random.uniform(share_key)
+        # A number for each weight: of a share that is traced, genetics.zero draws in two ways.
+        erase = on_kernels(lambda key, kernel: jnp.where(jax.random.uniform(key, kernel.shape) < share, 0, kernel))
         learner = fresh(key)
         return learner._replace(params=erase(erase_key, learner.params))
 
