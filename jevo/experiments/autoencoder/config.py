@@ -33,8 +33,8 @@ class Config(BreedingConfig):
             "mutation": "random", "mutation_rate": 0.01, "checkpoint_every": 25,
         },
         "perturbation": {
-            "method": "perturbation", "population": 2, "generations": 3774, "images": 500, "mutation_rate": 2e-4,
-            "validate_every": 25, "checkpoint_every": 250,
+            "method": "perturbation", "population": 10, "generations": 754, "images": 500, "mutation_rate": 1e-3,
+            "lr": 1e-3, "validate_every": 25, "checkpoint_every": 50,
         },
         "pareto": {
             "method": "ga", "objectives": ("fitness", "zeros"), "population": 50, "generations": 150, "images": 500,
