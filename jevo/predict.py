@@ -29,7 +29,8 @@ class Request:
     """Say what the champion of a finished run sees in images, a line each: file, class, probability.
 
     One that reconstructs (of the autoencoder experiment) also writes what it saw, and beside it the reconstruction,
-    next to each image as NAME-reconstruction.png (.npy where examples are not images)."""
+    next to each image as NAME-reconstruction.png (.npy where examples are not images); what is on a front only does
+    that, as the machine that tells classes reads the champion's features."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a finished run."""
@@ -74,10 +75,11 @@ def predict(request: Request) -> None:
         if found.reconstructions is not None:
             write_reconstructions(names[path], x, found.reconstructions, values)
             written = f"  {names[path]}"
-        for i, index in enumerate(found.classes):
+        for i in range(len(x)):
             name = f"{path}[{i}]" if len(x) > 1 else str(path)
+            told = "" if found.classes is None else f"  {classes[int(found.classes[i])]}"
             sure = "" if found.probabilities is None else f"  {found.probabilities[i].max():.3f}"
-            print(on_one_line(f"{name}  {classes[int(index)]}{sure}{written}"))
+            print(on_one_line(f"{name}{told}{sure}{written}"))
 
 
 def reconstruction_names(paths: Sequence[Path], out: Path | None, suffix: str) -> dict[Path, Path]:

@@ -15,6 +15,8 @@ RUNS = [
     *((name, []) for name in EXPERIMENTS),
     *(("masks", settings) for settings in SEARCHES),
     ("weights", ["--search", "strategy"]),
+    ("autoencoder", ["--method", "ga", "--objectives", "fitness", "zeros", "--validate-top", 6]),
+    ("autoencoder", ["--method", "perturbation", "--steps", 40]),
 ]
 """A small run of each experiment, and of each search that none of these is: its name, and settings."""
 

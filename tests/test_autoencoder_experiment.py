@@ -1,31 +1,38 @@
 """The autoencoder experiment: who learns and who is replaced, what a phase reads and leaves alone; the run contract."""
 
 import dataclasses
+import itertools
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
+from jevo import genetics
 from jevo import population as pop
 from jevo.data.datasets import Split, load
 from jevo.data.task import to_device
 from jevo.errors import InputError
-from jevo.experiments import autoencoder
+from jevo.experiments import autoencoder, champion
 from jevo.experiments.autoencoder import EXPERIMENT, Config, contest
 from jevo.experiments.autoencoder.config import widths
-from jevo.experiments.autoencoder.search import Data, layers, phase
-from jevo.networks import stacked
+from jevo.experiments.autoencoder.search import Data, Goal, layers, phase
+from jevo.networks import stacked, tied
 from jevo.predict import main as predict
+from jevo.runs import Interrupted, loop
 from jevo.runs.lines import read_lines
 from jevo.runs.loop import run_stage
 from jevo.training import fit_svm, predict_classes
+from jevo.training.perturbation import node_perturbation, relative_noise
 from tests.commands import deterministic
 from tests.lowering import PLATFORMS, lower
 from tests.stages import walk
+from tests.test_perturbation import cosine
 
 SLOW = pytest.mark.slow
+TRAINING = ("steps", "batch_size")
 SMALL = {"shape": (64, 12, 5), "population": 4, "generations": 3, "steps": 4, "batch_size": 20, "images": 50}
 
 
@@ -34,6 +41,12 @@ def digits():
     """A third of them, for speed."""
     whole = load("digits")
     return dataclasses.replace(whole, train=Split(whole.train.x[:400], whole.train.y[:400]))
+
+
+def small(settings):
+    """Node perturbation takes no steps."""
+    unread = TRAINING if settings.get("method") == "perturbation" else ()
+    return Config(**{name: value for name, value in {**SMALL, **settings}.items() if name not in unread})
 
 
 def competing(config, dataset):
@@ -62,6 +75,8 @@ def numpys(config, params, x, y=None):
 SETTINGS = [
     {"method": "ga-sgd", "crossover": "neuron", "align": True, "target": "image", "activation": ("tanh", "sigmoid")},
     {"method": "ga", "crossover": "uniform", "shape": (64, 9), "lucky": 1},
+    {"method": "perturbation", "target": "image", "activation": ("tanh", "relu")},
+    {"method": "ga", "objectives": ("fitness", "zeros"), "validate_top": 3, "bias": False},
     {"crossover": "uniform", "mutation": "random", "prune": False, "schedule": "constant"},
     {"output": "sigmoid", "bias": False, "shape": (64, 30, 20, 10), "population": 5, "chunk": 2},
     {"method": "sgd-joint", "restarts": 1},
@@ -69,10 +84,10 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("settings", [*SETTINGS[:2], *(pytest.param(rarely, marks=SLOW) for rarely in SETTINGS[2:])])
+@pytest.mark.parametrize("settings", [*SETTINGS[:4], *(pytest.param(rarely, marks=SLOW) for rarely in SETTINGS[4:])])
 def test_every_setting_runs(settings, digits):
     """Each contestant's every phase, and no support vector machine: it has tests of its own."""
-    config = Config(**{**SMALL, **settings})
+    config = small(settings)
     for name, contestant in competing(config, digits).items():
         kept = []
         for part in contestant.phases:
@@ -90,7 +105,7 @@ def test_every_setting_runs(settings, digits):
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_every_setting_lowers(settings, platform, digits):
-    lower(EXPERIMENT, Config(**{**SMALL, **settings}), digits, platform)
+    lower(EXPERIMENT, small(settings), digits, platform)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +116,17 @@ def test_every_setting_lowers(settings, platform, digits):
         ({"activation": ("relu", "tanh"), "shape": (64, 9, 8, 7)}, "one for each of the 3"),
         ({"restarts": 7}, "a divisor of the 200 gradient steps"),
         ({"mutation_rate": 1.5}, "a probability"),
+        ({"noise": 0.2}, "noise is 0.2, but takes effect only with --method perturbation"),
+        ({"method": "perturbation", "noise": 0.0}, "noise is 0.0, but takes a number above 0"),
+        ({"method": "perturbation", "steps": 4}, "steps is 4, but takes effect only with another method"),
+        (
+            {"method": "perturbation", "crossover": "uniform"},
+            "crossover is uniform, but takes effect only with another",
+        ),
+        ({"method": "perturbation", "population": 5}, "an even number: members are pairs"),
+        ({"objectives": ("fitness", "zeros")}, "objectives is fitness zeros, but takes fitness alone"),
+        ({"method": "ga", "objectives": ("zeros",)}, "objectives is zeros, but takes fitness, or fitness zeros"),
+        ({"validate_every": 0}, "at least 1"),
     ],
 )
 def test_impossible_settings_are_named(settings, message):
@@ -248,17 +274,93 @@ def test_random_search_draws_fresh_members(digits):
     assert sum(any((new == old).all() for old in before) for new in after) == 2
 
 
+@pytest.mark.parametrize("target", ["input", "image"])
+def test_node_perturbation_goes_to_the_gradient_with_the_members(target, key):
+    """Of a tied layer above a frozen one: its kernel is in two layers of the network, and in one or two others' way."""
+    below, above = tied(20, 12, jnp.tanh), tied(12, 6, jax.nn.relu, jnp.tanh)
+    frozen, params = below.init(key), jax.tree.map(lambda leaf: leaf + 0.1, above.init(jax.random.key(1)))
+    pixels = jax.random.normal(jax.random.key(2), (150, 20))
+    features = below.encode(frozen, pixels)
+    rows = (features, pixels) if target == "image" else (features,)
+    goal = Goal(above, below)
+    gradient = jax.grad(lambda params: -goal.error(params, rows, frozen))(params)
+    near = []
+    for pairs in (3, 30, 300):
+        found = jax.jit(
+            lambda params, key, pairs=pairs: node_perturbation(
+                goal.reconstruct,
+                params,
+                features,
+                lambda made: -jnp.mean(goal.missed(made, rows, frozen) ** 2, axis=1),
+                key,
+                noise=relative_noise(0.05),
+                pairs=pairs,
+            )
+        )(params, jax.random.key(4))
+        near.append(cosine(found.gradient["kernel"], gradient["kernel"]))
+    angles = [angle for angle, _ in near]
+    assert angles == sorted(angles)
+    assert angles[-1] > 0.97
+    assert near[-1][1] == pytest.approx(1, abs=0.08)
+
+
+def test_node_perturbation_finds_what_evolution_does_not(digits):
+    """At as many evaluations, and random search at as many as either."""
+    common = {"shape": (64, 24), "images": 100, "mutation_rate": 0.001, "validate_every": 50}
+    evolution = Config(**common, method="ga", population=40, generations=19, crossover="uniform", mutation="random")
+    perturbation = Config(**common, method="perturbation", population=2, generations=399, lr=5e-3)
+    found, looks = {}, {}
+    for config in (evolution, perturbation):
+        for name, contestant in competing(config, digits).items():
+            assert contestant.evaluations == 800
+            carries, metrics = walk(contestant.phases[0].stage, contestant.phases[0].data([]))
+            found[name] = 1 / float(carries[-1].validation)
+            looks[name] = [i + 1 for i, values in enumerate(metrics) if np.isfinite(values["validation"])]
+    assert looks["perturbation"] == [*range(50, 351, 50), 399]
+    assert looks["ga"] == [19]
+    assert found["perturbation"] < 0.8 * min(found["ga"], found["random-search"])
+
+
+def test_what_node_perturbation_has_lost_stays_lost(digits):
+    config = Config(shape=(64, 24), method="perturbation", population=2, generations=30, mutation_rate=0.02, images=50)
+    _, carries, metrics = first_phase(config, digits, "perturbation")
+    kernels = [np.asarray(carry.state.population["kernel"][0]) for carry in carries]
+    for before, after in itertools.pairwise(kernels):
+        assert (after[before == 0] == 0).all()
+        assert (after[after != 0] != before[after != 0]).mean() > 0.9
+    gone = [(kernel == 0).mean() for kernel in kernels]
+    assert gone[-1] == pytest.approx(1 - 0.98**31, abs=0.15)
+    assert [float(values["zeros"][0]) for values in metrics] == pytest.approx(gone[1:])
+    _, carries, _ = first_phase(dataclasses.replace(config, prune=False, mutation_rate=0.0), digits, "perturbation")
+    assert (np.asarray(carries[-1].state.population["kernel"]) != 0).all()
+
+
+def test_node_perturbation_takes_no_derivative(digits, monkeypatch):
+    def taken(*arguments, **named):
+        raise AssertionError("a derivative")
+
+    for name in ("grad", "value_and_grad", "vjp", "jvp", "linearize"):
+        monkeypatch.setattr(jax, name, taken)
+    phase = competing(small({"method": "perturbation"}), digits)["perturbation"].phases[0]
+    start, step = phase.stage.programs(1)
+    data = phase.data([])
+    jax.make_jaxpr(step)(jax.eval_shape(start, data), data)
+
+
 @pytest.mark.slow
 def test_no_key_is_used_twice(key):
     x = jax.random.uniform(jax.random.key(1), (60, 8))
     data = Data((x,), (x[:20],), {})
     config = Config(shape=(8, 3), population=4, generations=2, steps=2, batch_size=10, images=20)
     (layer,) = layers(config, config.shape)
-    for i, way in enumerate(("ga", "ga-sgd", "random-search", "sgd-layerwise")):
+    for i, way in enumerate(("ga", "ga-sgd", "random-search", "sgd-layerwise", "perturbation")):
+        if way == "perturbation":  # Of its first member a step is taken before it is seen.
+            config = dataclasses.replace(config, lr=1e-30, mutation_rate=1e-30)
         plan = phase(config, way, layer, stacked([]), 2, jax.random.fold_in(key, i))
         start, step = map(jax.jit, plan.programs(1))
         search = start(data)
-        same(plan.first(), pop.take(search.state.population.params, 0))
+        first = pop.take(search.state.population, 0)
+        same(plan.first()["kernel"], (first if way == "perturbation" else first.params)["kernel"])
         search, values = step(search, data)
         assert np.isfinite(values["best"])
 
@@ -287,6 +389,116 @@ def test_the_machine_is_scikit_learns(key):
     assert svm[-1].shape_fit_[0] == 300
     assert (predict_classes(svm, x[500:]) != y[500:]).mean() < 0.12
     np.testing.assert_array_equal(predict_classes(svm, np.tile(x, (8, 1))), np.tile(svm.predict(x), 8))
+
+
+TWO = {
+    "method": "ga", "objectives": ("fitness", "zeros"), "shape": (64, 8, 4), "population": 16, "generations": 4,
+    "images": 50, "crossover": "uniform", "mutation": "random", "mutation_rate": 0.05, "validate_every": 2,
+    "validate_top": 10, "svm_samples": 100,
+}  # fmt: skip
+
+
+def test_two_objectives_are_ranked_as_nsga2_does_over_all_layers_at_once(digits):
+    config = Config(**TWO)
+    contestants = competing(config, digits)
+    assert {name: c.evaluations for name, c in contestants.items()} == dict.fromkeys(contestants, 16 * (1 + 2 * 4))
+    (part,) = contestants["ga"].phases
+    data = part.data([])
+    carries, metrics = walk(part.stage, data)
+    shares = lambda params: [(np.concatenate([np.ravel(params[f"layer_{i}"]["kernel"]) for i in (0, 1)]) != 0).mean()]  # noqa: E731
+    for carry, values in zip(carries[1:], metrics, strict=True):
+        own = np.asarray(carry.state.own)
+        of = np.concatenate([shares(params) for params in pop.unstack(carry.state.population.params)])
+        np.testing.assert_allclose(-own[:, 1], of, rtol=1e-6)
+        np.testing.assert_array_equal(carry.state.fitness, genetics.nsga2_fitness(own))
+        assert float(values["best"]) == own[:, 0].max()
+        assert float(values["nonzero"]) == pytest.approx(of[own[:, 0].argmax()])
+    front = carries[-1].front
+    there = np.flatnonzero(np.asarray(front.objectives[:, 0]) > -np.inf)
+    assert (np.asarray(genetics.fronts(front.objectives[there])) == 0).all()
+    whole, x = stacked(layers(config, config.shape)), np.asarray(data.validation[0])
+    for i in there:
+        params = pop.take(front.members, int(i))
+        rmse = np.sqrt(np.mean((whole.decode(params, whole.encode(params, x)) - x) ** 2))
+        np.testing.assert_allclose(front.objectives[i], [1 / rmse, -shares(params)[0]], rtol=1e-4)
+    assert float(front.objectives[:, 0].max()) == pytest.approx(float(carries[-1].validation))
+    drawn = contestants["random-search"].phases[0]
+    carries, _ = walk(drawn.stage, drawn.data([]))
+    costs = -np.asarray(carries[-1].state.own)[:, 1]
+    assert costs.min() < 0.3
+    assert costs.max() > 0.7
+
+
+@pytest.fixture(scope="module")
+def front_run(tmp_path_factory):
+    """A finished run of two objectives, only to read."""
+    out = tmp_path_factory.mktemp("front") / "run"
+    with jax.debug_key_reuse(False):
+        return out, autoencoder.run(Config(**TWO, out=out))
+
+
+def test_a_run_of_two_objectives_reports_its_front(front_run):
+    out, found = front_run
+    points = found["front"]
+    assert len(points) > 1
+    assert [point["nonzero"] for point in points] == sorted(point["nonzero"] for point in points)
+    errors = [point["metrics"]["validation"]["rmse"] for point in points]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] == pytest.approx(found["metrics"]["validation"]["rmse"], rel=1e-5)
+    x = load("digits").test.x / 16
+    assert found["blank_rmse"] == pytest.approx(np.sqrt(np.mean(x.astype(np.float64) ** 2)), rel=1e-5)
+    # The area, in steps: what is reached with so many weights, from there to the next.
+    area, ends = 0.0, [*(point["nonzero"] for point in points[1:]), 1.0]
+    reached = 0.0
+    for point, end in zip(points, ends, strict=True):
+        reached = max(reached, 1 - point["metrics"]["test"]["rmse"] / found["blank_rmse"])
+        area += reached * (end - point["nonzero"])
+    assert found["hypervolume"]["ga"] == pytest.approx(area, abs=1e-5)
+    text = (out / "report.md").read_text()
+    assert f"| {len(points)} | {points[-1]['nonzero']:.4f} | {errors[-1]:.4f} |" in text
+    assert "could not be drawn" not in text
+    rows = (out / "front.csv").read_text().splitlines()
+    assert rows[0] == "contestant,front,nonzero,generation,train_rmse,validation_rmse,test_rmse"
+    assert len(rows) == 1 + len(points) + len(found["control_front"])
+
+
+def test_a_member_of_the_front_reconstructs_as_it_was_judged_and_tells_no_class(front_run, tmp_path, capsys):
+    out, found = front_run
+    test = load("digits").test
+    for number in (1, len(found["front"])):
+        answers = champion(out, number)[0](test.x)
+        assert answers.classes is None
+        rmse = np.sqrt(np.mean(((answers.reconstructions - test.x) / 16.0) ** 2))
+        assert rmse == pytest.approx(found["front"][number - 1]["metrics"]["test"]["rmse"], rel=1e-4)
+    np.save(tmp_path / "two.npy", test.x[:2])
+    predict([str(out), str(tmp_path / "two.npy"), "--front", "1"])
+    written = tmp_path / "two-reconstruction.png"
+    lines = [f"{tmp_path / 'two.npy'}[{i}]  {written}" for i in range(2)]
+    assert capsys.readouterr().out.splitlines() == lines
+    assert written.exists()
+    with pytest.raises(InputError, match=f"front is 99, but takes 1 to {len(found['front'])}"):
+        champion(out, 99)
+
+
+@SLOW
+@pytest.mark.parametrize("settings", [TWO, {"method": "perturbation", "population": 2, "generations": 4}])
+def test_a_search_that_is_stopped_goes_on_to_the_same_end(settings, tmp_path, monkeypatch):
+    small = {name: TWO[name] for name in ("shape", "images", "svm_samples")}
+    config, real = Config(**{**small, **settings}, checkpoint_every=1), loop._lines
+
+    def stopped(values, done, count):
+        if done + count > 3:
+            raise Interrupted("stopped")
+        return real(values, done, count)
+
+    with jax.debug_key_reuse(False):
+        autoencoder.run(dataclasses.replace(config, out=tmp_path / "whole"))
+        monkeypatch.setattr(loop, "_lines", stopped)
+        with pytest.raises(Interrupted):
+            autoencoder.run(dataclasses.replace(config, out=tmp_path / "broken"))
+        monkeypatch.setattr(loop, "_lines", real)
+        autoencoder.run(dataclasses.replace(config, out=tmp_path / "broken"))
+    assert deterministic(tmp_path / "broken") == deterministic(tmp_path / "whole")
 
 
 @pytest.fixture(scope="module")

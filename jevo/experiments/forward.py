@@ -7,20 +7,21 @@ genome is, and how it is sought, is theirs.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jevo import genetics, plots, training
+from jevo import plots, training
 from jevo import population as pop
 from jevo.data.datasets import Dataset
 from jevo.data.task import Examples, Task, rotating_rows
 from jevo.devices import members_at_once
 from jevo.errors import require
-from jevo.genetics import Algorithm, Search, State, update_champion
-from jevo.genetics.selection import descending
+from jevo.experiments import searcher
+from jevo.experiments.searcher import Breeding, Cost, Look, More, Searcher, Worth
+from jevo.genetics import Search, State, update_champion
 from jevo.networks import Activation, Network, Weights, build
 from jevo.plots import Panel
 from jevo.runs import (
@@ -44,14 +45,12 @@ from jevo.training import (
     scaled_log_likelihood,
     scaled_log_likelihood_by_example,
 )
-from jevo.types import Fitness, Key, Member, Population
+from jevo.types import Key, Member
 
 STEPS = 100
 """Gradient steps that a line of a reference's metrics stands for."""
 BATCH = 128
 """Examples in a gradient step of a reference."""
-FRONT = 32
-"""Members on the front that is kept, at most."""
 PASSES = 3
 """Forward passes that the gradient of an example counts as: the way back costs two."""
 
@@ -104,11 +103,6 @@ class ForwardConfig(BreedingConfig):
             "reference_steps", self.reference_steps, f"a multiple of {STEPS}, or 0",
         )  # fmt: skip
 
-    def require_unset(self, names: Sequence[str], takes: str) -> None:
-        """Raise an InputError for a setting that this search does not read, unless it is as it is by default."""
-        for name in names:
-            require(getattr(self, name) == getattr(type(self), name), name, getattr(self, name), takes)
-
     def network(self, shape: tuple[int, ...], classes: int, bias: bool) -> Network:
         """The network that these settings describe, for examples of `shape`."""
         return build(
@@ -141,51 +135,8 @@ class ForwardConfig(BreedingConfig):
         return scaled_log_likelihood_by_example(logits, labels, self.spread)
 
 
-More = Callable[[State, jax.Array], Population]
-"""`(state, the order of its members, the fittest first) -> population`: others that stand for champion."""
-
-
-class Cost(NamedTuple):
-    """What a member should have little of, beside its fitness.
-
-    Attributes:
-        name: in the metrics of a generation.
-        of: `member -> float32 []`, from 0 to 1.
-    """
-
-    name: str
-    of: Callable[[Member], jax.Array]
-
-
-class Searcher(NamedTuple):
-    """How a search begins, and goes on: pure functions of its key, so that a run resumes from its State alone.
-
-    The data of the stage have the examples as `task`.
-
-    Attributes:
-        start: `(key, data, members at once) -> State`.
-        step: `(key, state, data, members at once) -> State`, a generation later.
-        more: who stands for champion beside the best.
-        cost: of a search of two objectives, the other one. The fitness of its State is a rank then, and its `own` has
-            fitness and minus the cost, `[P, 2]`.
-    """
-
-    start: Callable[[Key, Any, int], State]
-    step: Callable[[Key, State, Any, int], State]
-    more: More | None = None
-    cost: Cost | None = None
-
-    def fitness(self, state: State) -> Fitness:
-        """The fitness of the members of a State, `[P]`."""
-        return state.fitness if self.cost is None else genetics.as_objectives(state.own)[:, 0]
-
-
 Networks = Callable[[Any], Network]
-"""The network whose params are sought, made from the data of a stage."""
-
-
-Breeding = Callable[[Any, jax.Array, int], Algorithm]
-"""`(data, generation, members at once) -> algorithm`."""
+"""The network whose params are sought, made from the data of a stage, which have the examples as `task`."""
 
 
 def bred(
@@ -205,99 +156,36 @@ def bred(
         cost: what is made small beside, by NSGA-II; all members must be scored every generation then.
     """
 
-    def score(
-        data: Any, generation: jax.Array, population: Population, chunk: int, places: jax.Array | None = None
-    ) -> tuple[Fitness, Any]:
+    def fitness(data: Any, generation: jax.Array) -> Worth:
         x, y = config.batch(data.task, generation)
         apply = network(data).apply
-        if cost is None:
-            return evaluate(lambda genome: config.objective(apply(genome, x), y), population, chunk, places), ()
-        paid = cost.of
-        both = lambda genome: jnp.stack([config.objective(apply(genome, x), y), -paid(genome)])  # noqa: E731
-        objectives = evaluate(both, population, chunk, places)
-        return genetics.nsga2_fitness(objectives), objectives
+        return lambda genome: config.objective(apply(genome, x), y)
 
-    def start(key: Key, data: Any, chunk: int) -> State:
-        generation = jnp.int32(0)
-        population = pop.init(key, network(data).init, config.population, chunk)
-        fitness, objectives = score(data, generation, population, chunk)
-        state = breeding(data, generation, chunk).init(population, fitness)
-        return state if cost is None else state._replace(own=objectives)
-
-    def step(key: Key, state: State, data: Any, chunk: int) -> State:
-        generation = state.generation + 1
-        algorithm = breeding(data, generation, chunk)
-        scored = lambda _, population, places: score(data, generation, population, chunk, places)  # noqa: E731
-        if cost is not None:
-            return genetics.generation(algorithm, scored, key, state, has_aux=True)
-        return genetics.generation(algorithm, lambda *given: scored(*given)[0], key, state)
-
-    return Searcher(start, step, more, cost)
+    return searcher.bred(config.population, lambda data: network(data).init, fitness, breeding, more, cost)
 
 
-def search(config: ForwardConfig, network: Networks, key: Key, searcher: Searcher) -> Callable[[int], Programs]:
+def search(config: ForwardConfig, network: Networks, key: Key, sought: Searcher) -> Callable[[int], Programs]:
     """The programs of a search, for so many members at once.
 
     Args:
         config: says when the validation set is looked at.
         network: whose params are sought.
         key: root of the search.
-        searcher: how it goes on.
+        sought: how it goes on.
     """
+
+    def worth(data: Any) -> Worth:
+        apply = network(data).apply
+        x, y = data.task.inputs(data.task.validation.x), data.task.validation.y
+        return lambda genome: accuracy(apply(genome, x), y)
+
+    def metrics(data: Any, state: State, best: Member) -> dict[str, jax.Array]:
+        x, y = config.batch(data.task, state.generation)
+        return {"train": accuracy(network(data).apply(best, x), y)}
+
     start_key, run_key = jax.random.split(key)
-
-    def programs(chunk: int) -> Programs:
-        def start(data: Any) -> Search:
-            state = searcher.start(start_key, data, chunk)
-            first = pop.take(state.population, 0)
-            front = () if searcher.cost is None else genetics.empty_archive(first, FRONT, 2)
-            return Search(state, first, jnp.float32(-jnp.inf), jnp.int32(0), front)
-
-        def step(search: Search, data: Any) -> tuple[Search, dict[str, jax.Array]]:
-            state = searcher.step(run_key, search.state, data, chunk)
-            search = search._replace(state=state)
-            due = (state.generation % config.validate_every == 0) | (state.generation == config.generations)
-            search, validation = jax.lax.cond(
-                due,
-                lambda: validate(config, network(data), searcher, search, data.task, chunk),
-                lambda: (search, jnp.float32(jnp.nan)),
-            )
-            x, y = config.batch(data.task, state.generation)
-            fitness = searcher.fitness(state)
-            best = pop.take(state.population, jnp.argmax(fitness))
-            metrics = {
-                "best": jnp.max(fitness),
-                "mean": jnp.mean(fitness),
-                "train": accuracy(network(data).apply(best, x), y),
-                "validation": validation,
-            }
-            if searcher.cost is not None:
-                worst = jnp.array([0.0, -1.0])  # No example right, at full cost.
-                area = genetics.hypervolume(search.front.objectives, worst)
-                metrics |= {searcher.cost.name: searcher.cost.of(best), "hypervolume": area}
-            return search, metrics
-
-        return Programs(start, step)
-
-    return programs
-
-
-def validate(
-    config: ForwardConfig, network: Network, searcher: Searcher, search: Search, task: Task, chunk: int
-) -> tuple[Search, jax.Array]:
-    """Let the best members, and what comes of them, stand for champion on the validation set, and for the front."""
-    state = search.state
-    candidates = pop.take(state.population, descending(state.fitness)[: config.validate_top])
-    if searcher.more is not None:
-        candidates = pop.concat(candidates, searcher.more(state, descending(searcher.fitness(state))))
-    x, y = task.inputs(task.validation.x), task.validation.y
-    scores = evaluate(lambda genome: accuracy(network.apply(genome, x), y), candidates, chunk)
-    search = update_champion(search, candidates, scores, state.generation)
-    if searcher.cost is not None:
-        objectives = jnp.stack([scores, -jax.vmap(searcher.cost.of)(candidates)], axis=1)
-        front = genetics.update_archive(search.front, candidates, objectives, state.generation)
-        search = search._replace(front=front)
-    return search, jnp.max(scores)
+    look = Look(config.validate_every, config.generations, config.validate_top, worth)
+    return searcher.search(sought, start_key, run_key, look, metrics)
 
 
 def descent(network: Networks, key: Key, steps: int, learning_rate: float = 1e-3) -> Programs:
@@ -378,8 +266,8 @@ def contestants(
     evaluations = config.population + config.generations * candidates
     passes = evaluations * min(config.images, len(dataset.train.y))
     found: dict[str, Contestant] = {}
-    for i, (name, searcher) in enumerate(searchers.items(), start=1):
-        programs = search(config, network, jax.random.fold_in(key, i), searcher)
+    for i, (name, sought) in enumerate(searchers.items(), start=1):
+        programs = search(config, network, jax.random.fold_in(key, i), sought)
         file = metrics_file(name, "search")
         stage = Stage(name, programs, config.generations, (candidates, "eval"), chunk=chunk, metrics=file)
         found[name] = Phases(

@@ -17,7 +17,7 @@ from jevo.runs.contest import (
 )
 from jevo.runs.evolve import Evolved, evolve, load_champion
 from jevo.runs.experiment import Experiment, Report, captioned, load_dataset
-from jevo.runs.front import Front, front_report, judge_front
+from jevo.runs.front import Front, Merit, by_accuracy, front_report, judge_front
 from jevo.runs.lines import Lines, read_lines, write_lines
 from jevo.runs.loop import Programs, Stage, run_stage
 from jevo.runs.machine import precision
@@ -40,6 +40,7 @@ __all__ = [
     "Judged",
     "Lines",
     "LiveTable",
+    "Merit",
     "Outcome",
     "Phase",
     "Phases",
@@ -50,6 +51,7 @@ __all__ = [
     "Saved",
     "Stage",
     "StopSignal",
+    "by_accuracy",
     "captioned",
     "classification",
     "duration",

@@ -21,12 +21,12 @@ class Answers(NamedTuple):
     """What the champion of a finished run says of examples.
 
     Attributes:
-        classes: int `[n]`, the index of each one's class.
+        classes: int `[n]`, the index of each one's class, if it tells.
         probabilities: float32 `[n, classes]`, if it has them.
         reconstructions: float32 `[n, ...]` as the examples are, if it makes them.
     """
 
-    classes: np.ndarray
+    classes: np.ndarray | None
     probabilities: np.ndarray | None = None
     reconstructions: np.ndarray | None = None
 
@@ -77,12 +77,12 @@ class Saved(NamedTuple):
         """How many there are."""
         return len(self.result["data"]["classes"])
 
-    def arrays(self, init: Callable[[Key], Member], varying: str = "") -> Restored:
+    def arrays(self, init: Callable[[Key], Member], varying: str | None = None) -> Restored:
         """The arrays that `save_champion` saved, and `save_front` if a member of the front is wanted.
 
         Args:
             init: makes params of the champion's structure, which is all that is asked of it.
-            varying: the entry of the params that differs along the front.
+            varying: the entry of the params that differs along the front; None if all of them do.
 
         Raises:
             InputError: if they are not there, or damaged, or of another structure; or if there is no such front.
@@ -95,13 +95,13 @@ class Saved(NamedTuple):
         if not size:
             raise InputError(f"{self.folder} has no front, as a run of more than one objective has; leave front out")
         require(1 <= self.front <= size, "front", self.front, f"1 to {size}, a member of the front of {self.folder}")
-        members = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), {varying: like["params"][varying]}
-        )
+        params = like["params"]
+        differs = params if varying is None else {varying: params[varying]}
+        members = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), differs)
         chosen = pop.take(load_arrays(self.folder / "front", members), self.front - 1)
         return saved._replace(params={**saved.params, **chosen})
 
-    def classifier(self, network: Network, varying: str = "") -> Champion:
+    def classifier(self, network: Network, varying: str | None = None) -> Champion:
         """The champion as one that gives class probabilities, `network` being what it is the params of.
 
         Args:
@@ -129,5 +129,5 @@ def save_champion(folder: Path, params: Member, task: Task) -> None:
 
 
 def save_front(folder: Path, members: Population) -> None:
-    """Save the members of a front in the folder of their run: the entries of the params in which they differ."""
+    """Save the members of a front in the folder of their run: params, or the entries in which they differ."""
     save_arrays(folder / "front", members)

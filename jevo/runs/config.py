@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
@@ -99,6 +99,11 @@ class RunConfig:
         if preset not in cls.presets:
             raise InputError(f"unknown preset {preset[:60]!r}; {suggestion(preset[:60], cls.presets)}")
         return cls(**{**cls.presets[preset], **settings, "preset": preset})
+
+    def require_unset(self, names: Sequence[str], takes: str) -> None:
+        """Raise an InputError for a setting that these others leave unread, unless it is as it is by default."""
+        for name in names:
+            require(getattr(self, name) == getattr(type(self), name), name, getattr(self, name), takes)
 
 
 def _require_usable(name: str, value: Any) -> None:

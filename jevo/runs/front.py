@@ -20,6 +20,34 @@ from jevo.training import evaluate, measure
 from jevo.training.scoring import in_rows
 from jevo.types import Member, Population
 
+Metrics = dict[str, dict[str, float]]
+"""By split, and by name."""
+
+
+class Merit(NamedTuple):
+    """What the members of a front are good at, beside the little that they cost.
+
+    Attributes:
+        metrics: their names; the first one is the front's own.
+        label: words for that one.
+        scale: what it is times in figures; 100 for percent.
+        height: `of one -> 0..1`, how much that is: the front's area is made of it.
+    """
+
+    metrics: tuple[str, ...]
+    label: str
+    scale: float
+    height: Callable[[float], float]
+
+    @property
+    def axis(self) -> str:
+        """The first metric's name in figures."""
+        return f"test {self.label}{' [%]' if self.scale == 100 else ''}"
+
+
+ACCURACY = Merit(("accuracy", "loss"), "accuracy", 100, lambda accuracy: accuracy)
+"""Of members that classify."""
+
 
 class Front(NamedTuple):
     """The members of an archive, from the least of the second objective to the most, and what each is worth.
@@ -33,98 +61,115 @@ class Front(NamedTuple):
     points: list[dict[str, Any]]
 
 
-def judge_front(
-    archive: Archive, cost: str, logits: Callable[[Member, jax.Array], jax.Array], dataset: Dataset, chunk: int
-) -> Front:
-    """Judges the members of an archive that classify, all of them in one program. The test set is used here, and once.
+def judge_front(archive: Archive, cost: str, judge: Callable[[Population], list[Metrics]]) -> Front:
+    """Judges the members of an archive. The test set is used here, and once.
 
     Args:
         archive: of two objectives, the second being minus what is paid.
         cost: what that is called.
-        logits: `(member, x [rows, ...]) -> [rows, classes]`; normalisation included.
-        dataset: all three sets.
-        chunk: members at once, at most.
+        judge: what each of the members `[n, ...]` is worth.
     """
     paid = -np.asarray(archive.objectives)[:, 1]
     order = np.argsort(paid, kind="stable")[: int(np.isfinite(paid).sum())]
     members = jax.tree.map(jnp.asarray, pop.take(archive.members, jnp.asarray(order)))
-
-    def probabilities(x: jax.Array) -> jax.Array:
-        of_each = evaluate(lambda member: jax.nn.softmax(logits(member, x)), members, chunk)
-        return jnp.swapaxes(of_each, 0, 1)
-
-    metrics: list[dict[str, Any]] = [{} for _ in order]
-    for name in SPLITS:
-        split = getattr(dataset, name)
-        predicted = in_rows(probabilities, split.x)
-        for i, own in enumerate(metrics):
-            own[name] = measure(predicted[:, i], split.y)
     return Front(
         members,
         [
             {cost: float(paid[i]), "found": int(archive.found[i]), "metrics": own}
-            for i, own in zip(order, metrics, strict=True)
+            for i, own in zip(order, judge(members), strict=True)
         ],
     )
 
 
-def front_report(fronts: Mapping[str, Front], params: str, cost: str, label: str) -> Report:
+def by_accuracy(
+    logits: Callable[[Member, jax.Array], jax.Array], dataset: Dataset, chunk: int
+) -> Callable[[Population], list[Metrics]]:
+    """Judges members that classify, all of them in one program.
+
+    Args:
+        logits: `(member, x [rows, ...]) -> [rows, classes]`; normalisation included.
+        dataset: all three sets.
+        chunk: members at once, at most.
+    """
+
+    def judge(members: Population) -> list[Metrics]:
+        def probabilities(x: jax.Array) -> jax.Array:
+            of_each = evaluate(lambda member: jax.nn.softmax(logits(member, x)), members, chunk)
+            return jnp.swapaxes(of_each, 0, 1)
+
+        metrics: list[Metrics] = [{} for _ in range(pop.size(members))]
+        for name in SPLITS:
+            split = getattr(dataset, name)
+            predicted = in_rows(probabilities, split.x)
+            for i, own in enumerate(metrics):
+                own[name] = measure(predicted[:, i], split.y)
+        return metrics
+
+    return judge
+
+
+def front_report(
+    fronts: Mapping[str, Front], cost: str, label: str, merit: Merit = ACCURACY, varying: str | None = None
+) -> Report:
     """What a run says of its front beside its control's, and the front itself, for `predict` to read.
 
     Args:
         fronts: by name: the experiment's own, and its control's.
-        params: the entry of the champion's params that differs along the front.
         cost: what the second objective is called.
         label: words for it, a share.
+        merit: the first one.
+        varying: the entry of the champion's params that members of the front are; None if they are params as a whole.
     """
     own, control, *_ = fronts
+    own_metric = merit.metrics[0]
     points = {name.replace("_", " "): front.points for name, front in fronts.items()}
-    areas = {name: _area(of, cost) for name, of in points.items()}
+    areas = {name: _area(of, cost, merit) for name, of in points.items()}
+    members = fronts[own].members
     said = ", ".join(f"{name} {area:.4f}" for name, area in areas.items())
     curves = {
-        name: ([100 * one[cost] for one in of], [100 * one["metrics"]["test"]["accuracy"] for one in of])
+        name: ([100 * one[cost] for one in of], [merit.scale * one["metrics"]["test"][own_metric] for one in of])
         for name, of in points.items()
     }
     return Report(
         {"front": fronts[own].points, "control_front": fronts[control].points, "hypervolume": areas},
         [
-            f"The front: accuracy against {label}. Validation data chose its members, the test set was used once, for "
-            f"this table; `--front` of `jevo.predict` takes a number of its first column.\n\n"
-            f"{_table(fronts[own].points, cost)}",
-            f"Area that the front dominates, of test accuracy against {label} (1 is all of it): {said}.",
+            f"The front: {merit.label} against {label}. Validation data chose its members, the test set was used once, "
+            f"for this table; `--front` of `jevo.predict` takes a number of its first column.\n\n"
+            f"{_table(fronts[own].points, cost, merit)}",
+            f"Area that the front dominates, of test {merit.label} against {label} (1 is all of it): {said}.",
         ],
         {
             "front.png": captioned(
-                f"The front, and that of the control: test accuracy against {label}.",
-                plots.front, curves, f"{label} [%]", "test accuracy [%]",
+                f"The front, and that of the control: test {merit.label} against {label}.",
+                plots.front, curves, f"{label} [%]", merit.axis,
             )
         },
         {
-            "front.csv": lambda path: atomic_write(path, _csv(points, cost)),
-            "front": lambda path: save_front(path.parent, {params: fronts[own].members}),
+            "front.csv": lambda path: atomic_write(path, _csv(points, cost, merit)),
+            "front": lambda path: save_front(path.parent, members if varying is None else {varying: members}),
         },
     )  # fmt: skip
 
 
-def _area(points: list[dict[str, Any]], cost: str) -> float:
-    objectives = [[one["metrics"]["test"]["accuracy"], -one[cost]] for one in points]
+def _area(points: list[dict[str, Any]], cost: str, merit: Merit) -> float:
+    objectives = [[merit.height(one["metrics"]["test"][merit.metrics[0]]), -one[cost]] for one in points]
     return float(hypervolume(jnp.array(objectives), jnp.array([0.0, -1.0])))
 
 
-def _table(points: list[dict[str, Any]], cost: str) -> str:
-    head = ["front", cost, "validation accuracy", "test accuracy", "test loss", "generation"]
+def _table(points: list[dict[str, Any]], cost: str, merit: Merit) -> str:
+    shown = [("validation", merit.metrics[0]), *(("test", name) for name in merit.metrics)]
+    head = ["front", cost, *(f"{split} {name}" for split, name in shown), "generation"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for number, one in enumerate(points, start=1):
-        of = one["metrics"]
-        values = [one[cost], of["validation"]["accuracy"], of["test"]["accuracy"], of["test"]["loss"]]
+        values = [one[cost], *(one["metrics"][split][name] for split, name in shown)]
         lines.append(f"| {number} | " + " | ".join(f"{value:.4f}" for value in values) + f" | {one['found']:,} |")
     return "\n".join(lines)
 
 
-def _csv(points: Mapping[str, list[dict[str, Any]]], cost: str) -> str:
+def _csv(points: Mapping[str, list[dict[str, Any]]], cost: str, merit: Merit) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    metrics = [(split, name) for split in SPLITS for name in ("accuracy", "loss")]
+    metrics = [(split, name) for split in SPLITS for name in merit.metrics]
     writer.writerow(["contestant", "front", cost, "generation", *(f"{split}_{name}" for split, name in metrics)])
     for who, of in points.items():
         for number, one in enumerate(of, start=1):

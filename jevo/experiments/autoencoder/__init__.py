@@ -3,9 +3,10 @@
     python -m jevo.experiments.autoencoder --data mnist
 
 Phase k searches for layer k above the frozen layers below it. The same autoencoder by gradient alone, layer by layer
-and all layers at once, is trained at as many gradient steps in the same command. The `faithful` preset is the recipe as
-published (genetic-autoencoder, after David and Greental, "Genetic algorithms for evolving deep neural networks", 2014),
-the default is jevo's own.
+and all layers at once, is trained at as many gradient steps in the same command. Without gradients (the presets `ga`,
+`perturbation` and `pareto`, which finds a front of error and zeros) the control is random search. The `faithful` preset
+is the recipe as published (genetic-autoencoder, after David and Greental, "Genetic algorithms for evolving deep neural
+networks", 2014), the default is jevo's own.
 """
 
 from jevo.experiments.autoencoder import contest, report

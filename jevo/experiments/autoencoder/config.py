@@ -12,7 +12,10 @@ from jevo.runs import BreedingConfig
 PUBLISHED = (784, 500, 250, 100, 50)
 """Units of the published autoencoder, the inputs first."""
 
-Method = Literal["ga", "ga-sgd", "sgd-layerwise", "sgd-joint"]
+UNREAD = ("breeders", "parents", "crossover", "crossover_rate", "align", "steps", "batch_size", "restarts")
+"""Settings that node perturbation does not read: nothing breeds, nor takes a gradient step."""
+
+Method = Literal["ga", "perturbation", "ga-sgd", "sgd-layerwise", "sgd-joint"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,15 @@ class Config(BreedingConfig):
             "method": "ga", "population": 50, "generations": 150, "images": 500, "crossover": "uniform",
             "mutation": "random", "mutation_rate": 0.01, "checkpoint_every": 25,
         },
+        "perturbation": {
+            "method": "perturbation", "population": 10, "generations": 754, "images": 500, "mutation_rate": 1e-3,
+            "lr": 1e-3, "validate_every": 25, "checkpoint_every": 50,
+        },
+        "pareto": {
+            "method": "ga", "objectives": ("fitness", "zeros"), "population": 50, "generations": 150, "images": 500,
+            "crossover": "uniform", "mutation": "random", "mutation_rate": 0.01, "validate_every": 10,
+            "validate_top": 25, "checkpoint_every": 25,
+        },
         "smoke": {
             "population": 6, "generations": 3, "shape": (64, 8, 4), "steps": 4, "images": 50, "svm_samples": 100,
             "checkpoint_every": 2,
@@ -42,8 +54,14 @@ class Config(BreedingConfig):
     checkpoint_every: int = 5
     """Generations from one checkpoint to the next: what a crash can lose [generations]."""
     method: Method = "ga-sgd"
-    """ga: no gradient (start from the preset ga). ga-sgd: each generation the elites take gradient steps, and their
-    offspring replace the others. sgd-layerwise, sgd-joint: restarts trained one layer at a time, or all at once."""
+    """ga: no gradient (start from the preset ga). perturbation: no gradient either; one network learns by node
+    perturbation, which reads the error of each example and what each layer adds up (start from the preset
+    perturbation). ga-sgd: each generation the elites take gradient steps, and their offspring replace the others.
+    sgd-layerwise, sgd-joint: restarts trained one layer at a time, or all at once."""
+    objectives: tuple[Literal["fitness", "zeros"], ...] = ("fitness",)
+    """What the method ga is after: fitness, which is 1 / RMSE, or fitness zeros, which also makes as many weights zero
+    as can be, by NSGA-II: members are ranked by front, and on a front the least crowded first. The result is a front of
+    whole autoencoders, so all layers are bred at once, for as many generations as their phases have together."""
     shape: tuple[int, ...] = ()
     """Units of every layer, the inputs first. Unset: 784 500 250 100 50 for 784 inputs, else four layers that fall
     geometrically to 50, or to half of the inputs if that is fewer."""
@@ -67,10 +85,15 @@ class Config(BreedingConfig):
     """Generations of each layer's phase, after its first population [generations]."""
     images: int = 2000
     """Train examples that score a generation, the next ones every generation; all of them if there are fewer."""
+    validate_every: int = 1
+    """Generations from one look at the validation set to the next [generations]."""
+    validate_top: int = 1
+    """Members that are candidates for champion, and for the front if there is one, then: the best."""
     mutation: Literal["smallest", "random"] = "smallest"
     """Which weights of a child become zero: the smallest ones, or any."""
     mutation_rate: float = 0.02
-    """Share of a child's weights that becomes zero; under smallest it is drawn from 0 to twice this."""
+    """Share of a child's weights that becomes zero; under perturbation, of the network's in every generation. Under
+    smallest it is drawn from 0 to twice this."""
     crossover: Literal["average", "uniform", "neuron"] = "average"
     """How parents make a child: their mean; or each weight or neuron from any."""
     crossover_rate: float = 0.5
@@ -78,7 +101,9 @@ class Config(BreedingConfig):
     align: bool = False
     """Renumber the second parent's units to match the first's, under ga-sgd."""
     prune: bool = True
-    """A weight that is exactly zero stays zero in training, under ga-sgd."""
+    """A weight that is exactly zero stays zero in training, under ga-sgd and perturbation."""
+    noise: float = 0.1
+    """Standard deviation of perturbation's noise on a layer's outputs, as a share of their root mean square."""
     restarts: int = 0
     """Networks that sgd-layerwise and sgd-joint train side by side; the best one counts. 0: as many as the population,
     or half as many if the gradient steps of a generation cannot be shared out evenly."""
@@ -95,7 +120,7 @@ class Config(BreedingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("generations", "images", "steps", "batch_size"):
+        for name in ("generations", "images", "steps", "batch_size", "validate_every", "validate_top"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         total = self.generations * self.steps
         require(total < 2**31, "generations x steps", total, f"a number below {2**31:,}")
@@ -109,6 +134,15 @@ class Config(BreedingConfig):
         )  # fmt: skip
         for name in ("mutation_rate", "crossover_rate"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability between 0 and 1")
+        if self.method == "perturbation":
+            self.require_unset(UNREAD, "effect only with another method, and this one is perturbation")
+            require(self.population % 2 == 0, "population", self.population, "an even number: members are pairs")
+        else:
+            self.require_unset(("noise",), "effect only with --method perturbation (see --preset perturbation)")
+        require(0 < self.noise <= 10, "noise", self.noise, "a number above 0, up to 10")
+        allowed = [("fitness",), ("fitness", "zeros")] if self.method == "ga" else [("fitness",)]
+        takes = "fitness, or fitness zeros" if self.method == "ga" else "fitness alone with another method than ga"
+        require(self.objectives in allowed, "objectives", " ".join(self.objectives), takes)
         require(self.lr > 0, "lr", self.lr, "a number > 0")
         require(self.learners >= 1, "elites", self.elites, "at least 1")
         require(self.lucky == 0 or self.method == "ga", "lucky", self.lucky, "0: without steps a member has no place")
@@ -117,6 +151,10 @@ class Config(BreedingConfig):
             self.restarts >= 0 and (self.learners * self.steps) % self.networks == 0,
             "restarts", self.restarts, f"a divisor of the {self.learners * self.steps} gradient steps of a generation",
         )  # fmt: skip
+
+    def at_once(self, method: str) -> bool:
+        """Whether a method, or a control of one, has one phase for all layers together."""
+        return method == "sgd-joint" or len(self.objectives) > 1
 
     @property
     def layers(self) -> int:

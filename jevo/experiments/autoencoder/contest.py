@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jevo import population as pop
 from jevo.data.datasets import SPLITS, Dataset
 from jevo.data.task import Task, to_device
 from jevo.devices import members_at_once
 from jevo.errors import InputError, require
 from jevo.experiments.autoencoder.config import Config, widths
 from jevo.experiments.autoencoder.search import Data, Method, PhasePlan, layers, phase, zeros
+from jevo.experiments.searcher import FRONT
 from jevo.genetics import Search
 from jevo.networks import Autoencoder, stacked
 from jevo.runs import (
@@ -31,13 +33,14 @@ from jevo.runs import (
     metrics_file,
     without_population,
 )
-from jevo.training import fit_svm, in_rows, predict_classes
-from jevo.types import Member
+from jevo.training import evaluate, fit_svm, in_rows, predict_classes
+from jevo.types import Member, Population
 
 _log = logging.getLogger("jevo")
 
 RIVALS: dict[str, tuple[Method, ...]] = {
     "ga": ("random-search",),
+    "perturbation": ("random-search",),
     "ga-sgd": ("sgd-layerwise", "sgd-joint"),
     "sgd-layerwise": ("sgd-joint",),
     "sgd-joint": ("sgd-layerwise",),
@@ -63,7 +66,7 @@ class Details(NamedTuple):
 
 def phases(config: Config, tied_layers: Sequence[Autoencoder], method: Method) -> list[PhasePlan]:
     """The phases of one method, one for each layer; or one phase for all layers, which is as long as all of them."""
-    whole = method == "sgd-joint"
+    whole = config.at_once(method)
     parts = [stacked(tied_layers)] if whole else tied_layers
     key = jax.random.fold_in(jax.random.key(config.seed), get_args(Method).index(method))
     generations = config.generations * (len(tied_layers) if whole else 1)
@@ -85,7 +88,7 @@ def contest(config: Config, dataset: Dataset) -> Contest:
     images = {name: flat(task, getattr(dataset, name).x) for name in ("train", "validation")}
     judge = judging(config, tied_layers, task, dataset)
     # Large layers with their moments fill the cache one at a time.
-    chunk = members_at_once(config.chunk, on_cpu=8 if config.method == "ga" else 1)
+    chunk = members_at_once(config.chunk, on_cpu=8 if config.method in ("ga", "perturbation") else 1)
 
     def data(depth: int, kept: Sequence[Search]) -> Data:
         """What phase number `depth` reads: the features of the layers below, computed once."""
@@ -117,11 +120,26 @@ def contest(config: Config, dataset: Dataset) -> Contest:
             judge,
             evaluations=sum(each.effort.members * (each.generations + 1) for each in found),
             gradient_steps=sum(each.effort.gradient_steps * each.generations for each in found),
-            champions=lambda kept: [kept[0].champion if method == "sgd-joint" else joined(kept)],
+            champions=lambda kept: [kept[0].champion if config.at_once(method) else joined(kept)],
         )
 
     methods = (config.method, *RIVALS[config.method])
     return Contest(dataset, task, {method: contestant(method) for method in methods})
+
+
+def by_error(config: Config, shape: tuple[int, ...], task: Task, dataset: Dataset) -> Callable[[Population], list[Any]]:
+    """Judges whole autoencoders of a front by the RMSE of their reconstructions."""
+    whole = stacked(layers(config, shape))
+
+    def judge(members: Population) -> list[dict[str, dict[str, float]]]:
+        def errors(rows: jax.Array) -> jax.Array:
+            of_each = evaluate(lambda params: _errors(task, whole, params)(rows), members, config.chunk or FRONT)
+            return jnp.swapaxes(of_each, 0, 1)
+
+        found = {name: in_rows(errors, getattr(dataset, name).x) for name in SPLITS}
+        return [{name: {"rmse": rmse_of(of[:, i])} for name, of in found.items()} for i in range(pop.size(members))]
+
+    return judge
 
 
 def joined(kept: Sequence[Search]) -> Member:
@@ -205,6 +223,8 @@ def answers(saved: Saved) -> Champion:
 
     def answer(x: np.ndarray) -> Answers:
         features = in_rows(encode, x)
-        return Answers(predict_classes(svm, features), reconstructions=in_rows(restore, features))
+        # The machine was fitted on the champion's features: of others it would say anything.
+        classes = predict_classes(svm, features) if saved.front is None else None
+        return Answers(classes, reconstructions=in_rows(restore, features))
 
     return answer

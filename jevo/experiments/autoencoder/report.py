@@ -13,11 +13,22 @@ from jevo import plots
 from jevo.data.datasets import SPLITS, Dataset
 from jevo.data.task import Task
 from jevo.experiments.autoencoder.config import Config, widths
-from jevo.experiments.autoencoder.contest import phases, rmse_of, svm_settings
+from jevo.experiments.autoencoder.contest import by_error, phases, rmse_of, svm_settings
 from jevo.experiments.autoencoder.search import layers
 from jevo.networks import Autoencoder, reconstruction, stacked
 from jevo.plots import Panel
-from jevo.runs import Contest, Judged, Outcome, Report, Run, captioned, save_model
+from jevo.runs import (
+    Contest,
+    Judged,
+    Merit,
+    Outcome,
+    Report,
+    Run,
+    captioned,
+    front_report,
+    judge_front,
+    save_model,
+)
 from jevo.training import in_rows
 from jevo.types import Member
 
@@ -45,12 +56,30 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
         "svm": {name: svm_settings(each.details.svm) for name, each in judged.items()},
         "mean_image_rmse": mean_image(contest.task, contest.dataset),
     }
+    front = found_front(run.config, contest, outcomes, shape) if len(run.config.objectives) > 1 else Report({})
     return Report(
-        findings,
-        notes(run.config, findings),
-        figures(run, contest, judged, findings),
-        {"svm.skops": partial(save_model, model=judged[method].details.svm)},
+        {**findings, **front.findings},
+        [*notes(run.config, findings), *front.notes],
+        {**front.figures, **figures(run, contest, judged, findings)},
+        {"svm.skops": partial(save_model, model=judged[method].details.svm), **front.files},
     )
+
+
+def found_front(config: Config, contest: Contest, outcomes: Mapping[str, Outcome], shape: tuple[int, ...]) -> Report:
+    """The fronts of the method and of its control: the error of images against the share of weights kept."""
+    judge = by_error(config, shape, contest.task, contest.dataset)
+    fronts = {name: judge_front(outcome.found[0].front, "nonzero", judge) for name, outcome in outcomes.items()}
+    blank = blank_rmse(contest.task, contest.dataset)
+    merit = Merit(("rmse",), "RMSE", 1, lambda rmse: max(0.0, 1 - rmse / blank))
+    found = front_report(fronts, "nonzero", "share of weights that are not zero", merit)
+    said = f"Of an RMSE, what counts as area is 1 - RMSE / {blank:.4f}, the RMSE of a reconstruction that is zero."
+    return found._replace(findings={**found.findings, "blank_rmse": blank}, notes=[*found.notes, said])
+
+
+def blank_rmse(task: Task, dataset: Dataset) -> float:
+    """The RMSE of test examples if each is reconstructed as zero."""
+    inputs = in_rows(lambda x: jnp.mean(task.inputs(x).reshape(x.shape[0], -1) ** 2, axis=1), dataset.test.x)
+    return rmse_of(inputs)
 
 
 def mean_image(task: Task, dataset: Dataset) -> dict[str, float]:
@@ -70,11 +99,12 @@ def figures(
     """What is drawn, by name."""
     dataset, own, tied_layers = contest.dataset, judged[run.config.method], layers(run.config, findings["shape"])
     names = [f"layer {i + 1}" for i in range(len(tied_layers))]
+    at_once = [method for method in judged if run.config.at_once(method)]
     zeros = {method: dict(zip(names, shares, strict=True)) for method, shares in findings["zeros"].items()}
     drawn = {
         "curves.png": captioned(
             "Validation RMSE by generation of each phase, and the test RMSE of images through the layers so far.",
-            draw_curves, contest.lines(run.folder), findings, len(tied_layers),
+            draw_curves, contest.lines(run.folder), findings, len(tied_layers), at_once,
         ),
         "zeros.png": captioned(
             "Sparsity: the share of exact zeros in each layer's matrix.",
@@ -125,11 +155,15 @@ def draw_filters(path: Path, kernel: jax.Array, dataset: Dataset) -> None:
 
 
 def draw_curves(
-    path: Path, lines: Mapping[str, list[dict[str, Any]]], findings: Mapping[str, Any], layers: int
+    path: Path,
+    lines: Mapping[str, list[dict[str, Any]]],
+    findings: Mapping[str, Any],
+    layers: int,
+    at_once: Sequence[str],
 ) -> None:
-    """The error by generation, a panel a phase, and the error of images by phase."""
+    """The error by generation, a panel a phase, and the error of images by phase; `at_once` are the methods of one."""
     # All layers at once are not a sequence of phases, and have nothing to show for the first layers alone.
-    layerwise = {method: found for method, found in lines.items() if method != "sgd-joint"}
+    layerwise = {method: found for method, found in lines.items() if method not in at_once}
     panels = [
         Panel(
             f"generation, layer {depth + 1}",
@@ -137,15 +171,21 @@ def draw_curves(
             {method: _phase(found, depth, layers) for method, found in layerwise.items()},
             log=True,
         )
-        for depth in range(layers)
+        for depth in range(layers if layerwise else 0)
     ]
     depths = list(range(1, layers + 1))
     by_layer = {method: (depths, findings["rmse_by_layer"][method]["test"]) for method in layerwise}
-    if "sgd-joint" in lines:
-        panels.append(
-            Panel("generation, all layers", "validation RMSE", {"sgd-joint": _phase(lines["sgd-joint"], 0, 1)})
-        )
-        by_layer["sgd-joint"] = (depths[-1:], findings["rmse_by_layer"]["sgd-joint"]["test"][-1:])
+    if at_once:
+        whole = {method: _phase(lines[method], 0, 1) for method in at_once}
+        panels.append(Panel("generation, all layers", "validation RMSE", whole))
+        by_layer |= {method: (depths[-1:], findings["rmse_by_layer"][method]["test"][-1:]) for method in at_once}
+    areas = {
+        method: ([line["generation"] for line in found], [line["hypervolume"] for line in found])
+        for method, found in lines.items()
+        if "hypervolume" in found[-1]
+    }
+    if areas:
+        panels.append(Panel("generation", "hypervolume of the front (validation, 1 / RMSE)", areas))
     by_layer["mean image"] = (depths, [findings["mean_image_rmse"]["test"]] * layers)
     plots.curves(path, [*panels, Panel("layers", "test RMSE of images", by_layer)])
 
@@ -195,7 +235,7 @@ def notes(config: Any, findings: Mapping[str, Any]) -> list[str]:
     for method, rmse in findings["rmse_by_layer"].items():
         shares = by_layer(findings["zeros"][method], ".1%")
         errors = f"through 1, 2, .. layers {by_layer(rmse['test'], '.4f')}"
-        if method == "sgd-joint":  # Its first layers alone are no autoencoder.
+        if config.at_once(method):  # Its first layers alone are no autoencoder.
             errors = f"through all layers {rmse['test'][-1]:.4f}"
         said.append(f"{method}: test RMSE of images {errors}; zeros by layer {shares}.")
     return said

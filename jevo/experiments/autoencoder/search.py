@@ -1,5 +1,6 @@
 """The programs of one phase of the autoencoder experiment: one weight matrix is searched for, the others are frozen."""
 
+import operator
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -11,20 +12,22 @@ from jevo import genetics, training
 from jevo import population as pop
 from jevo.data.task import rotating_rows
 from jevo.experiments.autoencoder.config import Config
-from jevo.genetics import Algorithm, Search, State, update_champion
+from jevo.experiments.searcher import Cost, Look, Searcher, Worth, ascending, bred, search
+from jevo.genetics import Algorithm, State
 from jevo.genetics.selection import descending
 from jevo.networks import ACTIVATIONS, INITIALIZERS, Autoencoder, tied
 from jevo.runs import Programs
 from jevo.training import Learner, evaluate, mean_over_rows
-from jevo.types import Fitness, Key, Member, Population
+from jevo.training.perturbation import Estimate, node_perturbation, relative_noise
+from jevo.types import Key, Member, Mutate
 
-Method = Literal["ga", "random-search", "ga-sgd", "sgd-layerwise", "sgd-joint"]
-"""How a phase goes about it: a method, or the control of `ga`."""
+Method = Literal["ga", "random-search", "ga-sgd", "sgd-layerwise", "sgd-joint", "perturbation"]
+"""How a phase goes about it: a method, or the control of those without gradients."""
 
-BRED = ("ga", "random-search", "ga-sgd")
-"""Methods whose population changes by more than learning."""
 TRAINED = ("ga-sgd", "sgd-layerwise", "sgd-joint")
 """Methods whose members take gradient steps."""
+RESTARTS = ("sgd-layerwise", "sgd-joint")
+"""Those of them whose population changes by nothing else."""
 
 LEAST_ERROR = 1e-12
 """A mean squared error below this counts as this, so that 1/RMSE is finite."""
@@ -64,8 +67,8 @@ class Effort(NamedTuple):
 
 def effort(config: Config, method: Method) -> Effort:
     """What a method spends in a generation: all that train take as many steps together."""
-    members = config.population if method in BRED else config.networks
-    learners = config.learners if method in BRED else config.networks
+    members = config.networks if method in RESTARTS else config.population
+    learners = config.networks if method in RESTARTS else config.learners
     return Effort(members, learners, config.learners * config.steps // learners if method in TRAINED else 0)
 
 
@@ -98,68 +101,47 @@ def layers(config: Config, shape: tuple[int, ...]) -> list[Autoencoder]:
     ]
 
 
-def error(autoencoder: Autoencoder, below: Autoencoder, params: Member, frozen: Member, rows: Any) -> jax.Array:
-    """The mean squared error of what an autoencoder makes of rows `(x,)` or `(x, y)`: float32 `[]`.
+class Goal(NamedTuple):
+    """What a phase searches for.
 
-    With a target of its own, the reconstruction goes on through the frozen decoder of the layers below.
+    Attributes:
+        autoencoder: one layer, or a whole stack at once: whose params.
+        below: the frozen layers under it.
     """
-    found = autoencoder.decode(params, autoencoder.encode(params, rows[0]))
-    return jnp.mean((found - rows[0]) ** 2 if len(rows) == 1 else (below.decode(frozen, found) - rows[1]) ** 2)
+
+    autoencoder: Autoencoder
+    below: Autoencoder
+
+    def reconstruct(self, params: Member, x: jax.Array) -> jax.Array:
+        """What the autoencoder makes of its inputs `[n, inputs]`."""
+        return self.autoencoder.decode(params, self.autoencoder.encode(params, x))
+
+    def missed(self, found: jax.Array, rows: Any, frozen: Member) -> jax.Array:
+        """What a reconstruction of rows `(x,)` or `(x, y)` misses them by, `[n, inputs]` or `[n, pixels]`.
+
+        With a target of its own, the reconstruction goes on through the frozen decoder of the layers below.
+        """
+        return found - rows[0] if len(rows) == 1 else self.below.decode(frozen, found) - rows[1]
+
+    def error(self, params: Member, rows: Any, frozen: Member) -> jax.Array:
+        """The mean squared error, float32 `[]`."""
+        return jnp.mean(self.missed(self.reconstruct(params, rows[0]), rows, frozen) ** 2)
+
+    def worth(self, rows: Any, frozen: Member) -> Worth:
+        """1 / RMSE of params on all of these rows."""
+        return lambda params: inverse_rmse(mean_over_rows(lambda batch: self.error(params, batch, frozen), rows))
 
 
-Score = Callable[[Population, Any, Member], Fitness]
-"""`(params, rows, frozen params) -> 1 / RMSE [P]`."""
+def inverse_rmse(squared: jax.Array) -> jax.Array:
+    """The fitness of a mean squared error."""
+    return 1 / jnp.sqrt(jnp.maximum(squared, LEAST_ERROR))
 
 
-def scoring(autoencoder: Autoencoder, below: Autoencoder, chunk: int) -> Score:
-    """How members are scored on rows, so many at once."""
-
-    def score(params: Population, rows: Any, frozen: Member) -> Fitness:
-        def fitness(params: Member) -> jax.Array:
-            mean = mean_over_rows(lambda batch: error(autoencoder, below, params, frozen, batch), rows)
-            return 1 / jnp.sqrt(jnp.maximum(mean, LEAST_ERROR))
-
-        return evaluate(fitness, params, chunk)
-
-    return score
-
-
-Learn = Callable[[Key, State, Data, Any], State]
-"""`(key, state, data, rows to score on) -> state`, after its best members have taken gradient steps."""
-
-
-def learning(
-    config: Config,
-    effort: Effort,
-    autoencoder: Autoencoder,
-    below: Autoencoder,
-    descend: optax.GradientTransformation,
-    algorithm: Algorithm,
-    chunk: int,
-) -> Learn:
-    """How the best members learn; nobody breeds of the others, nor stays."""
-    members, learners, steps = effort
-    score = scoring(autoencoder, below, chunk)
-
-    def learn(key: Key, state: State, data: Data, rows: Any) -> State:
-        order = descending(state.fitness)
-        population, _ = training.train(
-            key,
-            pop.take(state.population, order[:learners]),
-            data.train,
-            lambda params, batch, _: error(autoencoder, below, params, data.below, batch),
-            descend,
-            steps=steps,
-            batch_size=config.batch_size,
-            chunk=chunk,
-        )
-        fitness = score(population.params, rows, data.below)
-        if learners < members:
-            population = pop.concat(population, pop.take(state.population, order[learners:]))
-            fitness = jnp.concatenate([fitness, jnp.full(members - learners, -jnp.inf)])
-        return state._replace(population=population, fitness=fitness)
-
-    return learn
+def scored_rows(config: Config, data: Data, generation: jax.Array) -> Any:
+    """The train examples that score a generation."""
+    n = data.train[0].shape[0]
+    rows = rotating_rows(n, min(config.images, n), generation)
+    return jax.tree.map(lambda leaf: leaf[rows], data.train)
 
 
 def phase(
@@ -175,58 +157,116 @@ def phase(
         generations: of the phase.
         key: root of the phase.
     """
-    spent = effort(config, method)
-    prune = method in BRED and config.prune
-    descend = optimizer(config, spent.steps * generations, prune) if spent.steps else optax.identity()
-    fresh = training.learner(autoencoder.init, descend)
+    spent, goal = effort(config, method), Goal(autoencoder, below)
     start_key, breed_key, train_key = jax.random.split(key, 3)
+    if method == "perturbation":
+        sought = perturbed(config, goal, generations)
+    else:
+        sought = populous(config, method, goal, generations, train_key)
 
-    def sample(data: Data, generation: jax.Array) -> Any:
-        n = data.train[0].shape[0]
-        rows = rotating_rows(n, min(config.images, n), generation)
-        return jax.tree.map(lambda leaf: leaf[rows], data.train)
+    def metrics(data: Data, state: State, best: Member) -> dict[str, jax.Array]:
+        found = {"zeros": jnp.stack(zeros(best))}
+        if method == "ga-sgd":
+            # Survivors come first in a new population.
+            leading = descending(state.fitness)[: spent.learners]
+            found["promoted"] = jnp.mean(leading >= spent.learners, dtype=jnp.float32)
+        return found
 
-    def programs(chunk: int) -> Programs:
-        score = scoring(autoencoder, below, chunk)
-        algorithm = breeding(config, method, autoencoder, fresh, chunk)
-        learn = learning(config, spent, autoencoder, below, descend, algorithm, chunk)
-
-        def start(data: Data) -> Search:
-            population = pop.init(start_key, fresh, spent.members, chunk)
-            state = algorithm.init(population, score(population.params, sample(data, jnp.int32(0)), data.below))
-            return Search(state, pop.take(population.params, 0), jnp.float32(-jnp.inf), jnp.int32(0))
-
-        def advanced(state: State, data: Data, rows: Any, generation: jax.Array) -> State:
-            if spent.steps:
-                state = learn(jax.random.fold_in(train_key, generation), state, data, rows)
-            if method not in BRED:
-                return state._replace(generation=generation)
-            scored = genetics.scored(lambda candidates: score(candidates.params, rows, data.below))
-            return genetics.generation(algorithm, scored, breed_key, state)
-
-        def step(search: Search, data: Data) -> tuple[Search, dict[str, jax.Array]]:
-            generation = search.state.generation + 1
-            state = advanced(search.state, data, sample(data, generation), generation)
-            best = pop.take(state.population.params, jnp.argmax(state.fitness)[None])
-            validation = score(best, data.validation, data.below)
-            metrics = {
-                "best": jnp.max(state.fitness),
-                "mean": jnp.mean(state.fitness),
-                "validation": validation[0],
-                "zeros": jnp.stack(zeros(pop.take(best, 0))),
-            }
-            if method == "ga-sgd":
-                # Survivors come first in a new population.
-                leading = descending(state.fitness)[: spent.learners]
-                metrics["promoted"] = jnp.mean(leading >= spent.learners, dtype=jnp.float32)
-            return update_champion(search._replace(state=state), best, validation, generation), metrics
-
-        return Programs(start, step)
+    look = Look(
+        config.validate_every, generations, config.validate_top, lambda data: goal.worth(data.validation, data.below)
+    )
 
     def first() -> Member:
         return autoencoder.init(jax.random.split(jax.random.clone(start_key), spent.members)[0])
 
-    return PhasePlan(programs, generations, spent, first)
+    return PhasePlan(search(sought, start_key, breed_key, look, metrics), generations, spent, first)
+
+
+def populous(config: Config, method: Method, goal: Goal, generations: int, train_key: Key) -> Searcher:
+    """A search by a population of `Learner`, which breeds, or is trained, or both in turn.
+
+    Args:
+        config: says how.
+        method: who breeds, and who is trained.
+        goal: what is sought.
+        generations: of the phase.
+        train_key: root of the training.
+    """
+    spent = effort(config, method)
+    prune = method == "ga-sgd" and config.prune
+    descend = optimizer(config, spent.steps * generations, prune) if spent.steps else optax.identity()
+    fresh = training.learner(goal.autoencoder.init, descend)
+    params = operator.attrgetter("params")
+    found = bred(
+        spent.members,
+        lambda data: fresh,
+        lambda data, generation: goal.worth(scored_rows(config, data, generation), data.below),
+        lambda data, generation, chunk: breeding(config, method, goal.autoencoder, fresh, chunk),
+        cost=Cost("nonzero", nonzero) if len(config.objectives) > 1 else None,
+        genome=params,
+    )
+
+    def learn(key: Key, state: State, data: Data, chunk: int) -> State:
+        """The best members learn; nobody breeds of the others, nor stays."""
+        members, learners, steps = spent
+        order = descending(state.fitness)
+        population, _ = training.train(
+            key,
+            pop.take(state.population, order[:learners]),
+            data.train,
+            lambda params, batch, _: goal.error(params, batch, data.below),
+            descend,
+            steps=steps,
+            batch_size=config.batch_size,
+            chunk=chunk,
+        )
+        worth = goal.worth(scored_rows(config, data, state.generation + 1), data.below)
+        fitness = evaluate(worth, population.params, chunk)
+        if learners < members:
+            population = pop.concat(population, pop.take(state.population, order[learners:]))
+            fitness = jnp.concatenate([fitness, jnp.full(members - learners, -jnp.inf)])
+        return state._replace(population=population, fitness=fitness)
+
+    def trained(key: Key, state: State, data: Data, chunk: int) -> State:
+        state = learn(jax.random.fold_in(train_key, state.generation + 1), state, data, chunk)
+        if method in RESTARTS:
+            return state._replace(generation=state.generation + 1)
+        return found.step(key, state, data, chunk)
+
+    return found._replace(step=trained) if spent.steps else found
+
+
+def perturbed(config: Config, goal: Goal, generations: int) -> Searcher:
+    """A search by node perturbation of one network, in which a generation's members are noise about it.
+
+    A kernel is in two linear layers, there and back: what noise on the features and on the reconstruction does to each
+    example's squared error moves it by Adam. After that it loses weights, as children of the other methods do.
+
+    Args:
+        config: says how.
+        goal: what is sought.
+        generations: of the phase.
+    """
+
+    def estimate(key: Key, params: Member, data: Data, generation: jax.Array, chunk: int) -> Estimate:
+        rows = scored_rows(config, data, generation)
+        found = node_perturbation(
+            goal.reconstruct,
+            params,
+            rows[0],
+            lambda found: -jnp.mean(goal.missed(found, rows, data.below) ** 2, axis=1),
+            key,
+            noise=relative_noise(config.noise),
+            pairs=config.population // 2,
+        )
+        return found._replace(fitness=inverse_rmse(-found.fitness))
+
+    return ascending(
+        lambda key, data: goal.autoencoder.init(key),
+        estimate,
+        optimizer(config, generations + 1, config.prune),
+        mutation=erasing(config) if config.mutation_rate else None,
+    )
 
 
 def breeding(
@@ -234,11 +274,11 @@ def breeding(
 ) -> Algorithm:
     """How a population of `Learner` changes from one generation to the next, learning apart."""
     if method not in ("ga", "ga-sgd"):  # Of restarts, which never change but by learning, only `init` is used.
-        return genetics.random_search(fresh, elites=config.survivors, rescore=True, chunk=chunk)
+        init = fresh if len(config.objectives) == 1 else thinned(fresh)
+        return genetics.random_search(init, elites=config.survivors, rescore=True, chunk=chunk)
     crossover = genetics.CROSSOVERS[config.crossover]
     cross = crossover() if config.crossover == "average" else crossover(config.crossover_rate)
-    erase = {"random": genetics.zero, "smallest": genetics.prune}[config.mutation](config.mutation_rate)
-    mutate = genetics.route(kernel=erase)
+    mutate = erasing(config)
     return genetics.genetic(
         genetics.truncation(config.breeders, config.lucky),
         training.mating(cross, autoencoder.symmetries if config.align and method == "ga-sgd" else ()),
@@ -252,6 +292,35 @@ def breeding(
     )
 
 
+def erasing(config: Config) -> Mutate:
+    """The mutation of params: some weights of each kernel become zero."""
+    return on_kernels({"random": genetics.zero, "smallest": genetics.prune}[config.mutation](config.mutation_rate))
+
+
+def on_kernels(mutate: Mutate) -> Mutate:
+    """A mutation of kernels as one of the params of a layer, or of a stack."""
+    layer = genetics.route(kernel=mutate)
+
+    def changed(key: Key, params: Member) -> Member:
+        return (layer if "kernel" in params else genetics.route(**dict.fromkeys(params, layer)))(key, params)
+
+    return changed
+
+
+def thinned(fresh: Callable[[Key], Learner]) -> Callable[[Key], Learner]:
+    """Makes members each of which has lost a share of its weights, drawn evenly from 0 to 1: a front wants any."""
+
+    def init(key: Key) -> Learner:
+        share_key, erase_key, key = jax.random.split(key, 3)
+        share = jax.random.uniform(share_key)
+        # A number for each weight: of a share that is traced, genetics.zero draws in two ways.
+        erase = on_kernels(lambda key, kernel: jnp.where(jax.random.uniform(key, kernel.shape) < share, 0, kernel))
+        learner = fresh(key)
+        return learner._replace(params=erase(erase_key, learner.params))
+
+    return init
+
+
 def optimizer(config: Config, steps: int, prune: bool) -> optax.GradientTransformation:
     """Adam over a phase of `steps`; to prune is to leave every kernel's exact zeros as they are."""
     rate = optax.cosine_decay_schedule(config.lr, steps) if config.schedule == "cosine" else config.lr
@@ -260,5 +329,16 @@ def optimizer(config: Config, steps: int, prune: bool) -> optax.GradientTransfor
 
 def zeros(params: Member) -> list[jax.Array]:
     """The share of exact zeros in each kernel, the first layer's first: float32 `[]` each."""
+    return [jnp.mean(kernel == 0, dtype=jnp.float32) for kernel in kernels(params)]
+
+
+def nonzero(params: Member) -> jax.Array:
+    """The share of the weights of all kernels together that are not zero: float32 `[]`."""
+    found = kernels(params)
+    return jnp.stack([jnp.count_nonzero(kernel) for kernel in found]).sum() / sum(kernel.size for kernel in found)
+
+
+def kernels(params: Member) -> list[jax.Array]:
+    """The kernel of a layer, or those of a stack, the first layer's first."""
     layers = [params] if "kernel" in params else [params[f"layer_{i}"] for i in range(len(params))]
-    return [jnp.mean(layer["kernel"] == 0, dtype=jnp.float32) for layer in layers]
+    return [layer["kernel"] for layer in layers]

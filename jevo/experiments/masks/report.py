@@ -7,12 +7,13 @@ import numpy as np
 
 from jevo import bits, plots
 from jevo.bits import Bits, is_bits
-from jevo.experiments.forward import FRONT, draw_curves
+from jevo.experiments.forward import draw_curves
 from jevo.experiments.masks.config import Config
 from jevo.experiments.masks.contest import network
+from jevo.experiments.searcher import FRONT
 from jevo.networks import MaskKind, masked
 from jevo.networks.masks import density
-from jevo.runs import Contest, Front, Outcome, Report, Run, captioned, front_report, judge_front
+from jevo.runs import Contest, Front, Outcome, Report, Run, by_accuracy, captioned, front_report, judge_front
 from jevo.types import Member
 
 MOST_PICTURES = 40
@@ -55,7 +56,7 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
     front = Report({})
     if len(run.config.objectives) > 1:
         fronts = {name: judged(run.config, contest, outcomes[name]) for name in ("search", "random_search")}
-        front = front_report(fronts, "genome", "kept", "share of weights kept")
+        front = front_report(fronts, "kept", "share of weights kept", varying="genome")
     return Report(
         {
             "champion": {"generation": found, "validation": float(own.found[0].validation)},
@@ -73,7 +74,7 @@ def judged(config: Config, contest: Contest, outcome: Outcome) -> Front:
     dataset, weights = contest.dataset, outcome.champion.champion["weights"]
     net = masked(network(config, dataset.train.x.shape[1:], len(dataset.classes)), weights, config.mask)
     logits = lambda genome, x: net.apply(genome, contest.task.inputs(x))  # noqa: E731
-    return judge_front(outcome.found[0].front, "kept", logits, dataset, config.chunk or FRONT)
+    return judge_front(outcome.found[0].front, "kept", by_accuracy(logits, dataset, config.chunk or FRONT))
 
 
 def first_layer(genome: Member, shape: tuple[int, ...], kind: MaskKind, first: bool = False) -> np.ndarray | None:

@@ -10,8 +10,8 @@ import optax
 from jevo import bits, genetics
 from jevo import population as pop
 from jevo.data.task import Task
-from jevo.experiments.forward import Breeding, Cost, More
 from jevo.experiments.masks.config import Config
+from jevo.experiments.searcher import Breeding, Cost, More
 from jevo.genetics import Algorithm, State
 from jevo.networks import Network, masked
 from jevo.networks.masks import kept, thinned

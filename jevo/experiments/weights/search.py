@@ -1,17 +1,16 @@
 """How weights learn without a derivative, and random search as the control."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from jevo import genetics
-from jevo import population as pop
 from jevo.data.task import Task
-from jevo.experiments.forward import Searcher, bred
+from jevo.experiments.forward import bred
+from jevo.experiments.searcher import Searcher, ascending
 from jevo.experiments.weights.config import Config
-from jevo.genetics import State, centred_ranks
+from jevo.genetics import centred_ranks
 from jevo.networks import Network
 from jevo.training.low_rank import low_rank_perturbation
 from jevo.training.perturbation import Estimate, node_perturbation, relative_noise
@@ -35,7 +34,8 @@ def learning(config: Config, network: Network) -> Searcher:
     optimizer = optax.adam(rate, b1=0.9, b2=0.99)
     pairs = config.population // 2
 
-    def estimate(key: Key, params: Member, x: jax.Array, y: jax.Array, chunk: int) -> Estimate:
+    def estimate(key: Key, params: Member, data: Data, generation: jax.Array, chunk: int) -> Estimate:
+        x, y = config.batch(data.task, generation)
         if config.search == "strategy":
             return low_rank_perturbation(
                 network.apply,
@@ -59,21 +59,7 @@ def learning(config: Config, network: Network) -> Searcher:
             pairs=pairs,
         )
 
-    def advanced(key: Key, params: Member, moments: Any, data: Data, generation: jax.Array, chunk: int) -> State:
-        x, y = config.batch(data.task, generation)
-        found = estimate(jax.random.fold_in(key, generation), params, x, y, chunk)
-        updates, moments = optimizer.update(jax.tree.map(jnp.negative, found.gradient), moments)
-        return State(pop.stack([optax.apply_updates(params, updates)]), found.fitness[None], generation, moments)
-
-    def start(key: Key, data: Data, chunk: int) -> State:
-        first_key, key = jax.random.split(key)
-        params = network.init(first_key)
-        return advanced(key, params, optimizer.init(params), data, jnp.int32(0), chunk)
-
-    def step(key: Key, state: State, data: Data, chunk: int) -> State:
-        return advanced(key, pop.take(state.population, 0), state.own, data, state.generation + 1, chunk)
-
-    return Searcher(start, step)
+    return ascending(lambda key, data: network.init(key), estimate, optimizer)
 
 
 def random_weights(config: Config, network: Network) -> Searcher:
