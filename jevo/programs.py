@@ -155,7 +155,7 @@ def _hidden(jaxpr: Jaxpr) -> Iterator[Any]:
                 yield from _hidden(value.jaxpr)
             elif isinstance(value, Jaxpr):
                 yield from _hidden(value)
-            elif jnp.ndim(value) and hasattr(value, "dtype"):
+            elif isinstance(value, np.ndarray | jax.Array) and value.ndim:
                 yield value
 
 
