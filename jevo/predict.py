@@ -43,6 +43,9 @@ class Request:
     front: int | None = None
     """Of a run of more than one objective, which member of its front to ask instead: its number in the table of
     report.md, from 1."""
+    network: str | None = None
+    """Of a run with a network of your own, that network: FILE.py:NAME or package.module:NAME. What a run's folder names
+    is never imported."""
     out: Path | None = None
     """Folder for reconstructions. Unset: that of each image."""
 
@@ -54,7 +57,7 @@ class Request:
 
 def predict(request: Request) -> None:
     """Print a line for each example in the request's images, and on standard error what one should know of it."""
-    answer, result = champion(request.run, request.front)
+    answer, result = champion(request.run, request.front, request.network)
     shape, classes = tuple(result["data"]["shape"]), result["data"]["classes"]
     values = Values.from_json(result["data"]["values"], shape)
     if request.range:

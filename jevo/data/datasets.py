@@ -5,10 +5,10 @@ import functools
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -105,6 +105,99 @@ def load(
     given = data_dir or os.environ.get("JEVO_DATA_DIR") or None
     bounds = int(parsed[2] or 0), int(parsed[3]) if parsed[3] else None
     return _images(name, parsed[1], bounds, expanded(given) if given else None, validation)
+
+
+def from_arrays(
+    x: Any,
+    y: Any,
+    *,
+    validation: tuple[Any, Any] | int | float | None = None,
+    test: tuple[Any, Any] | None = None,
+    name: str = "arrays",
+) -> Dataset:
+    """A data set of arrays: NumPy's, JAX's, or whatever becomes one, such as lists.
+
+    Args:
+      x: train examples `[n, ...]`; images are `[n, height, width, channels]`.
+      y: their labels `[n]`: whole numbers, or texts.
+      validation: the examples and labels that validate; or how many of the train examples, or which share of them.
+        None: a tenth.
+      test: the examples and labels of the test set; None: a fifth of the train examples, drawn with a fixed seed.
+      name: of the set, in results.
+
+    Raises:
+      InputError: for anything that cannot be used, as `load` does.
+
+    >>> import numpy as np
+    >>> found = from_arrays(np.arange(60.0).reshape(30, 2), ["yes", "no", "no"] * 10)
+    >>> found.classes, len(found.train.y), len(found.test.y)
+    (('no', 'yes'), 22, 6)
+    """
+    parts = {"train": (x, y)} | ({} if test is None else {"test": test})
+    share = None
+    if isinstance(validation, tuple):
+        parts["validation"] = validation
+    else:
+        share = validation
+    arrays = {}
+    for part, pair in parts.items():
+        for axis, values in zip("xy", pair, strict=True):
+            try:
+                arrays[f"{axis}_{part}"] = np.asarray(values)
+            except ValueError as error:  # Rows of different lengths.
+                raise InputError(f"{name}: {axis}_{part} is no array: {shortened(error, 200)}") from None
+    table = tables.read_arrays(name, arrays, sorted(arrays))
+    found = _split(name, table.parts, table.classes, share, table.note)
+    return replace(found, taken=table.taken)
+
+
+def from_source(
+    train: Iterable[Any],
+    *,
+    validation: Iterable[Any] | int | float | None = None,
+    test: Iterable[Any] | None = None,
+    x: str | int = "image",
+    y: str | int = "label",
+    name: str = "source",
+) -> Dataset:
+    """A data set of examples one by one: of TensorFlow Datasets (`tfds.data_source`, `tfds.as_numpy`), of Grain, or
+    anything else that can be gone through and is not without end.
+
+    Args:
+      train: the train examples: mappings, or tuples.
+      validation: those that validate; or as `from_arrays` takes it.
+      test: those of the test set; or as `from_arrays` takes it.
+      x, y: what the example and its label are called in a mapping, or their places in a tuple.
+      name: of the set, in results.
+
+    Raises:
+      InputError: for anything that cannot be used, as `load` does.
+
+    >>> found = from_source([([i, 1.0], i % 2) for i in range(40)], x=0, y=1)
+    >>> found.train.x.shape
+    (29, 2)
+    """
+
+    def gathered(part: str, examples: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
+        xs, ys = [], []
+        for i, example in enumerate(examples):
+            try:
+                xs.append(np.asarray(example[x]))
+                ys.append(np.asarray(example[y]))
+            except (LookupError, TypeError) as error:
+                there = list(example) if isinstance(example, Mapping) else type(example).__name__
+                raise InputError(
+                    f"{name}: {part} example {i} has no {x!r} and {y!r}, but {shortened(there, 200)} "
+                    f"({type(error).__name__}); say what they are called by x and y"
+                ) from None
+        shapes = sorted({array.shape for array in xs})
+        if len(shapes) > 1:
+            raise InputError(f"{name}: {part} examples have several shapes ({shapes[0]}, {shapes[1]}); make them one")
+        return np.array(xs), np.array(ys)
+
+    given = validation if isinstance(validation, int | float | None) else gathered("validation", validation)
+    tested = None if test is None else gathered("test", test)
+    return from_arrays(*gathered("train", train), validation=given, test=tested, name=name)
 
 
 def against_rest(dataset: Dataset, name: str) -> Dataset:

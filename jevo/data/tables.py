@@ -70,6 +70,20 @@ def _read_npz(path: Path) -> Table:
             arrays = {key: stored[key] for key in known if key in found}
     except Exception as error:  # a damaged file, objects (never unpickled), one bare array: each its own type
         raise InputError(f"{path}: is no .npz of plain arrays, or is damaged: {_line(error)}") from error
+    return read_arrays(str(path), arrays, sorted(found))
+
+
+def read_arrays(path: str, arrays: Mapping[str, np.ndarray], found: Sequence[str]) -> Table:
+    """What arrays hold: x_train, y_train, and perhaps x_validation, y_validation, x_test, y_test.
+
+    Args:
+        path: where they come from.
+        arrays: by name.
+        found: all names that there are, to be told if one is missing.
+
+    Raises:
+        InputError: if they disagree, a value is no finite number, or the labels are no classes.
+    """
     parts, labels = {}, {}
     for part in _PARTS:
         x, y = arrays.get(f"x_{part}"), arrays.get(f"y_{part}")
@@ -87,7 +101,7 @@ def _read_npz(path: Path) -> Table:
             raise InputError(
                 f"{path}: an example of x_{part} has shape {x.shape[1:]}, one of x_train {parts['train'].shape[1:]}"
             )
-    source = Source(str(path), "", lambda part, i: f"y_{part}[{i}]")
+    source = Source(path, "", lambda part, i: f"y_{part}[{i}]")
     names, indices, said = classes(source, labels)
     shape = "x".join(map(str, parts["train"].shape[1:]))
     taken = [f"labels: y_train; {_classes(names, indices)}", f"features: {shape} of type {parts['train'].dtype}"]
@@ -97,7 +111,7 @@ def _read_npz(path: Path) -> Table:
     return Table({part: (x, indices[part]) for part, x in parts.items()}, names, "", (*taken, *said))
 
 
-def _features(path: Path, key: str, x: np.ndarray) -> np.ndarray:
+def _features(path: str, key: str, x: np.ndarray) -> np.ndarray:
     """`x`, finite, in the file's own type, or the nearest that everything downstream has."""
     if x.ndim < 2 or 0 in x.shape[1:]:
         raise InputError(f"{path}: {key} must be [examples, ...], not shape {x.shape}")

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from jevo.errors import InputError, suggestion
+from jevo.networks import Network
+from jevo.networks.own import Make
 from jevo.runs import Champion, Experiment, read_result
 
 __all__ = ["EXPERIMENTS", "champion", "experiment"]
@@ -30,15 +32,18 @@ def experiment(name: str) -> Experiment:
     return import_module(EXPERIMENTS[name]).EXPERIMENT
 
 
-def champion(folder: str | Path, front: int | None = None) -> tuple[Champion, dict[str, Any]]:
+def champion(
+    folder: str | Path, front: int | None = None, network: str | Network | Make | None = None
+) -> tuple[Champion, dict[str, Any]]:
     """The champion of a finished run, and what the run's `result.json` holds.
 
     Args:
         folder: of the run.
         front: which member of the run's front to take instead, counted from 1.
+        network: of a run with a network of your own, that one, or its name as `FILE.py:NAME`.
 
     Raises:
         InputError: if the folder holds no finished run, or a damaged one, or there is no such member.
     """
     result = read_result(Path(folder))
-    return experiment(result["experiment"]).champion(Path(folder), result, front), result
+    return experiment(result["experiment"]).champion(Path(folder), result, front, network), result

@@ -23,6 +23,7 @@ from jevo.experiments import searcher
 from jevo.experiments.searcher import Breeding, Cost, Look, More, Searcher, Worth
 from jevo.genetics import Search, State, update_champion
 from jevo.networks import Activation, Network, Weights, build
+from jevo.networks.own import TAKES, is_own
 from jevo.plots import Panel
 from jevo.runs import (
     BreedingConfig,
@@ -72,6 +73,9 @@ class ForwardConfig(BreedingConfig):
     spread: float = 2.0
     """Standard deviation to which logits are brought for the likelihood: their scale says nothing of a mask, and noise
     in proportion to it does not feel it."""
+    network: str = ""
+    """A network of your own: FILE.py:NAME or package.module:NAME, a function or class that takes shape, outputs, and
+    rngs for Flax NNX. Unset: what channels, hidden, activation and weights say."""
     channels: tuple[int, ...] = ()
     """Channels of 3x3 convolutions before the dense layers, each with a 2x2 max-pooling; none for an MLP."""
     hidden: tuple[int, ...] = (100,)
@@ -96,6 +100,12 @@ class ForwardConfig(BreedingConfig):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.generations >= 1, "generations", self.generations, "at least 1")
         require(self.first_image >= 0, "first_image", self.first_image, "an index >= 0")
+        if self.network:
+            require(is_own(self.network), "network", self.network, TAKES)
+            self.require_unset(
+                ("channels", "hidden", "activation", "weights"),
+                "its default: it has no effect on a network of your own",
+            )
         require(self.spread > 0, "spread", self.spread, "a number > 0")
         require(all(n >= 1 for n in self.hidden + self.channels), "hidden or channels", self.hidden, "widths >= 1")
         require(
@@ -103,7 +113,7 @@ class ForwardConfig(BreedingConfig):
             "reference_steps", self.reference_steps, f"a multiple of {STEPS}, or 0",
         )  # fmt: skip
 
-    def network(self, shape: tuple[int, ...], classes: int, bias: bool) -> Network:
+    def built(self, shape: tuple[int, ...], classes: int, bias: bool) -> Network:
         """The network that these settings describe, for examples of `shape`."""
         return build(
             shape,

@@ -60,12 +60,14 @@ class Saved(NamedTuple):
         config: its settings.
         result: what its `result.json` holds.
         front: which member of its front stands for the champion, counted from 1; None for the champion itself.
+        network: the user's own, if it is of one.
     """
 
     folder: Path
     config: Any
     result: Mapping[str, Any]
     front: int | None = None
+    network: Network | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -101,9 +101,12 @@ class RunConfig:
         return cls(**{**cls.presets[preset], **settings, "preset": preset})
 
     def require_unset(self, names: Sequence[str], takes: str) -> None:
-        """Raise an InputError for a setting that these others leave unread, unless it is as it is by default."""
+        """Raise an InputError for a setting that these others leave unread, unless it is as it is by default, or as the
+        preset has it."""
+        preset = self.presets.get(self.preset, {})
         for name in names:
-            require(getattr(self, name) == getattr(type(self), name), name, getattr(self, name), takes)
+            value, usual = getattr(self, name), getattr(type(self), name)
+            require(value in (usual, preset.get(name, usual)), name, value, takes)
 
 
 def _require_usable(name: str, value: Any) -> None:

@@ -92,12 +92,14 @@ class Contest(NamedTuple):
         task: the train and validation sets on the device.
         contestants: by name: the experiment's own, its control, and any references.
         resources: what they hold together until all are done, such as a cluster.
+        network: whose params they seek, if it is one.
     """
 
     dataset: Dataset
     task: Task
     contestants: Mapping[str, Contestant]
     resources: ExitStack = ExitStack()
+    network: Network | None = None
 
     def files(self) -> dict[str, str]:
         """The metrics file of each contestant."""

@@ -1,5 +1,6 @@
 """An experiment is a value, and one driver runs them all: load, compete, save, write the result, then draw."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,9 @@ import numpy as np
 
 from jevo.data.datasets import Dataset, load
 from jevo.data.values import Values
-from jevo.errors import InputError
+from jevo.errors import InputError, require
+from jevo.networks import Network
+from jevo.networks.own import Make, build_own, find, given_name, is_own, program_digest
 from jevo.runs.arguments import from_settings
 from jevo.runs.champion import Answers, Champion, Saved, save_champion
 from jevo.runs.compiled import use_compile_cache
@@ -68,38 +71,55 @@ class Experiment(NamedTuple):
     Attributes:
         name: of it.
         config: its settings, which also say which of them never change a result, and which files a run writes.
-        contest: `(config, dataset) -> Contest`: its own contestant, its control, and any references.
+        contest: `(config, dataset) -> Contest`: its own contestant, its control, and any references. If the network may
+            be the user's own, it takes that one, too, or None.
         report: `(run, contest, outcomes) -> Report`.
         answers: how a saved champion answers.
-        dataset: what a run reads.
+        seen: `(config, dataset) -> dataset`: what a run sees of a data set.
         contents: digests of what else a run reads, by name: if one has changed, it is another run.
         module: what `python -m` runs; by default `jevo.experiments.NAME`.
+        own_network: whether the network may be the user's own; then a setting `network` names it.
     """
 
     name: str
     config: type[RunConfig]
-    contest: Callable[[Any, Dataset], Contest]
+    contest: Callable[..., Contest]
     report: Callable[[Run[Any], Contest, Mapping[str, Outcome]], Report]
     answers: Callable[[Saved], Champion]
-    dataset: Callable[[Any], Dataset] = load_dataset
+    seen: Callable[[Any, Dataset], Dataset] = lambda config, dataset: dataset
     contents: Callable[[Any], Mapping[str, str]] = lambda config: {}
     module: str = ""
+    own_network: bool = False
 
-    def run(self, config: RunConfig) -> dict[str, Any]:
+    def run(
+        self, config: Any, *, dataset: Dataset | None = None, network: Network | Make | None = None
+    ) -> dict[str, Any]:
         """Run the experiment, or go on with it, and return what `result.json` holds.
 
+        Args:
+            config: its settings.
+            dataset: in place of the one that they name, such as `data.from_arrays` makes.
+            network: in place of the one that they describe: a Network, or what makes one (`jevo.networks.own.Make`).
+
         Raises:
-            InputError: for settings or data that cannot be used.
+            InputError: for settings, data or a network that cannot be used.
             Interrupted: after Ctrl-C or SIGTERM; call it again to go on.
         """
+        if network is not None:
+            require(self.own_network, "network", "your own", f"none in {self.name}, which builds its own")
+            config = dataclasses.replace(config, network=given_name(network))
+        if dataset is not None:
+            config = dataclasses.replace(config, data=dataset.name)
         prepare(config)
-        dataset = self.dataset(config)
-        contents = {"data": dataset.digest, **self.contents(config)}
+        dataset = self.dataset(config, dataset)
+        own = self._own(config, network, dataset.train.x.shape[1:], len(dataset.classes))
+        contents = {"data": dataset.digest, **({} if own is None else {"network": own[1]}), **self.contents(config)}
         with open_run(self.name, config, contents) as opened, jax.default_matmul_precision(precision(config)):
             if done := opened.result():
                 return done
             # All that can be refused is refused before anything in the folder changes.
-            contest, outcomes = self.contest(config, dataset), {}
+            given = [None if own is None else own[0]] if self.own_network else []
+            contest, outcomes = self.contest(config, dataset, *given), {}
             with contest.resources, opened.begun() as run:
                 run.announce(dataset)
                 own, *_ = contest.contestants
@@ -117,18 +137,57 @@ class Experiment(NamedTuple):
                 run.write_report(result, self.module or f"jevo.experiments.{self.name}", report.figures, notes)
                 return result
 
-    def champion(self, folder: Path, result: Mapping[str, Any], front: int | None = None) -> Champion:
+    def dataset(self, config: Any, given: Dataset | None = None) -> Dataset:
+        """What a run of these settings sees: of the data set that they name, or of one that is given instead."""
+        return self.seen(config, load_dataset(config) if given is None else given)
+
+    def _own(
+        self, config: Any, network: Network | Make | None, shape: tuple[int, ...], outputs: int
+    ) -> tuple[Network, str] | None:
+        """The user's own network, and what it is known by."""
+        if not self.own_network or not is_own(config.network):
+            return None
+        if network is not None:
+            built = build_own(network, shape, outputs, config.network)
+            return built, program_digest(built, shape)
+        make, digest = find(config.network)
+        return build_own(make, shape, outputs, config.network), digest
+
+    def champion(
+        self,
+        folder: Path,
+        result: Mapping[str, Any],
+        front: int | None = None,
+        network: str | Network | Make | None = None,
+    ) -> Champion:
         """The champion of a finished run of this experiment.
 
         Args:
             folder: of the run.
             result: what its `result.json` holds.
             front: which member of the run's front to take instead, counted from 1.
+            network: of a run with a network of the user's own, that one, or its name as `FILE.py:NAME`. What a run's
+                folder names is never imported.
 
         Raises:
-            InputError: if something that it needs is missing or damaged.
+            InputError: if something that it needs is missing or damaged, or if the network is another one.
         """
-        saved = Saved(folder, from_settings(self.config, result["config"], f"{folder / 'result.json'}"), result, front)
+        config: Any = from_settings(self.config, result["config"], f"{folder / 'result.json'}")
+        saved = Saved(folder, config, result, front)
+        theirs = self.own_network and is_own(config.network)
+        if theirs and network is None:
+            raise InputError(
+                f"the network of {folder} is your own ({config.network}); give it, too (--network FILE.py:NAME)"
+            )
+        require(theirs or network is None, "network", network, f"none: {folder} has one of jevo's")
+        if theirs:
+            named = isinstance(network, str)
+            asked = dataclasses.replace(config, network=network) if named else config
+            found = self._own(asked, None if named else network, saved.shape, saved.classes)
+            assert found
+            if result["contents"].get("network") != found[1]:
+                raise InputError(f"network {asked.network}: its contents have changed since {folder} was made with it")
+            saved = saved._replace(network=found[0])
         try:
             values = Values.from_json(result["data"]["values"], saved.shape)
             answer = self.answers(saved)

@@ -12,5 +12,7 @@ from jevo.runs import Experiment
 
 __all__ = ["EXPERIMENT", "Config", "run"]
 
-EXPERIMENT = Experiment("hybrid", Config, contest.contest, report.report, contest.answers, contest.dataset)
+EXPERIMENT = Experiment(
+    "hybrid", Config, contest.contest, report.report, contest.answers, contest.dataset, own_network=True
+)
 run = EXPERIMENT.run

@@ -5,7 +5,10 @@ from typing import ClassVar, Literal
 
 from jevo.errors import require
 from jevo.networks import Activation, Weights
+from jevo.networks.own import TAKES, is_own
 from jevo.runs import BreedingConfig
+
+BUILT_IN = ("logistic", "mlp", "cnn")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +45,9 @@ class Config(BreedingConfig):
     """Parts of a cycle: after each the networks are scored, and the run can stop and go on."""
     repeats: int = 1
     """Seeds to run side by side as one batch: seed, seed + 1, and so on."""
-    network: Literal["logistic", "mlp", "cnn"] = "mlp"
-    """Logistic regression, dense layers, or convolutions and then dense layers."""
+    network: str = "mlp"
+    """logistic (regression), mlp (dense layers), cnn (convolutions and then dense layers), or one of your own:
+    FILE.py:NAME or package.module:NAME, a function or class that takes shape, outputs, and rngs for Flax NNX."""
     hidden: tuple[int, ...] = (100,)
     """Units of each hidden dense layer of mlp and cnn."""
     channels: tuple[int, ...] = (8, 16)
@@ -103,6 +107,13 @@ class Config(BreedingConfig):
         require(self.steps % self.legs == 0, "legs", self.legs, f"a divisor of the {self.steps} steps of a cycle")
         total = self.cycles * self.steps
         require(total < 2**31, "cycles x steps", total, f"a number below {2**31:,}")
+        if is_own(self.network):
+            self.require_unset(
+                ("hidden", "channels", "activation", "weights", "bias", "dropout"),
+                "its default: it has no effect on a network of your own",
+            )
+        else:
+            require(self.network in BUILT_IN, "network", self.network, f"{', '.join(BUILT_IN)}, or {TAKES}")
         require(all(n >= 1 for n in self.hidden), "hidden", self.hidden, "widths >= 1")
         require(
             all(n >= 1 for n in self.channels) and (self.network != "cnn" or bool(self.channels)),

@@ -19,16 +19,14 @@ from jevo.runs import (
     Saved,
     Stage,
     classification,
-    load_dataset,
     metrics_file,
     without_population,
 )
 
 
-def dataset(config: Config) -> Dataset:
+def dataset(config: Config, whole: Dataset) -> Dataset:
     """The data set, or one class of it against the rest."""
-    found = load_dataset(config)
-    return against_rest(found, config.positive) if config.positive else found
+    return against_rest(whole, config.positive) if config.positive else whole
 
 
 def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
@@ -48,9 +46,10 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
     )
 
 
-def contest(config: Config, dataset: Dataset) -> Contest:
-    """The search, and its controls at equal gradient steps: independent restarts, and one long run."""
-    net = network(config, dataset.train.x.shape[1:], len(dataset.classes))
+def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Contest:
+    """The search, and its controls at equal gradient steps: independent restarts, and one long run; `own` is the
+    network, if it is the user's."""
+    net = own or network(config, dataset.train.x.shape[1:], len(dataset.classes))
     task = to_device(dataset, config.center, config.scale)
     legs, chunk = config.cycles * config.legs, members_at_once(config.chunk, on_cpu=5)
     judge = classification(net, task, dataset)
@@ -85,9 +84,9 @@ def contest(config: Config, dataset: Dataset) -> Contest:
         "restarts": contestant("restarts", config.population, mates=False),
         "long_run": contestant("long_run", 1, mates=False),
     }
-    return Contest(dataset, task, contestants)
+    return Contest(dataset, task, contestants, network=net)
 
 
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
-    return saved.classifier(network(saved.config, saved.shape, saved.classes))
+    return saved.classifier(saved.network or network(saved.config, saved.shape, saved.classes))

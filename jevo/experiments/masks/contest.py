@@ -18,7 +18,7 @@ from jevo.types import Key, Member
 
 def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
     """The network whose weights are masked, for examples of `shape`: it has no biases."""
-    return config.network(shape, classes, bias=False)
+    return config.built(shape, classes, bias=False)
 
 
 def with_weights(network: Network, config: Config) -> Network:
@@ -35,14 +35,15 @@ def with_weights(network: Network, config: Config) -> Network:
     return Network(init, apply)
 
 
-def contest(config: Config, dataset: Dataset) -> Contest:
-    """The search, random search at the same number of evaluations, and the references if asked for."""
+def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Contest:
+    """The search, random search at the same number of evaluations, and the references if asked for; `own` is the
+    network, if it is the user's."""
     root = jax.random.key(config.seed)
-    net = network(config, dataset.train.x.shape[1:], len(dataset.classes))
+    net = own or network(config, dataset.train.x.shape[1:], len(dataset.classes))
     data = Data(to_device(dataset), in_room(net.init, jax.random.fold_in(root, 0)))
     masks = lambda data: masked(net, data.weights, config.mask, config.density)  # noqa: E731
     agreed = consensus(config)
-    own = {
+    searcher = {
         "perturbation": lambda: perturbed(config, net),
         "genetic": lambda: bred(config, masks, evolution(config), agreed, share_kept(config)),
         "distribution": lambda: bred(config, masks, distribution(config), lambda state, _: pop.stack([mode(state)])),
@@ -53,7 +54,7 @@ def contest(config: Config, dataset: Dataset) -> Contest:
         dataset,
         data,
         masks,
-        {"search": own, "random_search": control},
+        {"search": searcher, "random_search": control},
         {
             "straight_through": lambda data: straight_through(net, data.weights),
             "trained_weights": lambda data: net,
@@ -63,10 +64,10 @@ def contest(config: Config, dataset: Dataset) -> Contest:
         candidates=config.population - (0 if config.rescored else config.survivors),
         saved=lambda genome: {"genome": genome, "weights": data.weights},
     )
-    return Contest(dataset, data.task, found)
+    return Contest(dataset, data.task, found, network=net)
 
 
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
-    net = network(saved.config, saved.shape, saved.classes)
+    net = saved.network or network(saved.config, saved.shape, saved.classes)
     return saved.classifier(with_weights(net, saved.config), varying="genome")

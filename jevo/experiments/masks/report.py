@@ -9,7 +9,6 @@ from jevo import bits, plots
 from jevo.bits import Bits, is_bits
 from jevo.experiments.forward import draw_curves
 from jevo.experiments.masks.config import Config
-from jevo.experiments.masks.contest import network
 from jevo.experiments.searcher import FRONT
 from jevo.networks import MaskKind, masked
 from jevo.networks.masks import density
@@ -72,7 +71,8 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
 def judged(config: Config, contest: Contest, outcome: Outcome) -> Front:
     """The front of a contestant."""
     dataset, weights = contest.dataset, outcome.champion.champion["weights"]
-    net = masked(network(config, dataset.train.x.shape[1:], len(dataset.classes)), weights, config.mask)
+    assert contest.network
+    net = masked(contest.network, weights, config.mask)
     logits = lambda genome, x: net.apply(genome, contest.task.inputs(x))  # noqa: E731
     return judge_front(outcome.found[0].front, "kept", by_accuracy(logits, dataset, config.chunk or FRONT))
 
@@ -92,6 +92,6 @@ def first_layer(genome: Member, shape: tuple[int, ...], kind: MaskKind, first: b
         kept = 0.5 + kept[0] * (kept[1] - 0.5)
     if kept.ndim == 4:
         return kept.mean(axis=2).transpose(2, 0, 1)[:MOST_PICTURES]
-    if len(shape) != 3:
-        return None
+    if len(shape) != 3 or kept.ndim != 2 or kept.shape[0] != np.prod(shape):
+        return None  # Of a network of the user's own the first array may be anything.
     return kept.T[:MOST_PICTURES].reshape(-1, *shape).mean(axis=1 if first else 3)

@@ -25,9 +25,15 @@ def with_scale(network: Network) -> Network:
     return Network(init, apply)
 
 
-def contest(config: Config, dataset: Dataset) -> Contest:
-    """The search, random search at the same number of evaluations, and training by gradient if asked for."""
-    net = config.network(dataset.train.x.shape[1:], len(dataset.classes), config.bias)
+def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
+    """The network whose weights are sought, for examples of `shape`."""
+    return config.built(shape, classes, config.bias)
+
+
+def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Contest:
+    """The search, random search at the same number of evaluations, and training by gradient if asked for; `own` is
+    the network, if it is the user's."""
+    net = own or network(config, dataset.train.x.shape[1:], len(dataset.classes))
     data = Data(to_device(dataset))
 
     def saved(params: Member) -> Member:
@@ -46,9 +52,9 @@ def contest(config: Config, dataset: Dataset) -> Contest:
         candidates=config.population,
         saved=saved,
     )
-    return Contest(dataset, data.task, found)
+    return Contest(dataset, data.task, found, network=net)
 
 
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
-    return saved.classifier(with_scale(saved.config.network(saved.shape, saved.classes, saved.config.bias)))
+    return saved.classifier(with_scale(saved.network or network(saved.config, saved.shape, saved.classes)))

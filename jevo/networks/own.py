@@ -1,0 +1,191 @@
+"""A network of the user's own, named as `FILE.py:NAME` or `package.module:NAME`, or handed over."""
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jevo.errors import InputError, shortened
+from jevo.networks.network import Network, from_linen, from_nnx
+from jevo.programs import closed
+
+Make = Callable[..., Any]
+"""`(shape, outputs) -> Network or Flax Linen module`, or `(shape, outputs, rngs) -> Flax NNX module`: a class of such
+modules is one. `shape` is that of an example, without the batch axis."""
+
+TAKES = "FILE.py:NAME or package.module:NAME, of a function or class that takes shape, outputs, and rngs for NNX"
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is of the user's own code."""
+    return ":" in name
+
+
+def given_name(network: Network | Make) -> str:
+    """What a network is called that was handed over in Python."""
+    return f"python:{getattr(network, '__qualname__', type(network).__name__)}"
+
+
+def find(name: str) -> tuple[Make, str]:
+    """What makes the network of that name, and a digest of its source: its file, and whatever lies beside that file, or
+    below, and is imported by it.
+
+    Raises:
+        InputError: if there is none, or its file raises an error.
+    """
+    place, _, attribute = name.rpartition(":")
+    if not place or not attribute.isidentifier():
+        raise InputError(f"setting network is {name!r}, but takes {TAKES}")
+    with _of_the_user(name):
+        module = _imported(place)
+    if not hasattr(module, attribute):
+        public = ", ".join(found for found in vars(module) if not found.startswith("_"))
+        raise InputError(f"{place} has no {attribute}; it has {shortened(public, 200) or 'nothing'}")
+    make = getattr(module, attribute)
+    if not callable(make):
+        raise InputError(f"{name} is no function or class, but {type(make).__name__}; the network is {TAKES}")
+    return make, _digest(module)
+
+
+def build_own(make: Make | Network, shape: tuple[int, ...], outputs: int, name: str = "the network") -> Network:
+    """The network that is made for examples of `shape`.
+
+    Args:
+        make: makes it, or is it.
+        shape: of an example.
+        outputs: that it has for each.
+        name: of it, to begin messages with.
+
+    Raises:
+        InputError: in one line, if it cannot be made, or does not take such examples, or has other outputs.
+    """
+    x = jnp.zeros((2, *shape))
+    with _of_the_user(name):
+        network = make if isinstance(make, Network) else _made(make, x, outputs, name)
+        params = jax.eval_shape(network.init, jax.random.key(0))
+        found = jax.eval_shape(network.apply, params, x)
+    given = f"{found.dtype} {list(found.shape)}" if isinstance(found, jax.ShapeDtypeStruct) else "no array"
+    if given != f"float32 {[2, outputs]}":
+        raise InputError(
+            f"{name} gives {given} for two examples of shape {list(shape)}; "
+            f"it takes float32 [2, {outputs}], {outputs} outputs for each"
+        )
+    return network
+
+
+def program_digest(network: Network, shape: tuple[int, ...]) -> str:
+    """What a network is known by that has no name: its programs, and the arrays that they close over."""
+    init = closed(network.init, jax.random.key(0))
+    apply = closed(network.apply, init.result, jnp.zeros((2, *shape)))
+    said = [init.digest, apply.digest, *init.names, *apply.names]
+    return hashlib.sha256("".join(said).encode()).hexdigest()
+
+
+def _made(make: Make, x: jax.Array, outputs: int, name: str) -> Network:
+    shape = x.shape[1:]
+    # NNX's classes are called through their metaclass, which takes anything.
+    called: Any = getattr(make, "__init__") if inspect.isclass(make) else make  # noqa: B009
+    if "rngs" in inspect.signature(called).parameters:
+        return from_nnx(lambda rngs: make(shape, outputs, rngs=rngs))
+    found = make(shape, outputs)
+    if isinstance(found, Network):
+        return found
+    from flax import linen, nnx
+
+    if isinstance(found, linen.Module):
+        return from_linen(found, x)
+    if isinstance(found, nnx.Module):
+        raise InputError(f"{name} makes an NNX module of random numbers of its own; have it take shape, outputs, rngs")
+    raise InputError(f"{name} makes {type(found).__name__}, but takes a Network, or a Flax Linen or NNX module")
+
+
+def _imported(place: str) -> ModuleType:
+    """The module of that name, or in that file."""
+    if not place.endswith(".py"):
+        # As `python -m` finds modules: those in the folder it is called in, too.
+        sys.path.insert(0, os.getcwd())
+        try:
+            return importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{place}.".startswith(f"{error.name}."):
+                raise
+            raise InputError(f"there is no module {place}; the network is {TAKES}") from None
+        finally:
+            sys.path.remove(os.getcwd())
+    path = Path(place).expanduser().resolve()
+    if not path.is_file():
+        raise InputError(f"there is no file {place}; the network is {TAKES}")
+    spec = importlib.util.spec_from_file_location(f"network_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # Dataclasses look their module up.
+    sys.path.insert(0, str(path.parent))  # It may import what lies beside it.
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
+
+
+def _digest(module: ModuleType) -> str:
+    """Of the sources of a module and of what it imports, and so on, as far as they lie in its folder or below."""
+    home = Path(module.__file__ or "").resolve().parent
+    waiting, seen = [module], dict[Path, bytes]()
+    while waiting:
+        module = waiting.pop()
+        path = Path(getattr(module, "__file__", None) or "").resolve()
+        if path in seen or path.suffix != ".py" or not path.is_relative_to(home):
+            continue
+        seen[path] = path.read_bytes()
+        waiting += [sys.modules[name] for name in _imports(seen[path], module) if name in sys.modules]
+    said = hashlib.sha256()
+    for path in sorted(seen):
+        said.update(f"{path.relative_to(home)} {len(seen[path])} ".encode() + seen[path])
+    return said.hexdigest()
+
+
+def _imports(source: bytes, module: ModuleType) -> Iterator[str]:
+    """Names of modules that a module's source may import."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            if node.level:
+                base = importlib.util.resolve_name(base, module.__package__ or "")
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+@contextmanager
+def _of_the_user(name: str) -> Iterator[None]:
+    """Turns whatever the user's code raises into one line that says where."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        here = os.sep + os.path.join("jevo", "")
+        theirs = [f for f in frames if "site-packages" not in f.filename and here not in f.filename]
+        where = f" (line {theirs[-1].lineno} of {theirs[-1].filename})" if theirs else ""
+        if isinstance(error, SyntaxError) and error.filename:
+            where = f" (line {error.lineno} of {error.filename})"
+        reason = shortened(" ".join(f"{type(error).__name__}: {error}".split()), 300)
+        raise InputError(f"{name}: {reason}{where}") from error
