@@ -39,8 +39,8 @@ def given_name(network: Network | Make) -> str:
 
 
 def find(name: str) -> tuple[Make, str]:
-    """What makes the network of that name, and a digest of its source: its file, and whatever lies beside that file, or
-    below, and is imported by it.
+    """What makes the network of that name, and a digest of its name there and its source: its file, and whatever lies
+    beside that file, or below, and is imported by it.
 
     Raises:
         InputError: if there is none, or its file raises an error.
@@ -56,7 +56,7 @@ def find(name: str) -> tuple[Make, str]:
     make = getattr(module, attribute)
     if not callable(make):
         raise InputError(f"{name} is no function or class, but {type(make).__name__}; the network is {TAKES}")
-    return make, _digest(module)
+    return make, hashlib.sha256(f"{attribute} {_digest(module)}".encode()).hexdigest()
 
 
 def build_own(make: Make | Network, shape: tuple[int, ...], outputs: int, name: str = "the network") -> Network:
@@ -95,9 +95,7 @@ def program_digest(network: Network, shape: tuple[int, ...]) -> str:
 
 def _made(make: Make, x: jax.Array, outputs: int, name: str) -> Network:
     shape = x.shape[1:]
-    # NNX's classes are called through their metaclass, which takes anything.
-    called: Any = getattr(make, "__init__") if inspect.isclass(make) else make  # noqa: B009
-    if "rngs" in inspect.signature(called).parameters:
+    if "rngs" in inspect.signature(_called(make)).parameters:
         return from_nnx(lambda rngs: make(shape, outputs, rngs=rngs))
     found = make(shape, outputs)
     if isinstance(found, Network):
@@ -109,6 +107,11 @@ def _made(make: Make, x: jax.Array, outputs: int, name: str) -> Network:
     if isinstance(found, nnx.Module):
         raise InputError(f"{name} makes an NNX module of random numbers of its own; have it take shape, outputs, rngs")
     raise InputError(f"{name} makes {type(found).__name__}, but takes a Network, or a Flax Linen or NNX module")
+
+
+def _called(make: Any) -> Any:
+    """Whose signature says what it takes: NNX's classes are called through their metaclass, which takes anything."""
+    return make.__init__ if inspect.isclass(make) else make
 
 
 def _imported(place: str) -> ModuleType:
