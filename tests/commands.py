@@ -10,7 +10,11 @@ from jevo.experiments import EXPERIMENTS
 
 ROOT = Path(__file__).parent.parent
 
-SEARCHES = [["--search", "perturbation"], ["--search", "distribution", "--learning-rate", "20"]]
+SEARCHES = [
+    ["--search", "perturbation"],
+    ["--search", "perturbation", "--noise", "masks"],
+    ["--search", "distribution", "--learning-rate", "20"],
+]
 RUNS = [
     *((name, []) for name in EXPERIMENTS),
     *(("masks", settings) for settings in SEARCHES),

@@ -16,15 +16,17 @@ from jevo.data.datasets import load
 from jevo.data.task import Examples, Task, to_device
 from jevo.errors import InputError
 from jevo.experiments import champion, masks
-from jevo.experiments.masks import EXPERIMENT, contest, search
-from jevo.networks import mlp, straight_through
+from jevo.experiments.masks import EXPERIMENT, contest, perturbation, search
+from jevo.networks import linear, mlp, straight_through
 from jevo.networks.masks import density, kept, thinned, weigh
 from jevo.predict import main as predict
 from jevo.runs import Interrupted, loop
 from jevo.runs.lines import read_lines
+from jevo.training.perturbation import node_perturbation
 from tests.commands import ROOT, command, deterministic, devices, result
 from tests.lowering import PLATFORMS, lower
 from tests.stages import walk
+from tests.test_perturbation import cosine
 
 SMALL = {"search": "genetic", "hidden": (8,), "population": 10, "breeders": 4, "generations": 3, "validate_every": 2}
 
@@ -54,6 +56,7 @@ SETTINGS = [
     {"channels": (2,), "crossover": "layer", "mutation": "redraw", "lucky": 2},
     {"batches": "fixed", "fitness": "accuracy", "consensus": 0, "mutation_rate": 0.01, "final_mutation_rate": 0.0},
     {"search": "perturbation"},
+    {"search": "perturbation", "noise": "masks", "channels": (2,)},
     {"search": "distribution", "mask": "mask_flip", "learning_rate": 20.0},
     {"objectives": ("fitness", "kept"), "elites": 0.5},
     {"objectives": ("fitness", "kept"), "elites": 0.5, "mask": "mask_flip", "batches": "fixed", "fitness": "accuracy"},
@@ -206,7 +209,13 @@ def test_a_users_own_table_runs_to_its_report(tmp_path):
     assert accuracy == pytest.approx(result["metrics"]["test"]["accuracy"])
 
 
-@pytest.mark.parametrize("settings", [{}, {"mask": "flip", "channels": (3,)}, {"fitness": "accuracy"}])
+MASKS = {"noise": "masks", "flips": 0.05}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"mask": "flip", "channels": (3,)}, {"fitness": "accuracy"}, MASKS, MASKS | {"mask": "flip"}],
+)
 def test_node_perturbation_finds_masks_that_random_search_does_not(settings, digits):
     """At as many evaluations; the mask is all of it: no weight changes."""
     config = small(
@@ -223,15 +232,89 @@ def test_node_perturbation_finds_masks_that_random_search_does_not(settings, dig
         carry = jax.jit(start)(data)
         carry = jax.jit(lambda c, d, step=step: jax.lax.fori_loop(0, 60, lambda i, c: step(c, d)[0], c))(carry, data)
         reached.append(float(carry.validation))
-        assert contestant.evaluations == 4 * 61
+        # A member that is run under two masks is two evaluations; the control draws as many masks.
+        twice = 2 if settings.get("noise") == "masks" else 1
+        assert contestant.evaluations == twice * 4 * 61
+        assert contestant.example_passes == twice * 4 * 61 * 200
+        assert pop.size(carry.state.population) == (1 if name == "search" else twice * 4)
     assert reached[0] > reached[1] + 0.2
     genome = carry.champion
     assert all(bits.is_bits(leaf) for leaf in jax.tree.leaves(genome, is_leaf=bits.is_bits))
 
 
+@pytest.mark.parametrize("flips", [0.003, 0.05, 0.4, 0.5])
+def test_twins_of_a_mask_have_few_bits_flipped_and_none_of_them_both(flips, key):
+    mask = {"a": bits.bernoulli(jax.random.key(1), 0.7, (300, 50)), "b": bits.bernoulli(jax.random.key(2), 0.2, (977,))}
+    ones, others = perturbation.mask_twins(key, mask, flips)
+    changed = []
+    for one, other in ((ones, mask), (others, mask)):
+        assert jax.tree.structure(one) == jax.tree.structure(mask)
+        own = [jax.tree.leaves(each, is_leaf=bits.is_bits) for each in (one, other)]
+        changed.append(np.concatenate([np.ravel(bits.unpack(a) != bits.unpack(b)) for a, b in zip(*own, strict=True)]))
+    assert not (changed[0] & changed[1]).any()
+    for where in changed:
+        assert where.mean() == pytest.approx(flips, abs=0.01 * flips + 4 * np.sqrt(flips / where.size))
+
+
+@pytest.mark.parametrize("kind", ["mask", "flip"])
+@pytest.mark.parametrize("noise", ["units", "masks"])
+def test_noise_is_as_large_as_it_says_and_about_the_mean_network(noise, kind):
+    """What pairs draw, at a layer of a network that is the mean of the masks, many times over."""
+    config = masks.Config(noise=noise, flips=0.1, mask=kind)
+    net = mlp([40, 5], bias=False)
+    weights, theta = net.init(jax.random.key(0)), net.init(jax.random.key(1))
+    zero, one = (0, 1) if kind == "mask" else (-1, 1)
+    mean = jax.tree.map(lambda w, t: w * (zero + (one - zero) * np.where(t > 0, 0.9, 0.1)), weights, theta)
+    x, found = jax.random.normal(jax.random.key(2), (6, 40)), []
+
+    def at(layer):
+        made = perturbation.noise(config, weights, theta)
+        ends = lambda key: made.ends(layer, made.draw(key) if made.draw else None)  # noqa: E731
+        middle, half = jax.vmap(ends)(jax.random.split(jax.random.key(3), 4000))
+        expected = np.broadcast_to(layer.outputs, middle.shape[1:])
+        np.testing.assert_allclose(middle.mean(axis=0), expected, atol=0.06)
+        np.testing.assert_allclose((half**2).mean(axis=0), made.variance(layer, layer.outputs), rtol=0.15)
+        if noise == "masks":  # Whatever is added up is a product with a mask.
+            allowed = np.asarray(weights["layer_0"]["kernel"])[None] * np.array([zero, one])[:, None, None]
+            up, down = (np.asarray(leaves[0]) for leaves in made.draw(jax.random.key(4)))
+            assert all((kernel[None] == allowed).any(axis=0).all() for kernel in (up, down))
+            assert (up != down).mean() == pytest.approx(0.2, abs=0.1)
+        found.append(layer)
+        return layer.outputs
+
+    linear.walk(net.apply, mean, x, at)
+    assert len(found) == 1
+
+
+def test_what_masks_say_goes_to_the_gradient_of_the_mean_network_with_their_number(digits):
+    config = masks.Config(noise="masks", flips=0.02, hidden=(20,))
+    net, task = contest.network(config, (64,), 10), to_device(digits)
+    weights, theta = net.init(jax.random.key(0)), net.init(jax.random.key(1))
+    x, y = config.batch(task, jnp.int32(0))
+    x, y = x.reshape(len(x), -1)[:300], y[:300]
+    mean = jax.tree.map(lambda w, t: w * jnp.where(t > 0, 0.98, 0.02), weights, theta)
+    gradient = jax.grad(lambda params: config.objective(net.apply(params, x), y))(mean)
+    near = []
+    for pairs in (2, 20, 300):
+        found = jax.jit(
+            lambda key, pairs=pairs: node_perturbation(
+                net.apply, mean, x, lambda logits: config.objective_by_example(logits, y), key,
+                noise=perturbation.noise(config, weights, theta), pairs=pairs,
+            ).gradient
+        )(jax.random.key(4))  # fmt: skip
+        near.append(cosine(found, gradient))
+    angles = [angle for angle, _ in near]
+    assert angles == sorted(angles)
+    assert angles[-1] > 0.93
+    assert near[-1][1] == pytest.approx(1, abs=0.2)
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
+        ({"noise": "masks", "flips": 0.6}, "0.5 at most with --noise masks"),
+        ({"search": "distribution", "noise": "masks"}, "noise is masks, but takes effect only with another search"),
+        ({"search": "genetic", "noise": "masks"}, "noise is masks, but takes effect only with another search"),
         ({"population": 5}, "even number"),
         ({"search": "distribution", "population": 5}, "even number"),
         ({"search": "distribution", "flips": 0.5}, "below 0.5"),

@@ -8,7 +8,7 @@ import pytest
 from jevo.networks import mlp
 from jevo.networks.linear import walk
 from jevo.training import scaled_log_likelihood, scaled_log_likelihood_by_example
-from jevo.training.perturbation import node_perturbation, relative_noise, weight_noise
+from jevo.training.perturbation import node_perturbation, relative_noise, twin_noise, weight_noise
 from tests.test_linear import NETWORKS, random_params
 
 
@@ -21,8 +21,29 @@ def likelihood(y):
     return lambda z: jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], axis=-1)[:, 0]
 
 
+def twins(params, sigma):
+    """Noise of twins that are as far from the params as each other: up by normal changes, and down by the same."""
+    leaves, treedef = jax.tree.flatten(params)
+
+    def draw(key):
+        changes = [
+            sigma * jax.random.normal(k, a.shape)
+            for k, a in zip(jax.random.split(key, len(leaves)), leaves, strict=True)
+        ]
+        return tuple(
+            treedef.unflatten([a + sign * change for a, change in zip(leaves, changes, strict=True)])
+            for sign in (1, -1)
+        )
+
+    return twin_noise(draw, jax.tree.map(lambda leaf: jnp.full(leaf.shape, sigma**2), params))
+
+
+NOISES = {"outputs": lambda params: relative_noise(0.05), "twins": lambda params: twins(params, 0.02)}
+
+
+@pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_estimate_goes_to_the_gradient_with_the_members(name):
+def test_the_estimate_goes_to_the_gradient_with_the_members(name, noise):
     init, apply, shape, _ = NETWORKS[name]
     params, x = random_params(init), jax.random.normal(jax.random.key(2), (100, *shape))
     y = jax.random.randint(jax.random.key(3), (100,), 0, 3)
@@ -31,7 +52,7 @@ def test_the_estimate_goes_to_the_gradient_with_the_members(name):
     for pairs in (3, 24, 200):
         found = jax.jit(
             lambda params, key, pairs=pairs: node_perturbation(
-                apply, params, x, likelihood(y), key, noise=relative_noise(0.05), pairs=pairs
+                apply, params, x, likelihood(y), key, noise=NOISES[noise](params), pairs=pairs
             )
         )(params, jax.random.key(4))
         near.append(cosine(found.gradient, gradient))
@@ -69,10 +90,13 @@ def test_noise_of_weights_is_as_large_as_changes_of_them_make_it():
     params, x = random_params(network.init), jax.random.normal(jax.random.key(2), (7, 30))
     variance = jax.tree.map(lambda leaf: jnp.abs(leaf) * 0.01, params)
     sizes = []
-    noise = weight_noise(network.apply, variance, x)
+    noise = weight_noise(variance)
 
     def at(layer):
-        sizes.append(noise(layer, layer.outputs))
+        middle, half = noise.ends(layer, None)
+        np.testing.assert_array_equal(middle, layer.outputs)
+        np.testing.assert_allclose(noise.variance(layer, middle), half**2, rtol=1e-6)
+        sizes.append(half)
         keys = jax.random.split(jax.random.key(layer.number), 3000)
         name = f"layer_{layer.number}"
 
@@ -88,6 +112,71 @@ def test_noise_of_weights_is_as_large_as_changes_of_them_make_it():
 
     walk(network.apply, params, x, at)
     assert len(sizes) == 2
+
+
+def test_a_unit_adds_up_what_one_of_two_drawn_params_says_and_its_twin_the_other():
+    """All preactivations of both members, against NumPy; at the second layer inputs differ."""
+    network = mlp([7, 6, 3])
+    params, x = random_params(network.init), jax.random.normal(jax.random.key(2), (50, 7))
+    noise, drawn, seen = twins(params, 0.3), [], []
+
+    def draw(key):
+        drawn.append(noise.draw(key))
+        return drawn[-1]
+
+    def everything(params, x):
+        one, two = params["layer_0"], params["layer_1"]
+        hidden = x @ one["kernel"] + one["bias"][None]
+        return jnp.concatenate([hidden, jax.nn.relu(hidden) @ two["kernel"] + two["bias"][None]], axis=1)
+
+    def fitness(outputs):
+        seen.append(outputs)
+        return outputs.sum(axis=1)
+
+    with jax.disable_jit():
+        node_perturbation(everything, params, x, fitness, jax.random.key(4), noise=noise._replace(draw=draw), pairs=3)
+    ups = []
+    for pair, sets in enumerate(drawn):
+        members = [np.asarray(outputs, np.float64) for outputs in seen[2 * pair : 2 * pair + 2]]
+        inputs, start = [np.asarray(x, np.float64)] * 2, 0
+        for layer, units in (("layer_0", 6), ("layer_1", 3)):
+            own = [jax.tree.unflatten(jax.tree.structure(params), leaves)[layer] for leaves in sets]
+            gives = [[a @ np.asarray(w["kernel"], np.float64) + np.asarray(w["bias"]) for w in own] for a in inputs]
+            first, second = (member[:, start : start + units] for member in members)
+            up = np.abs(first - gives[0][0]) < np.abs(first - gives[0][1])
+            np.testing.assert_allclose(first, np.where(up, *gives[0]), atol=1e-5)
+            np.testing.assert_allclose(second, np.where(up, *gives[1][::-1]), atol=1e-5)
+            inputs, start = [np.maximum(member, 0) for member in (first, second)], start + units
+            ups.append(up)
+    # At even odds, anew for each example, unit and pair.
+    assert np.concatenate(ups, axis=None).mean() == pytest.approx(0.5, abs=0.06)
+    assert all(0.2 < up.mean(axis=0).min() <= up.mean(axis=0).max() < 0.8 for up in ups)
+    assert (ups[0] != ups[2]).mean() == pytest.approx(0.5, abs=0.15)
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_of_a_linear_layer_the_estimate_is_the_gradient_in_the_mean(noise):
+    network = mlp([5, 3])
+    params, x = random_params(network.init), jax.random.normal(jax.random.key(2), (8, 5))
+    slope = jax.random.normal(jax.random.key(3), (8, 3))
+
+    def fitness(outputs):
+        return (outputs * slope).sum(axis=1)
+
+    def estimate(key):
+        made = NOISES[noise](params)
+        return node_perturbation(network.apply, params, x, fitness, key, noise=made, pairs=2).gradient
+
+    with jax.debug_key_reuse(False):
+        found = jax.vmap(estimate)(jax.random.split(jax.random.key(4), 2000))
+    gradient = jax.grad(lambda params: fitness(network.apply(params, x)).mean())(params)
+
+    def close(found, true):
+        error = found.std(axis=0) / np.sqrt(2000)
+        # The floor under the variance takes a thousandth, or somewhat more.
+        np.testing.assert_array_less(np.abs(found.mean(axis=0) - true), 4.5 * error + 0.005 * np.abs(true).max())
+
+    jax.tree.map(close, found, gradient)
 
 
 def test_examples_that_share_an_axis_with_something_else_are_refused():

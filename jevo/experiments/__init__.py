@@ -6,7 +6,7 @@ from typing import Any
 
 from jevo.errors import InputError, suggestion
 from jevo.networks import Network
-from jevo.networks.own import Make
+from jevo.runs.own import Make
 from jevo.runs import Champion, Experiment, read_result
 
 __all__ = ["EXPERIMENTS", "champion", "experiment"]

@@ -23,7 +23,7 @@ from jevo.experiments import searcher
 from jevo.experiments.searcher import Breeding, Cost, Look, More, Searcher, Worth
 from jevo.genetics import Search, State, update_champion
 from jevo.networks import Activation, Network, Weights, build
-from jevo.networks.own import TAKES, is_own
+from jevo.runs.own import TAKES, is_own
 from jevo.plots import Panel
 from jevo.runs import (
     BreedingConfig,
@@ -112,6 +112,11 @@ class ForwardConfig(BreedingConfig):
             self.reference_steps >= 0 and self.reference_steps % STEPS == 0,
             "reference_steps", self.reference_steps, f"a multiple of {STEPS}, or 0",
         )  # fmt: skip
+
+    @property
+    def passes(self) -> int:
+        """Forward passes that a member of the search costs, each an evaluation."""
+        return 1
 
     def built(self, shape: tuple[int, ...], classes: int, bias: bool) -> Network:
         """The network that these settings describe, for examples of `shape`."""
@@ -264,22 +269,23 @@ def contestants(
         dataset: all three sets.
         data: of every stage; the examples are its `task`.
         network: whose params are sought.
-        searchers: by name; all score as many members in a generation.
+        searchers: by name; all make as many forward passes in a generation.
         references: what is trained by gradient beside them, by name, made from the data of its stage.
         judge: says what is worth what is `saved` of a champion.
         key: root of the run.
-        candidates: members scored in a generation.
+        candidates: members that the search scores in a generation.
         saved: what is saved of a genome.
     """
     # Convolutions have large temporaries, and gain nothing by standing beside others on a CPU.
     chunk = min(config.population, members_at_once(config.chunk, on_cpu=1 if config.channels else 16))
-    evaluations = config.population + config.generations * candidates
+    evaluations = config.passes * (config.population + config.generations * candidates)
     passes = evaluations * min(config.images, len(dataset.train.y))
     found: dict[str, Contestant] = {}
     for i, (name, sought) in enumerate(searchers.items(), start=1):
         programs = search(config, network, jax.random.fold_in(key, i), sought)
         file = metrics_file(name, "search")
-        stage = Stage(name, programs, config.generations, (candidates, "eval"), chunk=chunk, metrics=file)
+        work = (config.passes * candidates, "eval")
+        stage = Stage(name, programs, config.generations, work, chunk=chunk, metrics=file)
         found[name] = Phases(
             [Phase(stage, lambda _: data, without_population)],
             judge,

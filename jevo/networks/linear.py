@@ -80,6 +80,11 @@ class Layer(NamedTuple):
         """What it gives, as it is."""
         return self.product(self.weight, self.inputs)
 
+    def taken(self, leaves: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array | None]:
+        """Its weight and bias in other params, of which these are the leaves: as its product takes them."""
+        weight, bias = self.sources
+        return weight.moved(leaves[weight.leaf]), None if bias is None else bias.moved(leaves[bias.leaf])
+
 
 At = Callable[[Layer], jax.Array]
 """`layer -> outputs`: what is to be taken for the outputs of a layer."""

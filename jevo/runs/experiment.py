@@ -12,7 +12,7 @@ from jevo.data.datasets import Dataset, load
 from jevo.data.values import Values
 from jevo.errors import InputError, require
 from jevo.networks import Network
-from jevo.networks.own import Make, build_own, find, given_name, is_own, program_digest
+from jevo.runs.own import Make, build_own, find, given_name, is_own, program_digest
 from jevo.runs.arguments import from_settings
 from jevo.runs.champion import Answers, Champion, Saved, save_champion
 from jevo.runs.compiled import use_compile_cache
@@ -99,7 +99,7 @@ class Experiment(NamedTuple):
         Args:
             config: its settings.
             dataset: in place of the one that they name, such as `data.from_arrays` makes.
-            network: in place of the one that they describe: a Network, or what makes one (`jevo.networks.own.Make`).
+            network: in place of the one that they describe: a Network, or what makes one (`jevo.runs.own.Make`).
 
         Raises:
             InputError: for settings, data or a network that cannot be used.

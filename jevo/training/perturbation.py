@@ -23,8 +23,21 @@ _FLOOR = 1e-3
 """What is added to a unit's variance, as a share of the mean of its layer: of a unit that hardly moves, nobody can tell
 what moving it does."""
 
-Noise = Callable[[Layer, jax.Array], jax.Array]
-"""`(layer, its outputs) -> the noise's standard deviation`, of the outputs' shape."""
+
+class Noise(NamedTuple):
+    """How the members of a pair differ: at a unit and an example, one has `middle + half`, the other `middle - half`.
+
+    Which of the two has which is drawn at even odds, for each unit and example.
+
+    Attributes:
+        ends: `(layer, drawn) -> (middle, half)`, of the shape of its outputs.
+        variance: `(layer, outputs)`, what `half**2` is in the mean where there is no noise before the layer.
+        draw: `key -> drawn`, once for each pair; None if pairs draw nothing, and differ in who has which alone.
+    """
+
+    ends: Callable[[Layer, Any], tuple[jax.Array, jax.Array]]
+    variance: Callable[[Layer, jax.Array], jax.Array]
+    draw: Callable[[Key], Any] | None = None
 
 
 class Estimate(NamedTuple):
@@ -40,26 +53,51 @@ class Estimate(NamedTuple):
 
 
 def relative_noise(share: float) -> Noise:
-    """Noise that is a share of the root mean square of a layer's outputs."""
-    return lambda layer, outputs: jnp.full(outputs.shape, share * jnp.sqrt(jnp.mean(outputs**2)))
+    """Noise on what a layer gives, a share of the root mean square of its outputs."""
+    return _on_outputs(lambda layer, outputs: jnp.full(outputs.shape, share * jnp.sqrt(jnp.mean(outputs**2))))
 
 
-def weight_noise(apply: Callable[[Member, jax.Array], jax.Array], variance: Member, x: jax.Array) -> Noise:
-    """Noise as it would come of independent changes of the weights.
+def weight_noise(variance: Member) -> Noise:
+    """Noise on what a layer gives, as large as independent changes of the weights would make it.
 
     Args:
-        apply: the network.
         variance: of each of the params, a pytree like these.
-        x: examples as it takes them.
     """
-    variances: list[Any] = []
+    spread = jax.tree.leaves(variance)
+    return _on_outputs(lambda layer, _: jnp.sqrt(layer.product(layer.taken(spread), layer.inputs**2)))
 
-    def noted(layer: Layer) -> jax.Array:
-        variances.append(layer.weight)
-        return layer.outputs
 
-    walk(apply, variance, x, noted)
-    return lambda layer, _: jnp.sqrt(layer.product(variances[layer.number], layer.inputs**2))
+def _on_outputs(size: Callable[[Layer, jax.Array], jax.Array]) -> Noise:
+    """Noise of a standard deviation, `(layer, outputs) -> size`, on what the params themselves give."""
+
+    def ends(layer: Layer, drawn: Any) -> tuple[jax.Array, jax.Array]:
+        outputs = layer.outputs
+        return outputs, size(layer, outputs)
+
+    return Noise(ends, lambda layer, outputs: size(layer, outputs) ** 2)
+
+
+def twin_noise(draw: Callable[[Key], tuple[Member, Member]], variance: Member) -> Noise:
+    """No noise but other params: each unit and example adds up what it would with one of two sets that a pair draws.
+
+    So a unit never gives what no set of params that can be drawn would give. It costs two products a layer and member;
+    where inputs are the same for all, a pair shares them.
+
+    Args:
+        draw: two sets of params, each a pytree like those of the network, which are their mean.
+        variance: of half of the difference of the two, of each of the params.
+    """
+    spread = jax.tree.leaves(variance)
+
+    def ends(layer: Layer, drawn: Any) -> tuple[jax.Array, jax.Array]:
+        up, down = (layer.product(layer.taken(leaves), layer.inputs) for leaves in drawn)
+        return (up + down) / 2, (up - down) / 2
+
+    return Noise(
+        ends,
+        lambda layer, _: layer.product(layer.taken(spread), layer.inputs**2),
+        lambda key: [jax.tree.leaves(params) for params in draw(key)],
+    )
 
 
 def node_perturbation(
@@ -81,7 +119,7 @@ def node_perturbation(
         x: examples `[n, ...]`.
         fitness: of each example, `outputs -> float32 [n]`.
         key: of the noise.
-        noise: its size.
+        noise: what it is.
         pairs: members are run in pairs, with opposite noise.
         unroll: pairs in a turn of the loop.
 
@@ -98,32 +136,38 @@ def node_perturbation(
     (2,)
     """
     axes = _batch_axes(apply, params, x)
-    clean: list[tuple[jax.Array, jax.Array, jax.Array]] = []
+    clean: list[tuple[Layer, jax.Array, jax.Array]] = []
 
     def recorded(layer: Layer) -> jax.Array:
         outputs = layer.outputs
-        clean.append((outputs, layer.inputs, noise(layer, outputs)))
+        clean.append((layer, outputs, noise.variance(layer, outputs)))
         return outputs
 
     walk(apply, params, x, recorded)
+    *layer_keys, draw_key = jax.random.split(key, len(clean) + 1)
     # A bit for each unit, example and pair: eight pairs share a draw.
     signs = [
         jax.random.bits(layer_key, (-(-pairs // 8), *outputs.shape), jnp.uint8)
-        for layer_key, (outputs, _, _) in zip(jax.random.split(key, len(clean)), clean, strict=True)
+        for layer_key, (_, outputs, _) in zip(layer_keys, clean, strict=True)
     ]
 
-    def member(pair: jax.Array, positive: bool) -> tuple[jax.Array, list[jax.Array], list[jax.Array]]:
+    def shared(drawn: Any) -> dict[int, tuple[jax.Array, jax.Array]]:
+        """What is the same for both members: at layers whose inputs are."""
+        return {layer.number: noise.ends(layer, drawn) for layer, _, _ in clean if layer.first}
+
+    always = shared(None) if noise.draw is None else None
+
+    def member(
+        pair: jax.Array, positive: bool, drawn: Any, known: dict[int, tuple[jax.Array, jax.Array]]
+    ) -> tuple[jax.Array, list[jax.Array], list[jax.Array]]:
         moves: list[jax.Array] = []
         activations: list[jax.Array] = []
 
         def moved(layer: Layer) -> jax.Array:
-            outputs, _, size = clean[layer.number]
-            if not layer.first:
-                outputs = layer.outputs
-                size = noise(layer, outputs)
+            middle, half = known[layer.number] if layer.first else noise.ends(layer, drawn)
             bit = (signs[layer.number][pair // 8] >> (pair % 8).astype(jnp.uint8)) & 1
-            moves.append(jnp.where((bit == 1) == positive, size, -size))
-            activations.append(outputs + moves[-1])
+            moves.append(jnp.where((bit == 1) == positive, half, -half))
+            activations.append(middle + moves[-1])
             return activations[-1]
 
         def seen(number: int, values: jax.Array) -> None:
@@ -132,7 +176,9 @@ def node_perturbation(
         return fitness(walk(apply, params, x, moved, seen)), moves, activations
 
     def both(credits: list[jax.Array], pair: jax.Array) -> tuple[list[jax.Array], jax.Array]:
-        (up, ups, left), (down, downs, right) = member(pair, True), member(pair, False)
+        drawn = noise.draw(jax.random.fold_in(draw_key, pair)) if noise.draw else None
+        known = shared(drawn) if always is None else always
+        (up, ups, left), (down, downs, right) = (member(pair, positive, drawn, known) for positive in (True, False))
         gain = up - down
         # A unit that both saw alike had no part in it: a relu that is shut in either.
         news = [
@@ -141,10 +187,11 @@ def node_perturbation(
         ]
         return [old + new for old, new in zip(credits, news, strict=True)], (up.mean() + down.mean()) / 2
 
-    start = [jnp.zeros(outputs.shape) for outputs, _, _ in clean]
+    start = [jnp.zeros(outputs.shape) for _, outputs, _ in clean]
     credits, means = jax.lax.scan(both, start, jnp.arange(pairs), unroll=unroll)
     cotangents = [
-        credit / (pairs * len(x)) / _floored(4 * size**2) for credit, (_, _, size) in zip(credits, clean, strict=True)
+        credit / (pairs * len(x)) / _floored(4 * variance)
+        for credit, (_, _, variance) in zip(credits, clean, strict=True)
     ]
 
     def products(params: Member) -> list[jax.Array]:
@@ -152,8 +199,8 @@ def node_perturbation(
         found: list[jax.Array] = []
 
         def given(layer: Layer) -> jax.Array:
-            outputs, inputs, _ = clean[layer.number]
-            found.append(layer.product(layer.weight, inputs))
+            known, outputs, _ = clean[layer.number]
+            found.append(layer.product(layer.weight, known.inputs))
             return outputs
 
         walk(apply, params, x, given)

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from jevo.errors import require
 from jevo.networks import Activation, Weights
-from jevo.networks.own import TAKES, is_own
+from jevo.runs.own import TAKES, is_own
 from jevo.runs import BreedingConfig
 
 BUILT_IN = ("logistic", "mlp", "cnn")

@@ -86,14 +86,23 @@ class Config(ForwardConfig):
     probability; of a distribution, the least probability of a one and of a zero."""
     learning_rate: float = 0.1
     """It falls to zero by the last generation: of node perturbation Adam's, of a distribution that of plain ascent."""
+    noise: Literal["units", "masks"] = "units"
+    """Of node perturbation, what its members are. units: noise on what each unit adds up, of the size that flipped bits
+    would give; masks: each unit and example adds up by one of two masks, with bits flipped. That is two products for
+    each layer, so a member counts as two evaluations then."""
     consensus: int = 20
     """Best members whose majority, bit by bit, is another candidate; 0 for none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.tournament_size >= 1, "tournament_size", self.tournament_size, "at least 1")
+        unread = {
+            "perturbation": BREEDING,
+            "genetic": ("flips", "learning_rate", "noise"),
+            "distribution": (*BREEDING, "noise"),
+        }
         self.require_unset(
-            BREEDING if self.search != "genetic" else ("flips", "learning_rate"),
+            unread[self.search],
             f"effect only with another search, and this one is {self.search}; see --search, and --preset genetic",
         )
         even = self.search == "genetic" or self.population % 2 == 0
@@ -101,6 +110,8 @@ class Config(ForwardConfig):
         if self.search == "distribution":
             require(0.001 <= self.flips < 0.5, "flips", self.flips, "0.001 or more, and below 0.5 for a distribution")
             require(0 < self.density < 1, "density", self.density, "a share between 0 and 1 for a distribution")
+        if self.noise == "masks":
+            require(self.flips <= 0.5, "flips", self.flips, "0.5 at most with --noise masks")
         if self.search == "perturbation":
             require(
                 self.mask in ("mask", "flip"),
@@ -123,6 +134,11 @@ class Config(ForwardConfig):
             self.selection != "tournament" or self.tournament_size <= self.population,
             "tournament_size", self.tournament_size, f"at most the population of {self.population}",
         )  # fmt: skip
+
+    @property
+    def passes(self) -> int:
+        """Forward passes that a member of the search costs, each an evaluation."""
+        return 2 if self.noise == "masks" else 1
 
     @property
     def rescored(self) -> bool:

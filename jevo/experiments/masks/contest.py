@@ -1,5 +1,7 @@
 """Who competes in the mask experiment, and how its champion answers afterwards."""
 
+from dataclasses import replace
+
 import jax
 
 from jevo import population as pop
@@ -48,7 +50,9 @@ def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Con
         "genetic": lambda: bred(config, masks, evolution(config), agreed, share_kept(config)),
         "distribution": lambda: bred(config, masks, distribution(config), lambda state, _: pop.stack([mode(state)])),
     }[config.search]()
-    control = bred(config, masks, random_masks(config, net), agreed, share_kept(config))
+    # A member of the search may cost more than one pass: then as many more are drawn.
+    drawn = replace(config, population=config.passes * config.population)
+    control = bred(drawn, masks, random_masks(drawn, net), agreed, share_kept(config))
     found = contestants(
         config,
         dataset,

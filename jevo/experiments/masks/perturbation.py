@@ -5,22 +5,59 @@ import jax.numpy as jnp
 import optax
 
 from jevo import bits
+from jevo.bits import Bits
 from jevo.experiments.masks.config import Config
 from jevo.experiments.masks.search import Data
 from jevo.experiments.searcher import Searcher, ascending
 from jevo.networks import Network
-from jevo.training.perturbation import Estimate, node_perturbation, weight_noise
+from jevo.networks.masks import weigh
+from jevo.training.perturbation import Estimate, Noise, node_perturbation, twin_noise, weight_noise
 from jevo.types import Key, Member
 
 MEANS = {"mask": (0.0, 1.0), "flip": (-1.0, 1.0)}
 """What a weight is multiplied with where its bit is zero, and one."""
 
 
+def packed(theta: Member) -> Member:
+    """The mask that scores stand for."""
+    return jax.tree.map(lambda scores: bits.pack(scores > 0), theta)
+
+
+def mask_twins(key: Key, mask: Member, flips: float) -> tuple[Member, Member]:
+    """Two masks about one: in either a bit is flipped with probability `flips`, at most a half, and never in both."""
+    masks, treedef = jax.tree.flatten(mask, is_leaf=bits.is_bits)
+
+    def pair(key: Key, mask: Bits) -> tuple[Bits, Bits]:
+        where_key, who_key = jax.random.split(key)
+        changed = bits.flip(mask, bits.bernoulli(where_key, 2 * flips, mask.shape))
+        who = bits.bernoulli(who_key, 0.5, mask.shape)
+        return bits.select(who, changed, mask), bits.select(who, mask, changed)
+
+    ones, others = zip(*map(pair, jax.random.split(key, len(masks)), masks), strict=True)
+    return treedef.unflatten(ones), treedef.unflatten(others)
+
+
+def noise(config: Config, weights: Member, theta: Member) -> Noise:
+    """Noise as it comes of bits that are flipped, or as large."""
+    zero, one = MEANS[config.mask]
+    variance = jax.tree.map(lambda weight: config.flips * ((one - zero) * weight) ** 2, weights)
+    if config.noise == "units":
+        return weight_noise(variance)
+    mask = packed(theta)
+
+    def draw(key: Key) -> tuple[Member, Member]:
+        up, down = mask_twins(key, mask, config.flips)
+        return weigh(weights, up, config.mask), weigh(weights, down, config.mask)
+
+    # Twins differ where either is flipped, so at twice the odds, and half of that is half of the weight.
+    return twin_noise(draw, jax.tree.map(lambda each: each / 2, variance))
+
+
 def perturbed(config: Config, network: Network) -> Searcher:
     """A search for one mask, in which a generation's members are noise about it.
 
-    Each example and unit has noise of the size that flipping each bit with probability `flips` would give; what it does
-    to the fitness of the example, times what a weight adds to the unit, moves the weight's score by Adam.
+    Each example and unit has noise, by flipping each bit with probability `flips`, or of the size that this would give;
+    what it does to the fitness of the example, times what a weight adds to the unit, moves the weight's score by Adam.
 
     Args:
         config: says how.
@@ -37,14 +74,13 @@ def perturbed(config: Config, network: Network) -> Searcher:
             ones = jnp.where(score > 0, 1 - config.flips, config.flips)
             return weight * (zero + (one - zero) * ones)
 
-        variance = jax.tree.map(lambda weight: config.flips * ((one - zero) * weight) ** 2, data.weights)
         found = node_perturbation(
             network.apply,
             jax.tree.map(mean, data.weights, scores),
             x,
             lambda logits: config.objective_by_example(logits, y),
             key,
-            noise=weight_noise(network.apply, variance, x),
+            noise=noise(config, data.weights, scores),
             pairs=config.population // 2,
         )
         uphill = jax.tree.map(lambda weight, change: (one - zero) * weight * change, data.weights, found.gradient)
@@ -56,7 +92,4 @@ def perturbed(config: Config, network: Network) -> Searcher:
         middle = jax.scipy.stats.norm.ppf(config.density)
         return jax.tree.map(lambda key, weight: middle + jax.random.normal(key, weight.shape), keys, data.weights)
 
-    def mask(scores: Member) -> Member:
-        return jax.tree.map(lambda score: bits.pack(score > 0), scores)
-
-    return ascending(init, estimate, optimizer, genome=mask)
+    return ascending(init, estimate, optimizer, genome=packed)
