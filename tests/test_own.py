@@ -10,8 +10,8 @@ from flax import nnx
 from jevo import data, networks
 from jevo.errors import InputError
 from jevo.experiments import champion, experiment, hybrid, masks, weights
-from jevo.runs.own import build_own, find
 from jevo.predict import main as predict
+from jevo.runs.own import build_own, find
 from tests.commands import deterministic
 
 SOURCE = """

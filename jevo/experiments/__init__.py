@@ -6,8 +6,8 @@ from typing import Any
 
 from jevo.errors import InputError, suggestion
 from jevo.networks import Network
-from jevo.runs.own import Make
 from jevo.runs import Champion, Experiment, read_result
+from jevo.runs.own import Make
 
 __all__ = ["EXPERIMENTS", "champion", "experiment"]
 

@@ -23,7 +23,6 @@ from jevo.experiments import searcher
 from jevo.experiments.searcher import Breeding, Cost, Look, More, Searcher, Worth
 from jevo.genetics import Search, State, update_champion
 from jevo.networks import Activation, Network, Weights, build
-from jevo.runs.own import TAKES, is_own
 from jevo.plots import Panel
 from jevo.runs import (
     BreedingConfig,
@@ -38,6 +37,7 @@ from jevo.runs import (
     metrics_file,
     without_population,
 )
+from jevo.runs.own import TAKES, is_own
 from jevo.training import (
     accuracy,
     correct_by_example,

@@ -12,13 +12,13 @@ from jevo.data.datasets import Dataset, load
 from jevo.data.values import Values
 from jevo.errors import InputError, require
 from jevo.networks import Network
-from jevo.runs.own import Make, build_own, find, given_name, is_own, program_digest
 from jevo.runs.arguments import from_settings
 from jevo.runs.champion import Answers, Champion, Saved, save_champion
 from jevo.runs.compiled import use_compile_cache
 from jevo.runs.config import RunConfig
 from jevo.runs.contest import Contest, Outcome, comparison
 from jevo.runs.machine import precision
+from jevo.runs.own import Make, build_own, find, given_name, is_own, program_digest
 from jevo.runs.processes import join
 from jevo.runs.record import Run, open_run
 

@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 
 from jevo.errors import require
 from jevo.networks import Activation, Weights
-from jevo.runs.own import TAKES, is_own
 from jevo.runs import BreedingConfig
+from jevo.runs.own import TAKES, is_own
 
 BUILT_IN = ("logistic", "mlp", "cnn")
 
