@@ -19,6 +19,7 @@ from jevo.runs.arguments import from_command_line
 README = Path(__file__).parent.parent / "README.md"
 GOOD = {
     "accuracy of an evolved network": lambda words: float(words[-1]) > 0.5,
+    "accuracy of an evolved run": lambda words: float(words[-1]) > 0.8,
     "loss of a trained one": lambda words: 0 < float(words[-1]) < 0.3,
     "score of a search": lambda words: float(words[0]) > 0.9,
 }
@@ -29,7 +30,8 @@ def blocks(language):
 
 
 @pytest.mark.parametrize("number", range(len(GOOD)), ids=list(GOOD))
-def test_the_python_in_the_readme_runs(number, capsys):
+def test_the_python_in_the_readme_runs(number, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert len(blocks("python")) == len(GOOD)
     exec(compile(blocks("python")[number], str(README), "exec"), {})
     assert list(GOOD.values())[number](capsys.readouterr().out.split())
