@@ -90,4 +90,4 @@ def test_impossible_settings_are_named(given, says):
 
 def test_convolutions_want_images():
     with pytest.raises(InputError, match="these examples are not images"):
-        weights.Config(channels=(2,)).network((64,), 10, bias=True)
+        weights.Config(channels=(2,)).built((64,), 10, bias=True)
