@@ -7,7 +7,7 @@ the layer is linear.
 
 Source: Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning", 1992;
 Flower and Jabri, "Summed weight neuron perturbation: an O(N) improvement over weight perturbation", 1992. Antithetic
-pairs, and noise as masks would give it, are this engine's.
+pairs, noise as masks would give it, and masks in place of noise are this engine's.
 """
 
 from collections.abc import Callable

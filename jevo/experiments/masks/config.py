@@ -89,7 +89,7 @@ class Config(ForwardConfig):
     noise: Literal["units", "masks"] = "units"
     """Of node perturbation, what its members are. units: noise on what each unit adds up, of the size that flipped bits
     would give; masks: each unit and example adds up by one of two masks, with bits flipped. That is two products for
-    each layer, so a member counts as two evaluations then."""
+    each layer, so a member counts as two evaluations then. They do well with --flips 0.05 and --learning-rate 0.15."""
     consensus: int = 20
     """Best members whose majority, bit by bit, is another candidate; 0 for none."""
 
