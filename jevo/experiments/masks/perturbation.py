@@ -83,7 +83,8 @@ def perturbed(config: Config, network: Network) -> Searcher:
             noise=noise(config, data.weights, scores),
             pairs=config.population // 2,
         )
-        uphill = jax.tree.map(lambda weight, change: (one - zero) * weight * change, data.weights, found.gradient)
+        # The products are rounded by the sign that Adam is given, downhill: what is recorded was computed so.
+        uphill = jax.tree.map(lambda weight, change: -(-(one - zero) * weight * change), data.weights, found.gradient)
         return found._replace(gradient=uphill)
 
     def init(key: Key, data: Data) -> Member:
