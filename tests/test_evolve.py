@@ -62,7 +62,7 @@ def test_it_is_generations_of_the_library(whole):
     np.testing.assert_allclose([line["best"] for line in found.lines], np.array(best[1:]), rtol=1e-6)
     assert found.worth == pytest.approx(float(max(best)), rel=1e-6)
     assert_equal(runs.load_champion(out, NETWORK.init), found.champion)
-    assert json.loads((out / "result.json").read_text())["evaluations"] == 8 + 12 * 6
+    assert json.loads((out / "evolved.json").read_text())["evaluations"] == 8 + 12 * 6
 
 
 def test_more_generations_go_on_after_the_last(whole, tmp_path):

@@ -41,6 +41,14 @@ def dense(shape, outputs):
 def wider(shape, outputs):
     return Dense(outputs + 1)
 
+class Normed(nnx.Module):
+    def __init__(self, shape, outputs, rngs):
+        self.a, self.c = nnx.Linear(64, WIDTH, rngs=rngs), nnx.Linear(WIDTH, outputs, rngs=rngs)
+        self.norm = nnx.LayerNorm(WIDTH, rngs=rngs)
+
+    def __call__(self, x):
+        return self.c(nnx.relu(self.norm(self.a(x.reshape(len(x), -1)))))
+
 def broken(shape, outputs):
     return {}["nothing"]
 
@@ -120,7 +128,7 @@ def test_a_run_of_jevos_network_takes_no_other(smoke, source):
     ("name", "what"),
     [
         ("nets.py:wider", r"gives float32 \[2, 11\] for two examples of shape \[8, 8, 1\]; it takes float32 \[2, 10\]"),
-        ("nets.py:broken", r"KeyError: 'nothing' \(line 29 of .*nets.py\)"),
+        ("nets.py:broken", r"KeyError: 'nothing' \(line 37 of .*nets.py\)"),
         ("nets.py:stray", "an NNX module of random numbers of its own"),
         ("nets.py:text", "makes str, but takes a Network"),
         ("nets.py:NUMBER", "is no function or class, but int"),
@@ -137,6 +145,20 @@ def test_a_network_that_cannot_be_used_is_a_line(name, what, source, tmp_path):
         weights.run(smoke("weights", tmp_path / "run", network=name))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("search", ["perturbation", "strategy"])
+def test_layers_that_a_search_cannot_read_are_a_line(search, source, tmp_path):
+    with pytest.raises(InputError, match=r"cannot read the layers of your network: the params \['norm'\]"):
+        weights.run(smoke("weights", tmp_path / "run", network="nets.py:Normed", search=search))
+    assert list((tmp_path / "run").glob("*.json*")) == []
+    masks.run(smoke("masks", tmp_path / "masks", network="nets.py:Normed"))  # Bred ones read none.
+
+
+def test_mating_without_alignment_is_said(source, tmp_path, caplog):
+    with caplog.at_level("INFO", logger="jevo"):
+        hybrid.run(smoke("hybrid", tmp_path / "run", network="nets.py:dense", repeats=1))
+    assert "without alignment" in caplog.text
 
 
 def test_settings_that_ones_own_network_does_not_read_are_refused():

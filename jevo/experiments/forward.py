@@ -18,7 +18,7 @@ from jevo import population as pop
 from jevo.data.datasets import Dataset
 from jevo.data.task import Examples, Task, rotating_rows
 from jevo.devices import members_at_once
-from jevo.errors import require
+from jevo.errors import InputError, require, shortened
 from jevo.experiments import searcher
 from jevo.experiments.searcher import Breeding, Cost, Look, More, Searcher, Worth
 from jevo.genetics import Search, State, update_champion
@@ -276,6 +276,8 @@ def contestants(
         candidates: members that the search scores in a generation.
         saved: what is saved of a genome.
     """
+    if config.network:
+        _require_layers(searchers, data)
     # Convolutions have large temporaries, and gain nothing by standing beside others on a CPU.
     chunk = min(config.population, members_at_once(config.chunk, on_cpu=1 if config.channels else 16))
     evaluations = config.passes * (config.population + config.generations * candidates)
@@ -312,6 +314,18 @@ def contestants(
             example_passes=PASSES * steps * batch,
         )
     return found
+
+
+def _require_layers(searchers: Mapping[str, Searcher], data: Any) -> None:
+    """Raise an InputError if a search reads a network's linear layers, and cannot read those of the user's own."""
+    for sought in searchers.values():
+        try:
+            jax.eval_shape(lambda data, sought=sought: sought.start(jax.random.key(0), data, 1), data)
+        except ValueError as error:
+            raise InputError(
+                f"this search cannot read the layers of your network: {shortened(error, 300)}; give another one, or "
+                "take another search, such as --preset genetic of masks, which reads none"
+            ) from None
 
 
 def draw_curves(path: Path, lines: Mapping[str, list[dict[str, Any]]], outcomes: Mapping[str, Outcome]) -> None:

@@ -27,7 +27,7 @@ from jevo.runs.processes import gather
 from jevo.types import Fitness, Key, Member, Population
 
 METRICS = "metrics.jsonl"
-RESULT = "result.json"
+RESULT = "evolved.json"
 
 Stop = Callable[[Sequence[Mapping[str, Any]]], bool | None]
 """`(lines) -> whether to stop`, of all lines of `metrics.jsonl` so far: one a generation, with `generation`, `best`,

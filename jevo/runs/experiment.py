@@ -72,7 +72,7 @@ class Experiment(NamedTuple):
         name: of it.
         config: its settings, which also say which of them never change a result, and which files a run writes.
         contest: `(config, dataset) -> Contest`: its own contestant, its control, and any references. If the network may
-            be the user's own, it takes that one, too, or None.
+            be the user's own, it takes that one, too.
         report: `(run, contest, outcomes) -> Report`.
         answers: how a saved champion answers.
         seen: `(config, dataset) -> dataset`: what a run sees of a data set.
@@ -112,14 +112,13 @@ class Experiment(NamedTuple):
             config = dataclasses.replace(config, data=dataset.name)
         prepare(config)
         dataset = self.dataset(config, dataset)
-        own = self._own(config, network, dataset.train.x.shape[1:], len(dataset.classes))
-        contents = {"data": dataset.digest, **({} if own is None else {"network": own[1]}), **self.contents(config)}
+        theirs = self._own(config, network, dataset.train.x.shape[1:], len(dataset.classes))
+        contents = {"data": dataset.digest, **({"network": theirs[1]} if theirs else {}), **self.contents(config)}
         with open_run(self.name, config, contents) as opened, jax.default_matmul_precision(precision(config)):
             if done := opened.result():
                 return done
             # All that can be refused is refused before anything in the folder changes.
-            given = [None if own is None else own[0]] if self.own_network else []
-            contest, outcomes = self.contest(config, dataset, *given), {}
+            contest, outcomes = self.contest(config, dataset, *(theirs[:1] if theirs else ())), {}
             with contest.resources, opened.begun() as run:
                 run.announce(dataset)
                 own, *_ = contest.contestants

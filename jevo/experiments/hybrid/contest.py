@@ -1,5 +1,6 @@
 """Who competes in the hybrid experiment, and how its champion answers afterwards."""
 
+import logging
 from functools import partial
 
 import numpy as np
@@ -22,6 +23,8 @@ from jevo.runs import (
     metrics_file,
     without_population,
 )
+
+_log = logging.getLogger("jevo")
 
 
 def dataset(config: Config, whole: Dataset) -> Dataset:
@@ -50,6 +53,8 @@ def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Con
     """The search, and its controls at equal gradient steps: independent restarts, and one long run; `own` is the
     network, if it is the user's."""
     net = own or network(config, dataset.train.x.shape[1:], len(dataset.classes))
+    if config.align and own and not own.symmetries:
+        _log.info("your network does not say which hidden units may be renumbered: parents mate without alignment")
     task = to_device(dataset, config.center, config.scale)
     legs, chunk = config.cycles * config.legs, members_at_once(config.chunk, on_cpu=5)
     judge = classification(net, task, dataset)
