@@ -398,6 +398,7 @@ TWO = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_objectives_are_ranked_as_nsga2_does_over_all_layers_at_once(digits):
     config = Config(**TWO)
     contestants = competing(config, digits)

@@ -85,7 +85,13 @@ def smoke(name, folder, **settings):
 
 
 @pytest.mark.parametrize(
-    ("name", "network"), [("masks", "Residual"), ("hybrid", "Residual"), ("weights", "dense"), ("hybrid", "dense")]
+    ("name", "network"),
+    [
+        ("weights", "dense"),
+        pytest.param("masks", "Residual", marks=pytest.mark.slow),
+        pytest.param("hybrid", "Residual", marks=pytest.mark.slow),
+        pytest.param("hybrid", "dense", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_of_ones_own_network_is_a_run(name, network, source, tmp_path):
     settings = {"network": f"{source}:{network}", **({"repeats": 1} if name == "hybrid" else {})}
@@ -152,9 +158,14 @@ def test_layers_that_a_search_cannot_read_are_a_line(search, source, tmp_path):
     with pytest.raises(InputError, match=r"cannot read the layers of your network: the params \['norm'\]"):
         weights.run(smoke("weights", tmp_path / "run", network="nets.py:Normed", search=search))
     assert list((tmp_path / "run").glob("*.json*")) == []
-    masks.run(smoke("masks", tmp_path / "masks", network="nets.py:Normed"))  # Bred ones read none.
 
 
+@pytest.mark.slow
+def test_masks_that_are_bred_take_any_layers(source, tmp_path):
+    masks.run(smoke("masks", tmp_path / "run", network="nets.py:Normed"))
+
+
+@pytest.mark.slow
 def test_mating_without_alignment_is_said(source, tmp_path, caplog):
     with caplog.at_level("INFO", logger="jevo"):
         hybrid.run(smoke("hybrid", tmp_path / "run", network="nets.py:dense", repeats=1))

@@ -15,7 +15,7 @@ from jevo.runs.contest import (
     metrics_file,
     without_population,
 )
-from jevo.runs.evolve import Evolved, evolve, load_champion
+from jevo.runs.evolution import Evolved, evolve, load_champion
 from jevo.runs.experiment import Experiment, Report, captioned, load_dataset
 from jevo.runs.front import Front, Merit, by_accuracy, front_report, judge_front
 from jevo.runs.lines import Lines, read_lines, write_lines
