@@ -26,7 +26,8 @@ from jevo.runs.command import plain_errors
 
 @dataclass(frozen=True)
 class Request:
-    """Say what the champion of a finished run sees in images, a line each: file, class, probability.
+    """Say what the champion of a finished run sees in images, a line each: file, class, probability; or, of a
+    regression, file and estimates.
 
     One that reconstructs (of the autoencoder experiment) also writes what it saw, and beside it the reconstruction,
     next to each image as NAME-reconstruction.png (.npy where examples are not images); what is on a front only does
@@ -81,6 +82,9 @@ def predict(request: Request) -> None:
         for i in range(len(x)):
             name = f"{path}[{i}]" if len(x) > 1 else str(path)
             told = "" if found.classes is None else f"  {classes[int(found.classes[i])]}"
+            if found.values is not None:
+                estimates = zip(result["data"]["targets"]["names"], found.values[i], strict=True)
+                told = "".join(f"  {target} {value:.6g}" for target, value in estimates)
             sure = "" if found.probabilities is None else f"  {found.probabilities[i].max():.3f}"
             print(on_one_line(f"{name}{told}{sure}{written}"))
 

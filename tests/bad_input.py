@@ -22,6 +22,7 @@ from jevo.errors import InputError
 from jevo.experiments import EXPERIMENTS, experiment
 from jevo.hyperparams.parsing import SPACES
 from jevo.runs.arguments import from_command_line
+from jevo.runs.own import Given
 
 SLOW = 2.0
 """A refusal may take so long [s]."""
@@ -165,7 +166,8 @@ def attempt(name, arguments):
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             config = from_command_line(found.config, arguments)
-            found.contest(config, found.dataset(config))
+            dataset = found.dataset(config)
+            found.contest(config, dataset, Given.usual(dataset))
         line = ""
     except InputError as error:
         line = str(error)

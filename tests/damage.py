@@ -21,6 +21,7 @@ from jevo.errors import InputError
 from jevo.experiments import EXPERIMENTS, champion, experiment
 from jevo.runs.checkpoint import Checkpoints
 from jevo.runs.loop import _saved
+from jevo.runs.own import Given
 
 ALL = [name for name in EXPERIMENTS if name != "signs"]
 
@@ -72,7 +73,8 @@ def bits(tree):
 
 def carries(config, found):
     """`stage -> carry` of every stage of an experiment that goes in phases: its structure, shapes and types."""
-    contest, shapes = found.contest(config, found.dataset(config)), {}
+    dataset, shapes = found.dataset(config), {}
+    contest = found.contest(config, dataset, Given.usual(dataset))
     for contestant in contest.contestants.values():
         kept = []
         for phase in getattr(contestant, "phases", ()):

@@ -4,6 +4,8 @@ from contextlib import contextmanager
 
 import jax
 
+from jevo.runs.own import Given
+
 PLATFORMS = {"tpu": "tpu", "cuda": "gpu"}
 """What a program is made for, and what JAX calls the backend there."""
 
@@ -24,7 +26,7 @@ def pretended(platform):
 def lower(experiment, config, dataset, platform):
     """Lower every program of every contestant."""
     with pretended(platform):
-        contest = experiment.contest(config, dataset)
+        contest = experiment.contest(config, dataset, Given.usual(dataset))
         with contest.resources:
             for contestant in contest.contestants.values():
                 for traced in contestant.traced():

@@ -23,7 +23,7 @@ from jevo.runs import (
     Report,
     Stage,
     captioned,
-    classification,
+    judging,
     main,
     metrics_file,
     without_population,
@@ -60,9 +60,9 @@ def network(config, shape, classes) -> Network:
     return Network(init, apply)
 
 
-def contest(config, dataset) -> Contest:
+def contest(config, dataset, given) -> Contest:
     """Evolution, and random search at as many evaluations."""
-    net, task = network(config, dataset.train.x.shape[1:], len(dataset.classes)), to_device(dataset)
+    net, task = network(config, dataset.train.x.shape[1:], given.criterion.outputs), to_device(dataset)
     root = jax.random.key(config.seed)
     weights = net.init(root)["weights"]
     children, most = config.population - config.survivors, members_at_once(config.chunk, on_cpu=16)
@@ -102,7 +102,7 @@ def contest(config, dataset) -> Contest:
         made, file = partial(programs, name == "search"), metrics_file(name, "search")
         return Phases(
             [Phase(Stage(name, made, config.generations, work, chunk, file), lambda _: task, without_population)],
-            classification(net, task, dataset),
+            judging(net, given.criterion, task, dataset),
             evaluations=config.population + config.generations * children,
             gradient_steps=0,
             champions=lambda kept: [{**kept[0].champion, "weights": weights}],
@@ -119,7 +119,7 @@ def report(run, contest, outcomes):
 
 
 def answers(saved):
-    return saved.classifier(network(saved.config, saved.shape, saved.classes))
+    return saved.answering(network(saved.config, saved.shape, saved.outputs))
 
 
 EXPERIMENT = Experiment("signs", Config, contest, report, answers, module="tests.signs")

@@ -24,6 +24,7 @@ from jevo.predict import main as predict
 from jevo.runs import Interrupted, loop
 from jevo.runs.lines import read_lines
 from jevo.runs.loop import run_stage
+from jevo.runs.own import Given
 from jevo.training import fit_svm, predict_classes
 from jevo.training.perturbation import node_perturbation, relative_noise
 from tests.commands import deterministic
@@ -51,7 +52,7 @@ def small(settings):
 
 def competing(config, dataset):
     """The contestants, by name."""
-    return contest.contest(config, dataset).contestants
+    return contest.contest(config, dataset, Given.usual(dataset)).contestants
 
 
 def first_phase(config, dataset, method):
@@ -548,8 +549,8 @@ def test_a_run_goes_on_in_the_middle_of_a_phase(finished, tmp_path):
     """Stopped in the second layer's phase, the same command ends with the same champion, bit for bit."""
     config = Config.from_preset("smoke", out=tmp_path / "run")
 
-    def stopping(config, dataset):
-        whole = contest.contest(config, dataset)
+    def stopping(config, dataset, given):
+        whole = contest.contest(config, dataset, Given.usual(dataset))
         own, (first, second) = whole.contestants["ga-sgd"], whole.contestants["ga-sgd"].phases
         short = second._replace(stage=dataclasses.replace(second.stage, generations=2))
         return whole._replace(contestants={"ga-sgd": dataclasses.replace(own, phases=[first, short]), "stop": None})

@@ -10,6 +10,7 @@ import pytest
 
 from jevo.errors import InputError
 from jevo.mixed import MixedTrainer, Worker, cluster
+from jevo.training.criterion import classification
 from tests.test_hyperparams import made_task
 
 pytestmark = pytest.mark.extras
@@ -85,7 +86,7 @@ def test_a_genome_that_kills_its_workers_is_given_up(monkeypatch):
     monkeypatch.setattr(cluster, "Worker", Dying)
     sizes = {"batch_size": 16, "epochs": 2, "max_epochs": 2, "patience": 2}
     with cluster.ray_backend("local", 1) as backend:
-        trainer = MixedTrainer(made_task((9,)), 3, **sizes, make_executor=backend.make_executor)
+        trainer = MixedTrainer(made_task((9,)), classification(3), **sizes, make_executor=backend.make_executor)
         found = dict(trainer.score(GENOMES, trainer.plan(GENOMES)))
     assert sorted(found) == [0, 1, 2, 3]
     assert found[0].reason.startswith("3 workers died of it, perhaps for want of memory (")

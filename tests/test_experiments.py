@@ -17,6 +17,7 @@ from jevo.experiments import EXPERIMENTS, champion, experiment
 from jevo.runs.arguments import from_command_line, from_settings, resolved
 from jevo.runs.contest import Phases
 from jevo.runs.lines import read_lines
+from jevo.runs.own import Given
 from jevo.runs.signals import Interrupted
 from tests.commands import command, deterministic, result, start
 
@@ -205,7 +206,8 @@ def test_what_a_config_says_of_its_fields_is_true(name):
 def test_stages_start_with_no_more_members_at_once_than_there_are(name):
     found = experiment(name)
     config = found.config.from_preset("smoke", chunk=10**6)
-    contest = found.contest(config, found.dataset(config))
+    dataset = found.dataset(config)
+    contest = found.contest(config, dataset, Given.usual(dataset))
     with contest.resources:
         for contestant in contest.contestants.values():
             for phase in contestant.phases if isinstance(contestant, Phases) else ():

@@ -18,6 +18,7 @@ from jevo.experiments.hybrid import EXPERIMENT, contest
 from jevo.experiments.hybrid.search import search
 from jevo.runs.lines import read_lines
 from jevo.runs.loop import run_stage
+from jevo.runs.own import Given
 from tests.lowering import PLATFORMS, lower
 from tests.stages import walk
 
@@ -40,7 +41,9 @@ def digits():
 
 def entered(config, dataset):
     """The network, and the contest over this part of the data."""
-    return contest.network(config, dataset.train.x.shape[1:], len(dataset.classes)), contest.contest(config, dataset)
+    return contest.network(config, dataset.train.x.shape[1:], len(dataset.classes)), contest.contest(
+        config, dataset, Given.usual(dataset)
+    )
 
 
 def stepped(config, dataset, name="search"):

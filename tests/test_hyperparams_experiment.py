@@ -23,6 +23,7 @@ from jevo.mixed import MixedTrainer, Worker, planner, thread_executor
 from jevo.runs.arguments import from_command_line
 from jevo.runs.lines import read_lines
 from jevo.runs.signals import Interrupted
+from jevo.training.criterion import classification
 from tests.test_hyperparams import made_task
 
 TINY = {
@@ -258,7 +259,9 @@ def test_presets_are_the_published_recipes():
 
 
 def trainable(task=None, **settings):
-    return MixedTrainer(task or made_task((9,)), 3, batch_size=16, epochs=2, max_epochs=2, patience=2, **settings)
+    return MixedTrainer(
+        task or made_task((9,)), classification(3), batch_size=16, epochs=2, max_epochs=2, patience=2, **settings
+    )
 
 
 GENOMES = [{"dense": [{"units": n, "activation": "tanh"}] * (1 + n % 2), "lr": 0.01} for n in (3, 4, 6, 5)]

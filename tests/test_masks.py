@@ -22,6 +22,8 @@ from jevo.networks.masks import density, kept, thinned, weigh
 from jevo.predict import main as predict
 from jevo.runs import Interrupted, loop
 from jevo.runs.lines import read_lines
+from jevo.runs.own import Given
+from jevo.training.criterion import classification
 from jevo.training.perturbation import node_perturbation
 from tests.commands import ROOT, command, deterministic, devices, result
 from tests.lowering import PLATFORMS, lower
@@ -44,7 +46,7 @@ def digits():
 
 def searched(config, dataset):
     """The data of the search, the first population and that after every generation, with the metrics."""
-    phase = EXPERIMENT.contest(config, dataset).contestants["search"].phases[0]
+    phase = EXPERIMENT.contest(config, dataset, Given.usual(dataset)).contestants["search"].phases[0]
     data = phase.data([])
     return data, *walk(phase.stage, data)
 
@@ -160,7 +162,7 @@ def test_straight_through_trains_the_scores_of_a_hard_mask(key):
 
 def test_the_references_learn(digits):
     config = masks.Config(**SMALL, reference=True, reference_steps=300)
-    contestants = EXPERIMENT.contest(config, digits).contestants
+    contestants = EXPERIMENT.contest(config, digits, Given.usual(digits)).contestants
     assert list(contestants) == ["search", "random_search", "straight_through", "trained_weights"]
     for name in ("straight_through", "trained_weights"):
         phase = contestants[name].phases[0]
@@ -222,7 +224,7 @@ def test_node_perturbation_finds_masks_that_random_search_does_not(settings, dig
         {"search": "perturbation", "population": 4, "images": 200, "generations": 60, "hidden": (12,),
          "validate_every": 10, **settings}
     )  # fmt: skip
-    compete = contest.contest(config, digits)
+    compete = contest.contest(config, digits, Given.usual(digits))
     reached = []
     for name in ("search", "random_search"):
         contestant = compete.contestants[name]
@@ -293,7 +295,7 @@ def test_what_masks_say_goes_to_the_gradient_of_the_mean_network_with_their_numb
     x, y = config.batch(task, jnp.int32(0))
     x, y = x.reshape(len(x), -1)[:300], y[:300]
     mean = jax.tree.map(lambda w, t: w * jnp.where(t > 0, 0.98, 0.02), weights, theta)
-    gradient = jax.grad(lambda params: config.objective(net.apply(params, x), y))(mean)
+    gradient = jax.grad(lambda params: config.objective(classification(10), net.apply(params, x), y))(mean)
     near = []
     for pairs in (2, 20, 300):
         found = jax.jit(
@@ -408,7 +410,7 @@ def test_two_objectives_are_ranked_as_nsga2_does_and_found_beside_each_other(dig
 
 
 def test_both_contestants_spend_the_same_and_random_search_draws_any_density(digits):
-    compete = EXPERIMENT.contest(masks.Config(**TWO, batches="fixed"), digits)
+    compete = EXPERIMENT.contest(masks.Config(**TWO, batches="fixed"), digits, Given.usual(digits))
     spent = {contestant.evaluations for contestant in compete.contestants.values()}
     assert spent == {20 + 6 * 20}
     phase = compete.contestants["random_search"].phases[0]

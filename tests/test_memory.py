@@ -13,6 +13,7 @@ from jevo import devices, memory
 from jevo.errors import InputError
 from jevo.mixed import MixedTrainer
 from jevo.runs.loop import Programs, Stage, run_stage
+from jevo.training.criterion import classification
 from tests.stages import walk
 
 LARGE = """
@@ -173,7 +174,7 @@ def test_a_genome_without_room_is_no_result_and_not_the_end(monkeypatch):
 
     monkeypatch.setattr(devices, "_free", lambda: 1000)
     genome = {"dense": [{"units": 3, "activation": "tanh"}], "lr": 0.01}
-    trainer = MixedTrainer(made_task((9,)), 3, batch_size=16, epochs=1, max_epochs=1, patience=1)
+    trainer = MixedTrainer(made_task((9,)), classification(3), batch_size=16, epochs=1, max_epochs=1, patience=1)
     ((_, score),) = trainer.score([genome], trainer.plan([genome]))
     assert score.reason == "it needs more memory than there is"
 

@@ -9,6 +9,7 @@ from jevo.errors import InputError
 from jevo.experiments import weights
 from jevo.experiments.forward import BATCH, PASSES
 from jevo.experiments.weights import EXPERIMENT
+from jevo.runs.own import Given
 from tests.lowering import PLATFORMS, lower
 from tests.stages import walk
 
@@ -29,7 +30,7 @@ def digits():
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_it_learns_what_random_search_does_not_find(settings, digits):
     config = weights.Config(**{**SMALL, "learning_rate": 0.01, **settings})
-    compete = EXPERIMENT.contest(config, digits).contestants
+    compete = EXPERIMENT.contest(config, digits, Given.usual(digits)).contestants
     reached = {}
     for name, contestant in compete.items():
         (phase,) = contestant.phases
@@ -55,7 +56,7 @@ def test_no_derivative_is_taken(digits, monkeypatch):
 
     for name in ("grad", "value_and_grad", "vjp", "jvp", "linearize"):
         monkeypatch.setattr(jax, name, taken)
-    phase = EXPERIMENT.contest(weights.Config(**SMALL), digits).contestants["search"].phases[0]
+    phase = EXPERIMENT.contest(weights.Config(**SMALL), digits, Given.usual(digits)).contestants["search"].phases[0]
     start, step = phase.stage.programs(1)
     data = phase.data([])
     jax.make_jaxpr(step)(jax.eval_shape(start, data), data)
@@ -63,7 +64,7 @@ def test_no_derivative_is_taken(digits, monkeypatch):
 
 def test_the_reference_has_as_many_passes_as_the_search(digits):
     config = weights.Config(**{**SMALL, "generations": 2000}, reference=True)
-    found = EXPERIMENT.contest(config, digits).contestants
+    found = EXPERIMENT.contest(config, digits, Given.usual(digits)).contestants
     assert list(found) == ["search", "random_search", "gradient"]
     passes = found["search"].example_passes
     assert found["gradient"].example_passes == PASSES * BATCH * found["gradient"].gradient_steps

@@ -20,6 +20,7 @@ from jevo.hyperparams import SPACES, Score, identity, parse_space
 from jevo.mixed import COSTS, Architecture, MixedTrainer, thread_executor
 from jevo.networks import ACTIVATIONS, mlp
 from jevo.training import accuracy, log_likelihood
+from jevo.training.criterion import classification
 from jevo.types import Key, Member
 
 
@@ -64,7 +65,7 @@ def measure(settings: Hyperparams) -> dict[str, Any]:
     task, space = to_device(dataset), parse_space(SPACES["mlp"], "mlp")
     trainable = MixedTrainer(
         task,
-        len(dataset.classes),
+        classification(len(dataset.classes)),
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         max_epochs=settings.epochs,

@@ -22,6 +22,7 @@ from jevo.mixed.layers import dropout_gain
 from jevo.mixed.trainer import shuffled
 from jevo.mixed.unpadded import first_weights, layer_key
 from jevo.networks import ACTIVATIONS
+from jevo.training.criterion import classification
 from jevo.types import Member
 
 OPTIMIZERS = {
@@ -140,7 +141,7 @@ def measure(settings: Parity) -> dict[str, Any]:
     task, space = to_device(dataset), parse_space(SPACES[settings.space], settings.space)
     trainable = MixedTrainer(
         task,
-        len(dataset.classes),
+        classification(len(dataset.classes)),
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         max_epochs=settings.epochs,

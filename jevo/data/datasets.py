@@ -14,6 +14,7 @@ import numpy as np
 
 from jevo.data import builders, cache, originals, tables
 from jevo.data.files import expanded
+from jevo.data.targets import Targets, targets_of
 from jevo.data.values import Values, moments, values_of
 from jevo.errors import InputError, shortened
 
@@ -34,7 +35,7 @@ class Split(NamedTuple):
     x: np.ndarray
     """`[n, ...]` uint8 or float32; images are `[n, height, width, channels]`."""
     y: np.ndarray
-    """int32 `[n]`, an index into the classes."""
+    """int32 `[n]`, an index into the classes; of a regression float64 `[n, targets]`, in the numbers of the source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +53,17 @@ class Dataset:
     """What a reader of results must know: that the set is partial, how it was split, what was dropped."""
     taken: tuple[str, ...] = ()
     """What was taken for what in a user's own file, a line each: the label column, classes, features."""
+    targets: Targets | None = None
+    """What `y` holds if it is a regression; then there are no classes."""
 
     @functools.cached_property
     def digest(self) -> str:
         """sha256 of all that a run sees of it: the examples, their split and order, and the names of the classes."""
         splits = {part: getattr(self, part) for part in SPLITS}
         arrays = {f"{axis}_{part}": getattr(split, axis) for part, split in splits.items() for axis in "xy"}
-        arrays["rest"] = np.frombuffer(json.dumps([self.classes, self.values.to_json()]).encode(), np.uint8)
+        rest: list[Any] = [self.classes, self.values.to_json()]
+        rest += [] if self.targets is None else [self.targets.to_json()]
+        arrays["rest"] = np.frombuffer(json.dumps(rest).encode(), np.uint8)
         return cache.digest(arrays).hex()
 
 
@@ -68,6 +73,7 @@ def load(
     validation: int | float | None = None,
     label: str = "",
     header: bool = True,
+    regression: bool = False,
 ) -> Dataset:
     """Loads the data set `name`.
 
@@ -81,8 +87,10 @@ def load(
         image set, so that the others keep their published positions; of the other sets, a stratified
         share drawn with a fixed seed. Default: a tenth, and at most 5,000 of an image set. A file that
         has a validation part of its own keeps it.
-      label: the label column of a `.csv` or `.parquet`, by name or number; "" for the last.
+      label: the label column of a `.csv` or `.parquet`, by name or number; "" for the last. Of a regression it may
+        be several, with commas between.
       header: whether the first line of a `.csv` names the columns.
+      regression: whether the labels are real numbers, to be estimated, and not classes.
 
     Raises:
       InputError: for anything that cannot be used: an unknown name, a part out of range, files that are
@@ -90,9 +98,9 @@ def load(
     """
     name = os.fspath(name)
     if Path(name).suffix.lower() in tables.SUFFIXES:
-        table = tables.read_table(expanded(name), label, header)
-        found = _split(name, table.parts, table.classes, validation, table.note)
-        return replace(found, taken=table.taken)
+        return _of_table(name, tables.read_table(expanded(name), label, header, regression), validation)
+    if regression:
+        raise InputError(f"data {name!r} has classes, and no numbers for a regression; give a file of your own")
     if label or not header:
         raise InputError(
             f"data {name!r}: label and header are for .csv and .parquet files, and this set has labels of its own"
@@ -114,16 +122,18 @@ def from_arrays(
     validation: tuple[Any, Any] | int | float | None = None,
     test: tuple[Any, Any] | None = None,
     name: str = "arrays",
+    regression: bool = False,
 ) -> Dataset:
     """A data set of arrays: NumPy's, JAX's, or whatever becomes one, such as lists.
 
     Args:
       x: train examples `[n, ...]`; images are `[n, height, width, channels]`.
-      y: their labels `[n]`: whole numbers, or texts.
+      y: their labels `[n]`: whole numbers, or texts; of a regression numbers `[n]` or `[n, targets]`.
       validation: the examples and labels that validate; or how many of the train examples, or which share of them.
         None: a tenth.
       test: the examples and labels of the test set; None: a fifth of the train examples, drawn with a fixed seed.
       name: of the set, in results.
+      regression: whether the labels are real numbers, to be estimated, and not classes.
 
     Raises:
       InputError: for anything that cannot be used, as `load` does.
@@ -141,14 +151,14 @@ def from_arrays(
         share = validation
     arrays = {}
     for part, pair in parts.items():
+        if len(pair) != 2:
+            raise InputError(f"{name}: {part} is {len(pair)} things, but takes two: examples, and their labels")
         for axis, values in zip("xy", pair, strict=True):
             try:
                 arrays[f"{axis}_{part}"] = np.asarray(values)
             except ValueError as error:  # Rows of different lengths.
                 raise InputError(f"{name}: {axis}_{part} is no array: {shortened(error, 200)}") from None
-    table = tables.read_arrays(name, arrays, sorted(arrays))
-    found = _split(name, table.parts, table.classes, share, table.note)
-    return replace(found, taken=table.taken)
+    return _of_table(name, tables.read_arrays(name, arrays, sorted(arrays), regression), share)
 
 
 def from_source(
@@ -159,6 +169,7 @@ def from_source(
     x: str | int = "image",
     y: str | int = "label",
     name: str = "source",
+    regression: bool = False,
 ) -> Dataset:
     """A data set of examples one by one: of TensorFlow Datasets (`tfds.data_source`, `tfds.as_numpy`), of Grain, or
     anything else that can be gone through and is not without end.
@@ -169,6 +180,7 @@ def from_source(
       test: those of the test set; or as `from_arrays` takes it.
       x, y: what the example and its label are called in a mapping, or their places in a tuple.
       name: of the set, in results.
+      regression: as `from_arrays` takes it.
 
     Raises:
       InputError: for anything that cannot be used, as `load` does.
@@ -197,7 +209,8 @@ def from_source(
 
     given = validation if isinstance(validation, int | float | None) else gathered("validation", validation)
     tested = None if test is None else gathered("test", test)
-    return from_arrays(*gathered("train", train), validation=given, test=tested, name=name)
+    train_pair = gathered("train", train)
+    return from_arrays(*train_pair, validation=given, test=tested, name=name, regression=regression)
 
 
 def against_rest(dataset: Dataset, name: str) -> Dataset:
@@ -271,6 +284,13 @@ def _digits(validation: int | float | None) -> Dataset:
     return _split("digits", {"train": (x, y)}, tuple("0123456789"), validation, "", white=16.0)
 
 
+def _of_table(name: str, table: tables.Table, validation: int | float | None) -> Dataset:
+    """The data set of a user's own table."""
+    found = _split(name, table.parts, table.classes, validation, table.note)
+    targets = targets_of(name, table.targets, found.train.y) if table.targets else None
+    return replace(found, taken=table.taken, targets=targets)
+
+
 def _split(
     name: str,
     parts: Mapping[str, tuple[np.ndarray, np.ndarray]],
@@ -292,9 +312,9 @@ def _split(
             continue
         x, y = splits["train"]
         n = _count(name, asked, len(y), default=max(1, round(share * len(y))))
-        rest, drawn = stratified(y, n, _SEED, name)
+        rest, drawn = stratified(y if classes else np.zeros(len(y), int), n, _SEED, name)
         splits["train"], splits[part] = Split(x[rest], y[rest]), Split(x[drawn], y[drawn])
-        notes.append(f"{part}: {n:,} examples drawn, stratified, seed {_SEED}")
+        notes.append(f"{part}: {n:,} examples drawn, {'stratified, ' if classes else ''}seed {_SEED}")
     train = splits["train"].x
     values = values_of(train, None if white is None else 0.0, white)
     held = {}

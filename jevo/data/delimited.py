@@ -39,6 +39,8 @@ _CAUSES = (
     (re.compile(r"[$€£¥]\s*[\d.,]+|[\d.,]+\s*[$€£¥]"), "a currency sign"),
     (re.compile(r"#.*"), "a comment"),
 )
+NO_LABELS = Labels((), np.zeros(0, int))
+"""Of a table whose columns are all read as numbers."""
 
 
 def open_text(path: Path, header: bool) -> "Delimited":
@@ -146,10 +148,10 @@ class Delimited:
             "add a header line, or set no-header"
         )
 
-    def read(self, columns: Sequence[int], target: int, blank: int | None = None) -> tuple[np.ndarray, Labels]:
-        """The features float64 `[n, columns]`, and the labels of the column `target`.
+    def read(self, columns: Sequence[int], target: int | None, blank: int | None = None) -> tuple[np.ndarray, Labels]:
+        """The numbers of some columns, float64 `[n, columns]`, and the labels of the column `target`, if there is one.
 
-        Raises `InputError` for a row of another length, a feature that is no finite float32 number, or a cell in the
+        Raises `InputError` for a row of another length, a number that is no finite float32 one, or a cell in the
         column `blank` that is not empty.
         """
         self._check_quotes()
@@ -178,7 +180,7 @@ class Delimited:
         odd = next((i for i, line in enumerate(lines, start=1) if line.count('"') % 2), 1 - self.above)
         raise InputError(f'{self.path}: line {self.above + odd} has a " that is never closed, or that stands alone')
 
-    def _fast(self, columns: Sequence[int], target: int, blank: int | None) -> tuple[np.ndarray, Labels] | None:
+    def _fast(self, columns: Sequence[int], target: int | None, blank: int | None) -> tuple[np.ndarray, Labels] | None:
         """What pyarrow reads; None where it stumbles."""
         import pyarrow as pa
         from pyarrow import csv as arrow
@@ -205,8 +207,10 @@ class Delimited:
             return None
         if blank is not None and any(cell.strip() for cell in table.column(keys[blank]).unique().to_pylist()):
             return None
-        encoded = table.column(keys[target]).combine_chunks().dictionary_encode()
-        labels = Labels(encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
+        labels = NO_LABELS
+        if target is not None:
+            encoded = table.column(keys[target]).combine_chunks().dictionary_encode()
+            labels = Labels(encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
         if any("\n" in value or "\r" in value for value in labels.values):
             return None
         x = np.empty((table.num_rows, len(wanted)))
@@ -230,7 +234,7 @@ class Delimited:
         except csv.Error as error:
             raise InputError(f"{self.path}: line {line} cannot be read: {error}; is a quote not closed?") from None
 
-    def _slow(self, columns: Sequence[int], target: int, blank: int | None) -> tuple[np.ndarray, Labels]:
+    def _slow(self, columns: Sequence[int], target: int | None, blank: int | None) -> tuple[np.ndarray, Labels]:
         rows, labels = [], []
         for line, cells in self._rows():
             if len(cells) != len(self.names):
@@ -242,12 +246,16 @@ class Delimited:
             if not fine.all():
                 i = columns[int(np.argmin(fine))]
                 self._no_number(line, self.names[i], cells[i])
+            rows.append(row)
+            if target is None:
+                continue
             if "\n" in cells[target] or "\r" in cells[target]:
                 raise InputError(f"{self.path}: line {line}: the label has a line break; is a quote not closed?")
-            rows.append(row)
             labels.append(cells[target])
         if not rows:
             raise InputError(f"{self.path}: has no rows below its header")
+        if target is None:
+            return np.stack(rows), NO_LABELS
         values, codes = np.unique(labels, return_inverse=True)
         return np.stack(rows), Labels(values.tolist(), codes)
 
@@ -273,7 +281,8 @@ class Delimited:
         hint = f" (it has {cause})" if cause and self.decimal == "." else ""
         shown = cell if len(cell) <= 60 else cell[:60] + "..."
         raise InputError(
-            f"{self.path}: column {name!r}, line {line}: {shown!r} is no finite number{hint}; features must be numbers"
+            f"{self.path}: column {name!r}, line {line}: {shown!r} is no finite number{hint}; "
+            "features and targets must be numbers"
         )
 
 

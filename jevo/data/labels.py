@@ -1,4 +1,4 @@
-"""What labels are: one rule for every kind of file. Classes have names; numbers with fractions are a regression."""
+"""What labels are: one rule for every kind of file. Classes have names; numbers with fractions are no classes."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -108,7 +108,8 @@ def classes(source: Source, labels: Mapping[str, Labels]) -> tuple[tuple[str, ..
     if (counts == 1).sum() > len(indices["train"]) / 2:
         raise InputError(
             f"{source.where}: {(counts == 1).sum():,} of {len(indices['train']):,} labels occur once only: that looks "
-            f"like the names of rows, or a regression, not like classes; {source.advice or 'group them into classes'}"
+            f"like the names of rows, or a regression, not like classes; {source.advice or 'group them into classes'}; "
+            "for a regression set goal to regression"
         )
     folded: dict[str, str] = {}
     twins = [(folded[n.casefold()], n) for n in names if folded.setdefault(n.casefold(), n) != n]
@@ -155,8 +156,9 @@ def _refuse_numbers(source: Source, labels: Mapping[str, Labels], named: Mapping
         different = len({name for names in named.values() for name in names})
         raise InputError(
             f"{source.where}: the labels are no whole numbers ({source.place(part, first)}: "
-            f"{named[part][labels[part].codes[first]]}; {different:,} different ones): that is a regression, and jevo "
-            f"trains classifiers; sort the numbers into classes first{', or ' + source.advice if source.advice else ''}"
+            f"{named[part][labels[part].codes[first]]}; {different:,} different ones): that is a regression; "
+            f"set goal to regression, or sort the numbers into classes"
+            f"{', or ' + source.advice if source.advice else ''}"
         )
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jevo.data import delimited
+from jevo.data import delimited, targets
 from jevo.data.files import is_file
 from jevo.data.labels import Labels, Source, classes, from_array, number
 from jevo.data.values import channels_of
@@ -22,22 +22,26 @@ class Table(NamedTuple):
     """What a file holds: `parts` maps train, and perhaps validation and test, to `(x, y)`.
 
     `x` is `[n, ...]` in the type of the file (float64 from a .csv or .parquet), `y` int32 `[n]`, an index into
-    `classes`. `taken` says, a line each, what was taken for what.
+    `classes`; of a regression it is float64 `[n, targets]`, and the targets have names. `taken` says, a line each, what
+    was taken for what.
     """
 
     parts: Mapping[str, tuple[np.ndarray, np.ndarray]]
     classes: tuple[str, ...]
+    targets: tuple[str, ...]
     note: str
     taken: tuple[str, ...]
 
 
-def read_table(path: Path, label: str = "", header: bool = True) -> Table:
+def read_table(path: Path, label: str = "", header: bool = True, regression: bool = False) -> Table:
     """Reads a `.npz` (x_train, y_train; optional x_validation, y_validation, x_test, y_test), `.csv` or `.parquet`.
 
     Args:
       path: the file.
       label: the label column of a .csv or .parquet, by name or index (from 0, or -1 from the end); "" is the last.
+        Of a regression it may be several, with commas between.
       header: whether line 1 of a .csv names the columns; else they are called 0, 1, 2, ...
+      regression: whether labels are real numbers, not classes.
 
     Raises `InputError` when the file is missing or damaged, its parts disagree, a value is no finite
     number, or the labels are no classes.
@@ -51,8 +55,10 @@ def read_table(path: Path, label: str = "", header: bool = True) -> Table:
         raise InputError(f"{path}: label names a column of a .csv or .parquet; a .npz has its labels in y_train")
     try:
         if suffix == ".npz":
-            return _read_npz(path)
-        return _read_csv(path, label, header) if suffix == ".csv" else _read_parquet(path, label)
+            return _read_npz(path, regression)
+        if suffix == ".csv":
+            return _read_csv(path, label, header, regression)
+        return _read_parquet(path, label, regression)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {_line(error)}") from error
     except Exception as error:
@@ -62,7 +68,7 @@ def read_table(path: Path, label: str = "", header: bool = True) -> Table:
         raise InputError(f"{path}: is no .parquet file, or is damaged: {_line(error)}") from error
 
 
-def _read_npz(path: Path) -> Table:
+def _read_npz(path: Path, regression: bool) -> Table:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             found = set(stored.files)
@@ -70,21 +76,22 @@ def _read_npz(path: Path) -> Table:
             arrays = {key: stored[key] for key in known if key in found}
     except Exception as error:  # a damaged file, objects (never unpickled), one bare array: each its own type
         raise InputError(f"{path}: is no .npz of plain arrays, or is damaged: {_line(error)}") from error
-    return read_arrays(str(path), arrays, sorted(found))
+    return read_arrays(str(path), arrays, sorted(found), regression)
 
 
-def read_arrays(path: str, arrays: Mapping[str, np.ndarray], found: Sequence[str]) -> Table:
+def read_arrays(path: str, arrays: Mapping[str, np.ndarray], found: Sequence[str], regression: bool = False) -> Table:
     """What arrays hold: x_train, y_train, and perhaps x_validation, y_validation, x_test, y_test.
 
     Args:
         path: where they come from.
         arrays: by name.
         found: all names that there are, to be told if one is missing.
+        regression: whether labels are real numbers, not classes.
 
     Raises:
         InputError: if they disagree, a value is no finite number, or the labels are no classes.
     """
-    parts, labels = {}, {}
+    parts, labels, numbers = {}, {}, {}
     for part in _PARTS:
         x, y = arrays.get(f"x_{part}"), arrays.get(f"y_{part}")
         if x is None and y is None and part != "train":
@@ -96,19 +103,31 @@ def read_arrays(path: str, arrays: Mapping[str, np.ndarray], found: Sequence[str
         if not y.ndim or len(x) != len(y) or not len(x):
             count = len(y) if y.ndim else "no"
             raise InputError(f"{path}: x_{part} has {len(x)} examples and y_{part} has {count} labels")
-        labels[part] = from_array(f"{path}: y_{part}", y)
+        if regression:
+            numbers[part] = targets.from_array(f"{path}: y_{part}", y)
+        else:
+            labels[part] = from_array(f"{path}: y_{part}", y)
         if x.shape[1:] != parts["train"].shape[1:]:
             raise InputError(
                 f"{path}: an example of x_{part} has shape {x.shape[1:]}, one of x_train {parts['train'].shape[1:]}"
             )
+    shape = "x".join(map(str, parts["train"].shape[1:]))
+    features = f"features: {shape} of type {parts['train'].dtype}"
+    if regression:
+        count = numbers["train"].shape[1]
+        if widths := [part for part, y in numbers.items() if y.shape[1] != count]:
+            found = numbers[widths[0]].shape[1]
+            raise InputError(f"{path}: y_{widths[0]} has {found} targets for each example, y_train has {count}")
+        names = tuple(f"y{i}" for i in range(count)) if count > 1 else ("y",)
+        taken = [f"targets: y_train; {targets.described(names, numbers['train'])}", features]
+        return Table({part: (x, numbers[part]) for part, x in parts.items()}, (), names, "", tuple(taken))
     source = Source(path, "", lambda part, i: f"y_{part}[{i}]")
     names, indices, said = classes(source, labels)
-    shape = "x".join(map(str, parts["train"].shape[1:]))
-    taken = [f"labels: y_train; {_classes(names, indices)}", f"features: {shape} of type {parts['train'].dtype}"]
+    taken = [f"labels: y_train; {_classes(names, indices)}", features]
     if channels_of(parts["train"].shape[1:])[1]:
         taken.append(f"{shape} is channels, height, width, it seems; convolutions take the last axis for the channels, "
                      "so for them save [n, height, width, channels]")  # fmt: skip
-    return Table({part: (x, indices[part]) for part, x in parts.items()}, names, "", (*taken, *said))
+    return Table({part: (x, indices[part]) for part, x in parts.items()}, names, (), "", (*taken, *said))
 
 
 def _features(path: str, key: str, x: np.ndarray) -> np.ndarray:
@@ -136,7 +155,7 @@ def _unfit(x: np.ndarray) -> tuple[int, ...]:
     return ()
 
 
-def _read_csv(path: Path, label: str, header: bool) -> Table:
+def _read_csv(path: Path, label: str, header: bool, regression: bool) -> Table:
     text = delimited.open_text(path, header)
     names, said = list(text.names), list(text.said)
     usable = list(range(len(names)))
@@ -148,11 +167,12 @@ def _read_csv(path: Path, label: str, header: bool) -> Table:
     elif not header and len(names) > 2 and text.empty(len(names) - 1):
         usable.pop()
         said.append("the empty last column (a delimiter at the end of each line) was dropped")
-    target = _label_column(path, label, names, usable)
-    if header and names[0] == "" and target != 0:
+    wanted = _label_columns(path, label, names, usable, regression)
+    target = wanted[0]
+    if header and names[0] == "" and 0 not in wanted:
         usable.remove(0)
         said.append("the unnamed first column (row names) was dropped")
-    columns = [i for i in usable if i != target]
+    columns = [i for i in usable if i not in wanted]
     if not columns:
         raise InputError(
             f"{path}: needs a label column and at least one feature column, but has one column, {names[target]!r}; "
@@ -161,12 +181,16 @@ def _read_csv(path: Path, label: str, header: bool) -> Table:
     if complaint := text.headerless(columns, target):
         raise InputError(f"{path}: {complaint}")
     _check_names(path, [names[i] for i in usable])
-    x, labels = text.read(columns, target, blank=len(names) - 1 if len(names) - 1 not in usable else None)
+    blank = len(names) - 1 if len(names) - 1 not in usable else None
+    if regression:
+        both, _ = text.read([*columns, *wanted], None, blank)
+        return _regression(both, names, columns, wanted, said)
+    x, labels = text.read(columns, target, blank)
     source = Source(str(path), names[target], lambda _, i: f"line {text.line(i)}", _advice(names, columns, target))
     return _table(x, labels, source, names, columns, target, said)
 
 
-def _read_parquet(path: Path, label: str) -> Table:
+def _read_parquet(path: Path, label: str, regression: bool) -> Table:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -178,25 +202,29 @@ def _read_parquet(path: Path, label: str) -> Table:
         said.append("the index of the table (row names) was dropped")
     if not usable or not table.num_rows:
         raise InputError(f"{path}: has no rows")
-    target = _label_column(path, label, names, usable)
+    wanted = _label_columns(path, label, names, usable, regression)
+    target = wanted[0]
     _check_names(path, [names[i] for i in usable])
-    columns = [i for i in usable if i != target]
+    columns = [i for i in usable if i not in wanted]
     if not columns:
         raise InputError(f"{path}: needs a label column and at least one feature column, not only {names[target]!r}")
-    x = np.empty((table.num_rows, len(columns)))
-    for j, i in enumerate(columns):
+    read = [*columns, *wanted] if regression else columns
+    x = np.empty((table.num_rows, len(read)))
+    for j, i in enumerate(read):
         column = table.column(i)
-        plain = column.type
+        plain, needs = column.type, f"{'targets' if i in wanted else 'features'} must be numbers"
         if not any(kind(plain) for kind in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean,
                                             pa.types.is_decimal)):  # fmt: skip
-            raise InputError(f"{path}: column {names[i]!r} holds {plain}; features must be numbers")
+            raise InputError(f"{path}: column {names[i]!r} holds {plain}; {needs}")
         if column.null_count:
             row = column.is_null().to_numpy().argmax()
-            raise InputError(f"{path}: column {names[i]!r}, row {row}: is empty; features must be numbers")
+            raise InputError(f"{path}: column {names[i]!r}, row {row}: is empty; {needs}")
         x[:, j] = column.cast(pa.float64(), safe=False).to_numpy()
         if place := _unfit(x[:, j]):
             value = x[(*place, j)]
             raise InputError(f"{path}: column {names[i]!r}, row {place[0]}: {value} is no finite float32 number")
+    if regression:
+        return _regression(x, names, columns, wanted, said)
     column = table.column(target)
     name = f"{path}: column {names[target]!r}"
     source = Source(str(path), names[target], lambda _, i: f"row {i}", _advice(names, columns, target))
@@ -225,10 +253,19 @@ def _table(
     """What one table of one part gives."""
     found, indices, more = classes(source, {"train": labels})
     taken = [f"label: column {names[target]!r}; {_classes(found, indices)}", _features_line(names, columns)]
-    if others := [names[i] for i in columns if names[i].lower() in _USUAL]:
-        taken.append(f"column {others[0]!r} is a feature; if it holds the labels: label {others[0]}")
-    taken += _row_numbers([names[i] for i in columns], x)
-    return Table({"train": (x, indices["train"])}, found, "; ".join(said), (*taken, *more))
+    taken += _asides(names, columns, x)
+    return Table({"train": (x, indices["train"])}, found, (), "; ".join(said), (*taken, *more))
+
+
+def _regression(
+    both: np.ndarray, names: Sequence[str], columns: Sequence[int], wanted: Sequence[int], said: Sequence[str]
+) -> Table:
+    """What one table of one part gives whose labels are numbers; the columns of `both` are features, then targets."""
+    x, y = both[:, : len(columns)], both[:, len(columns) :]
+    called = tuple(names[i] for i in wanted)
+    taken = [f"targets: {targets.described(called, y)}", _features_line(names, columns)]
+    taken += _asides(names, columns, x)
+    return Table({"train": (np.ascontiguousarray(x), y)}, (), called, "; ".join(said), tuple(taken))
 
 
 def _classes(names: Sequence[str], indices: Mapping[str, np.ndarray]) -> str:
@@ -237,13 +274,21 @@ def _classes(names: Sequence[str], indices: Mapping[str, np.ndarray]) -> str:
     listed = ", ".join(f"{name[:40]} {n:,}" for name, n in list(zip(names, counts, strict=True))[:10])
     many = len(names) > 50 and not np.isnan([number(name) for name in names]).any()
     return f"{len(names)} classes: {listed}{', ...' if len(names) > 10 else ''}" + (
-        " (so many numbers: is this a regression?)" if many else ""
+        " (so many numbers: is this a regression? Then set goal to regression)" if many else ""
     )
 
 
 def _features_line(names: Sequence[str], columns: Sequence[int]) -> str:
     listed = ", ".join(names[i][:40] for i in columns[:10])
     return f"features: {len(columns)} columns: {listed}{', ...' if len(columns) > 10 else ''}"
+
+
+def _asides(names: Sequence[str], columns: Sequence[int], x: np.ndarray) -> list[str]:
+    """Says which features may be the labels, and which only count the rows."""
+    features = [names[i] for i in columns]
+    others = [name for name in features if name.lower() in _USUAL]
+    said = [f"column {name!r} is a feature; if it holds the labels: label {name}" for name in others[:1]]
+    return said + _row_numbers(features, x)
 
 
 def _row_numbers(names: Sequence[str], x: np.ndarray) -> list[str]:
@@ -282,6 +327,18 @@ def _label_column(path: Path, label: str, names: Sequence[str], usable: Sequence
     if not -len(usable) <= index < len(names):
         raise InputError(f"{path}: label {index} is no column: there are {len(names)}, 0 to {len(names) - 1}")
     return usable[index] if index < 0 else index
+
+
+def _label_columns(
+    path: Path, label: str, names: Sequence[str], usable: Sequence[int], regression: bool
+) -> tuple[int, ...]:
+    """The indices of the columns that hold the labels: one, or, of a regression, perhaps several."""
+    if not regression or "," not in label or label in names:
+        return (_label_column(path, label, names, usable),)
+    found = tuple(_label_column(path, one.strip(), names, usable) for one in label.split(",") if one.strip())
+    if len(set(found)) < len(found) or not found:
+        raise InputError(f"{path}: label {label!r} names a column twice, or none")
+    return found
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:

@@ -11,7 +11,8 @@ from jevo.data.values import moments
 
 
 class Examples(NamedTuple):
-    """One split on the device: `x [n, ...]` as it came (uint8 images stay uint8), `y int32 [n]`."""
+    """One split on the device: `x [n, ...]` as it came (uint8 images stay uint8), `y int32 [n]`; of a regression `y` is
+    float32 `[n, targets]`, standardised."""
 
     x: jax.Array
     y: jax.Array
@@ -70,7 +71,11 @@ def to_device(dataset: Dataset, center: float | None = None, scale: float | None
         mean = np.full_like(mean, center) - (0.0 if offset is None else offset)
     if scale is not None:
         deviation = np.full_like(deviation, scale)
-    train, validation = (Examples(jnp.asarray(s.x), jnp.asarray(s.y)) for s in (dataset.train, dataset.validation))
+    targets = dataset.targets
+    train, validation = (
+        Examples(jnp.asarray(s.x), jnp.asarray(s.y if targets is None else targets.standardised(s.y)))
+        for s in (dataset.train, dataset.validation)
+    )
     # What float32 cannot tell from 0 divides nothing.
     deviation = np.where(deviation < np.finfo(np.float32).tiny, 1.0, deviation)
     return Task(train, validation, jnp.asarray(mean[None], jnp.float32), jnp.asarray(deviation, jnp.float32))

@@ -33,7 +33,7 @@ from jevo.runs import (
     Phases,
     Programs,
     Stage,
-    classification,
+    judging,
     metrics_file,
     without_population,
 )
@@ -42,10 +42,10 @@ from jevo.training import (
     accuracy,
     correct_by_example,
     evaluate,
-    log_likelihood,
     scaled_log_likelihood,
     scaled_log_likelihood_by_example,
 )
+from jevo.training.criterion import Criterion
 from jevo.types import Key, Member
 
 STEPS = 100
@@ -137,14 +137,23 @@ class ForwardConfig(BreedingConfig):
         rows = rotating_rows(examples, count, generation if self.batches == "rotating" else 0, self.first_image)
         return task.inputs(task.train.x[rows]), task.train.y[rows]
 
-    def objective(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    def require_goal(self, criterion: Criterion) -> None:
+        """Raise an InputError for settings that have no meaning for what outputs are for."""
+        if not criterion.classifies:
+            self.require_unset(("fitness", "spread"), f"its default: it is of classes, and the goal is {self.goal}")
+
+    def objective(self, criterion: Criterion, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """The fitness of a member, float32 `[]`."""
+        if not criterion.classifies:
+            return jnp.mean(criterion.reward(logits, labels))
         if self.fitness == "accuracy":
             return accuracy(logits, labels)
         return scaled_log_likelihood(logits, labels, self.spread)
 
-    def objective_by_example(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    def objective_by_example(self, criterion: Criterion, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """The same, shared out among the examples `[n]`."""
+        if not criterion.classifies:
+            return criterion.reward(logits, labels)
         if self.fitness == "accuracy":
             return correct_by_example(logits, labels)
         return scaled_log_likelihood_by_example(logits, labels, self.spread)
@@ -156,6 +165,7 @@ Networks = Callable[[Any], Network]
 
 def bred(
     config: ForwardConfig,
+    criterion: Criterion,
     network: Networks,
     breeding: Breeding,
     more: More | None = None,
@@ -165,6 +175,7 @@ def bred(
 
     Args:
         config: says on which examples, and what is maximised.
+        criterion: what outputs are for.
         network: whose params are the members.
         breeding: the algorithm of each generation.
         more: who else stands for champion.
@@ -174,16 +185,19 @@ def bred(
     def fitness(data: Any, generation: jax.Array) -> Worth:
         x, y = config.batch(data.task, generation)
         apply = network(data).apply
-        return lambda genome: config.objective(apply(genome, x), y)
+        return lambda genome: config.objective(criterion, apply(genome, x), y)
 
     return searcher.bred(config.population, lambda data: network(data).init, fitness, breeding, more, cost)
 
 
-def search(config: ForwardConfig, network: Networks, key: Key, sought: Searcher) -> Callable[[int], Programs]:
+def search(
+    config: ForwardConfig, criterion: Criterion, network: Networks, key: Key, sought: Searcher
+) -> Callable[[int], Programs]:
     """The programs of a search, for so many members at once.
 
     Args:
         config: says when the validation set is looked at.
+        criterion: what outputs are for.
         network: whose params are sought.
         key: root of the search.
         sought: how it goes on.
@@ -192,21 +206,22 @@ def search(config: ForwardConfig, network: Networks, key: Key, sought: Searcher)
     def worth(data: Any) -> Worth:
         apply = network(data).apply
         x, y = data.task.inputs(data.task.validation.x), data.task.validation.y
-        return lambda genome: accuracy(apply(genome, x), y)
+        return lambda genome: criterion.score(apply(genome, x), y)
 
     def metrics(data: Any, state: State, best: Member) -> dict[str, jax.Array]:
         x, y = config.batch(data.task, state.generation)
-        return {"train": accuracy(network(data).apply(best, x), y)}
+        return {"train": criterion.score(network(data).apply(best, x), y)}
 
     start_key, run_key = jax.random.split(key)
     look = Look(config.validate_every, config.generations, config.validate_top, worth)
     return searcher.search(sought, start_key, run_key, look, metrics)
 
 
-def descent(network: Networks, key: Key, steps: int, learning_rate: float = 1e-3) -> Programs:
+def descent(criterion: Criterion, network: Networks, key: Key, steps: int, learning_rate: float = 1e-3) -> Programs:
     """Plain training of one network by Adam, `STEPS` gradient steps of `BATCH` examples a generation.
 
     Args:
+        criterion: what its outputs are for.
         network: what to train, made from the stage's data.
         key: of the first params and of the batches.
         steps: in all; the learning rate falls to zero by the last.
@@ -225,7 +240,7 @@ def descent(network: Networks, key: Key, steps: int, learning_rate: float = 1e-3
         generation = search.state.generation + 1
 
         def loss(params: Member, examples: Examples, key: Key) -> jax.Array:
-            return -log_likelihood(apply(params, task.inputs(examples.x)), examples.y)
+            return -jnp.mean(criterion.reward(apply(params, task.inputs(examples.x)), examples.y))
 
         population, losses = training.train(
             jax.random.fold_in(run_key, generation),
@@ -238,7 +253,7 @@ def descent(network: Networks, key: Key, steps: int, learning_rate: float = 1e-3
         )
         fitness = -losses.mean(axis=1)
         x, y = task.inputs(task.validation.x), task.validation.y
-        validation = evaluate(lambda params: accuracy(apply(params, x), y), population.params, 1)
+        validation = evaluate(lambda params: criterion.score(apply(params, x), y), population.params, 1)
         search = search._replace(state=State(population, fitness, generation))
         return update_champion(search, population.params, validation, generation), {
             "best": fitness[0],
@@ -251,6 +266,7 @@ def descent(network: Networks, key: Key, steps: int, learning_rate: float = 1e-3
 
 def contestants(
     config: ForwardConfig,
+    criterion: Criterion,
     dataset: Dataset,
     data: Any,
     network: Networks,
@@ -266,6 +282,7 @@ def contestants(
 
     Args:
         config: of the run.
+        criterion: what outputs are for.
         dataset: all three sets.
         data: of every stage; the examples are its `task`.
         network: whose params are sought.
@@ -276,6 +293,7 @@ def contestants(
         candidates: members that the search scores in a generation.
         saved: what is saved of a genome.
     """
+    config.require_goal(criterion)
     if config.network:
         _require_layers(searchers, data)
     # Convolutions have large temporaries, and gain nothing by standing beside others on a CPU.
@@ -284,7 +302,7 @@ def contestants(
     passes = evaluations * min(config.images, len(dataset.train.y))
     found: dict[str, Contestant] = {}
     for i, (name, sought) in enumerate(searchers.items(), start=1):
-        programs = search(config, network, jax.random.fold_in(key, i), sought)
+        programs = search(config, criterion, network, jax.random.fold_in(key, i), sought)
         file = metrics_file(name, "search")
         work = (config.passes * candidates, "eval")
         stage = Stage(name, programs, config.generations, work, chunk=chunk, metrics=file)
@@ -301,14 +319,14 @@ def contestants(
     for i, (name, make) in enumerate(references.items() if config.reference else (), start=1 + len(searchers)):
         stage = Stage(
             name,
-            lambda chunk, make=make, i=i: descent(make, jax.random.fold_in(key, i), steps),
+            lambda chunk, make=make, i=i: descent(criterion, make, jax.random.fold_in(key, i), steps),
             steps // STEPS,
             (STEPS, "steps"),
             metrics=metrics_file(name, "search"),
         )
         found[name] = Phases(
             [Phase(stage, lambda _: data, without_population)],
-            classification(make(data), data.task, dataset),
+            judging(make(data), criterion, data.task, dataset),
             evaluations=0,
             gradient_steps=steps,
             example_passes=PASSES * steps * batch,
@@ -328,8 +346,10 @@ def _require_layers(searchers: Mapping[str, Searcher], data: Any) -> None:
             ) from None
 
 
-def draw_curves(path: Path, lines: Mapping[str, list[dict[str, Any]]], outcomes: Mapping[str, Outcome]) -> None:
-    """Fitness and accuracy by generation."""
+def draw_curves(
+    path: Path, lines: Mapping[str, list[dict[str, Any]]], outcomes: Mapping[str, Outcome], criterion: Criterion
+) -> None:
+    """Fitness, and what validation prefers, by generation."""
     names = ("search", "random_search")
 
     def series(name: str, key: str) -> tuple[list[int], list[float | None]]:
@@ -340,15 +360,17 @@ def draw_curves(path: Path, lines: Mapping[str, list[dict[str, Any]]], outcomes:
         "mean": series("search", "mean"),
         "random search, best": series("random_search", "best"),
     }
-    accuracy: dict[str, tuple[Sequence, Sequence]] = {
+    scores: dict[str, tuple[Sequence, Sequence]] = {
         "train batch, best member": series("search", "train"),
         "validation": series("search", "validation"),
         "random search, validation": series("random_search", "validation"),
     }
     for name in (name for name in outcomes if name not in names):
-        level = outcomes[name].entry["metrics"]["test"]["accuracy"]
-        accuracy[f"{name.replace('_', ' ')}, test"] = ([0, lines["search"][-1]["generation"]], [level] * 2)
-    panels = [Panel("generation", "fitness", fitness), Panel("generation", "accuracy", accuracy)]
+        level = outcomes[name].entry["metrics"]["test"][criterion.scored]
+        level = -level if criterion.scored == "loss" else level
+        scores[f"{name.replace('_', ' ')}, test"] = ([0, lines["search"][-1]["generation"]], [level] * 2)
+    scored = "minus the loss" if criterion.scored == "loss" else criterion.scored
+    panels = [Panel("generation", "fitness", fitness), Panel("generation", scored, scores)]
     if "hypervolume" in lines["search"][-1]:
         areas = {name.replace("_", " "): series(name, "hypervolume") for name in names}
         panels.append(Panel("generation", "hypervolume of the front (validation)", areas))

@@ -15,6 +15,7 @@ from jevo.mixed.executors import Executor, MakeExecutor, thread_executor
 from jevo.mixed.planner import COSTS, Costs, Plan, Work, plan
 from jevo.mixed.programs import Program
 from jevo.mixed.worker import Job, MemberResult, MemberSpec, Training
+from jevo.training.criterion import Criterion
 
 TIE = 1e-5
 """What a nat of validation loss takes off an accuracy: less than one example, so that it decides between equals."""
@@ -29,21 +30,22 @@ class MixedTrainer:
 
     Attributes:
         task: the examples.
-        classes: how many.
+        criterion: what outputs are for.
         batch_size: train examples in a gradient step.
         epochs: the most that a genome trains, where it does not say itself.
         max_epochs: the most that any genome of the space trains.
         patience: epochs without a better validation after which it stops.
         repeats: seeds of each genome, whose mean is its score.
         seed: the first of them.
-        fitness: what a score is: validation accuracy (equals told apart by loss), or minus the loss.
+        fitness: what a score is: validation accuracy (equals told apart by loss), or minus the loss, as it always is
+            where there are no classes.
         precision: of matrix products.
         make_executor: makes what runs the jobs.
         costs: of its devices, for the planner.
     """
 
     task: Task
-    classes: int
+    criterion: Criterion
     batch_size: int
     epochs: int
     max_epochs: int
@@ -58,7 +60,7 @@ class MixedTrainer:
 
     def architecture(self, genome: Genome) -> tuple[Architecture, list[str]]:
         """The network of a genome, and what had to be repaired."""
-        return architecture(genome, self.task.train.x.shape[1:], self.classes, self.epochs)
+        return architecture(genome, self.task.train.x.shape[1:], self.criterion.outputs, self.epochs)
 
     @property
     def work(self) -> Work:
@@ -69,7 +71,7 @@ class MixedTrainer:
     @property
     def training(self) -> Training:
         """How members are trained, for whoever trains them."""
-        return Training(self.batch_size, self.patience, self.precision)
+        return Training(self.batch_size, self.patience, self.precision, self.criterion)
 
     def plan(self, genomes: Sequence[Genome]) -> Plan:
         """Which members share a program; from now on these programs count as compiled."""
@@ -114,11 +116,12 @@ class MixedTrainer:
         reason = next((member.reason for member in repeats if member.reason), "")
         trained = [member.trained for member in repeats if member.trained]
         epochs = [int(one.epochs) for one in trained]
+        scores = [] if reason else [round(float(one.score), 6) for one in trained]
         details = {
             "epochs": epochs,
             "best_epoch": [int(one.best) for one in trained],
             "steps": sum(epochs) * self.work.steps,
-            "validation_accuracy": [] if reason else [round(float(one.accuracy), 6) for one in trained],
+            **({"validation_accuracy": scores} if self.criterion.classifies else {}),
             "validation_loss": [] if reason else [round(float(one.loss), 6) for one in trained],
             "curve": [] if reason else [[round(float(loss), 6) for loss in one.curve[: one.epochs]] for one in trained],
             "repairs": self.architecture(genome)[1],
@@ -126,9 +129,10 @@ class MixedTrainer:
         seconds, compile_s = (sum(getattr(member, name) for member in repeats) for name in ("seconds", "compile_s"))
         if reason:
             return Score(math.nan, seconds, compile_s, reason, details)
-        values = [self._value(float(one.accuracy), float(one.loss)) for one in trained]
+        values = [self._value(float(one.score), float(one.loss)) for one in trained]
         best = repeats[int(np.argmax(values))]
         return Score(float(np.mean(values)), seconds, compile_s, "", details, best.params)
 
-    def _value(self, accuracy: float, loss: float) -> float:
-        return -loss if self.fitness == "loss" else accuracy - TIE * min(loss, 10.0)
+    def _value(self, score: float, loss: float) -> float:
+        by_accuracy = self.fitness == "accuracy" and self.criterion.classifies
+        return score - TIE * min(loss, 10.0) if by_accuracy else -loss

@@ -19,7 +19,7 @@ from jevo.mixed.layers import Layer
 from jevo.mixed.optimizers import Slots, coefficients
 from jevo.mixed.programs import Choices, Program
 from jevo.mixed.unpadded import channels_first
-from jevo.training import log_likelihood
+from jevo.training.criterion import Criterion
 from jevo.types import Key, Member
 
 ROWS = 1024
@@ -31,14 +31,15 @@ class Trained(NamedTuple):
 
     Attributes:
         params: padded, those with the best validation.
-        accuracy, loss: float32 `[]`, theirs on the validation set.
+        score: float32 `[]`, theirs on the validation set: the accuracy, or minus the loss where there are no classes.
+        loss: float32 `[]`, on the validation set.
         epochs: int32 `[]`, how many it trained before it was done, or was stopped.
         best: int32 `[]`, after how many it had these params.
         curve: float32 `[program.epochs]`, the mean train loss of each epoch; 0 after its last.
     """
 
     params: Member
-    accuracy: jax.Array
+    score: jax.Array
     loss: jax.Array
     epochs: jax.Array
     best: jax.Array
@@ -52,15 +53,18 @@ class _MemberState(NamedTuple):
     so_far: Trained
 
 
-def train(program: Program, batch_size: int, patience: int) -> Callable[[Key, Member, Choices, Task], Trained]:
+def train(
+    program: Program, criterion: Criterion, batch_size: int, patience: int
+) -> Callable[[Key, Member, Choices, Task], Trained]:
     """The training of one member: `(key, its first weights, choices, task) -> Trained`.
 
     It stops for good when its train loss is not a finite number.
 
     Args:
         program: the sizes.
+        criterion: what outputs are for.
         batch_size: train examples in a gradient step. An epoch is a new shuffle, and drops what does not fill a batch.
-        patience: epochs without a better validation after which a member stops. Better is a higher accuracy, or the
+        patience: epochs without a better validation after which a member stops. Better is a higher score, or the
             same one with a lower loss.
     """
     layers = [Layer(program, number) for number in range(len(program.padded.layers))]
@@ -74,7 +78,7 @@ def train(program: Program, batch_size: int, patience: int) -> Callable[[Key, Me
         def descend(weights: Sequence[Slots], rows: jax.Array, count: jax.Array) -> tuple[list[Slots], jax.Array]:
             x, y = task.inputs(task.train.x[rows]), task.train.y[rows]
             logits, passed = _forward(layers, weights, x, chosen, jax.random.fold_in(noise_key, count))
-            loss, slope = jax.value_and_grad(lambda logits: -log_likelihood(logits.T, y))(logits)
+            loss, slope = jax.value_and_grad(lambda logits: -jnp.mean(criterion.reward(logits.T, y)))(logits)
             by, new = coefficients(chosen.optimizer, count + 1), list(weights)
             for layer in reversed(layers):
 
@@ -94,13 +98,13 @@ def train(program: Program, batch_size: int, patience: int) -> Callable[[Key, Me
                 return weights, now[1] + loss
 
             weights, total = jax.lax.fori_loop(0, steps, step, (state.weights, jnp.float32(0)))
-            accuracy, loss = _validate(layers, weights, chosen, task)
-            better = (accuracy > before.accuracy) | ((accuracy == before.accuracy) & (loss < before.loss))
-            found = (_params(layers, weights), accuracy, loss, before.epochs + 1)
-            kept = (before.params, before.accuracy, before.loss, before.best)
-            params, accuracy, loss, best = jax.tree.map(lambda new, old: jnp.where(better, new, old), found, kept)
+            score, loss = _validate(layers, criterion, weights, chosen, task)
+            better = (score > before.score) | ((score == before.score) & (loss < before.loss))
+            found = (_params(layers, weights), score, loss, before.epochs + 1)
+            kept = (before.params, before.score, before.loss, before.best)
+            params, score, loss, best = jax.tree.map(lambda new, old: jnp.where(better, new, old), found, kept)
             curve = before.curve.at[before.epochs].set(total / steps)
-            return _MemberState(weights, Trained(params, accuracy, loss, before.epochs + 1, best, curve))
+            return _MemberState(weights, Trained(params, score, loss, before.epochs + 1, best, curve))
 
         def goes_on(state: _MemberState) -> jax.Array:
             so_far = state.so_far
@@ -109,7 +113,7 @@ def train(program: Program, batch_size: int, patience: int) -> Callable[[Key, Me
 
         weights = [layer.start(first[layer.name], chosen) for layer in layers]
         curve = jnp.zeros(program.epochs)
-        unseen = (jnp.float32(-1), jnp.float32(jnp.inf), jnp.int32(0), jnp.int32(0))
+        unseen = (jnp.float32(-jnp.inf), jnp.float32(jnp.inf), jnp.int32(0), jnp.int32(0))
         state = _MemberState(weights, Trained(_params(layers, weights), *unseen, curve))
         return jax.lax.while_loop(goes_on, epoch, state).so_far
 
@@ -151,9 +155,9 @@ def _if_present(layer: Layer, chosen: Choices, function: Callable[..., Any], *ar
 
 
 def _validate(
-    layers: Sequence[Layer], weights: Sequence[Slots], chosen: Choices, task: Task
+    layers: Sequence[Layer], criterion: Criterion, weights: Sequence[Slots], chosen: Choices, task: Task
 ) -> tuple[jax.Array, jax.Array]:
-    """Accuracy and loss on the validation set."""
+    """The score and the loss on the validation set."""
     x, y = task.validation
     total, size = len(y), min(ROWS, len(y))
 
@@ -163,12 +167,12 @@ def _validate(
         new = jnp.arange(size) + first >= i * size
         rows, labels = (jax.lax.dynamic_slice_in_dim(leaf, first, size) for leaf in (x, y))
         logits = _forward(layers, weights, task.inputs(rows), chosen)[0].T
-        picked = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)[:, 0]
-        right = jnp.argmax(logits, axis=-1) == labels
-        return sums[0] + jnp.sum(new & right), sums[1] - jnp.sum(jnp.where(new, picked, 0))
+        reward = criterion.reward(logits, labels)
+        right = jnp.argmax(logits, axis=-1) == labels if criterion.classifies else False
+        return sums[0] + jnp.sum(new & right), sums[1] - jnp.sum(jnp.where(new, reward, 0))
 
     right, loss = jax.lax.fori_loop(0, -(-total // size), part, (jnp.int32(0), jnp.float32(0)))
-    return right / total, loss / total
+    return (right if criterion.classifies else -loss) / total, loss / total
 
 
 def _params(layers: Sequence[Layer], weights: Sequence[Slots]) -> Member:

@@ -16,6 +16,7 @@ from jevo.mixed.architectures import Architecture
 from jevo.mixed.programs import Choices, Program, choices, pad, unpad
 from jevo.mixed.trainer import Trained, train
 from jevo.mixed.unpadded import first_weights
+from jevo.training.criterion import Criterion
 from jevo.types import Member
 
 
@@ -26,11 +27,13 @@ class Training(NamedTuple):
         batch_size: train examples in a gradient step.
         patience: epochs without a better validation after which it stops.
         precision: of matrix products.
+        criterion: what outputs are for.
     """
 
     batch_size: int
     patience: int
-    precision: str = "float32"
+    precision: str
+    criterion: Criterion
 
 
 class MemberSpec(NamedTuple):
@@ -148,7 +151,7 @@ class Worker:
     def traced(self, job: Job) -> jax.stages.Traced:
         """The program of a job, not compiled yet."""
         program, specs = job
-        one = train(program, self._training.batch_size, self._training.patience)
+        one = train(program, self._training.criterion, self._training.batch_size, self._training.patience)
         alone = jax.default_backend() == "cpu"
 
         def several(members: _Members, task: Task) -> Trained:

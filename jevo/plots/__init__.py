@@ -1,7 +1,7 @@
 """All that draws, as PNG files. Nothing else in jevo knows matplotlib."""
 
 from jevo.plots.architecture import Layer, network_diagram
-from jevo.plots.charts import Panel, bars, confusion_matrix, curves, front, pca_projection
+from jevo.plots.charts import Panel, bars, confusion_matrix, curves, estimates, front, pca_projection
 from jevo.plots.genealogy import Individual, ancestors, family_tree
 from jevo.plots.genes import most_important_genes, score_by_gene, variance_explained
 from jevo.plots.images import image_grid, image_rows
@@ -15,6 +15,7 @@ __all__ = [
     "bars",
     "confusion_matrix",
     "curves",
+    "estimates",
     "family_tree",
     "front",
     "image_grid",

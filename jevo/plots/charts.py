@@ -14,6 +14,8 @@ COLUMNS = 3
 """Panels of curves in a row."""
 DISTINCT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 """Colours that those who see fewer tell apart, too (Okabe and Ito, "Color universal design", 2008)."""
+POINTS, ROWS = 4000, 4
+"""Examples and targets that a picture of estimates shows, at most."""
 NAMED = 60
 """Classes of a confusion matrix that are named, at most."""
 
@@ -119,6 +121,31 @@ def pca_projection(path: Path, features: np.ndarray, y: np.ndarray, classes: Seq
         axes.legend(markerscale=3, fontsize=8)
     save(figure, path)
     return float(pca.explained_variance_ratio_.sum())
+
+
+def estimates(path: Path, truth: np.ndarray, estimated: np.ndarray, names: Sequence[str]) -> None:
+    """What a regression says: on the left estimates against true values, on the right their residuals.
+
+    Args:
+        path: of the PNG.
+        truth, estimated: `[n, targets]`, in units of the targets. At most `POINTS` examples are drawn, evenly spaced,
+            and the first `ROWS` targets.
+        names: of the targets.
+    """
+    count = min(len(names), ROWS)
+    figure = Figure(figsize=(9, 4 * count), layout="constrained")
+    every = max(1, -(-len(truth) // POINTS))
+    for i, (left, right) in enumerate(figure.subplots(count, 2, squeeze=False)):
+        true, said, name = truth[::every, i], estimated[::every, i], label(names[i])
+        ends = min(true.min(), said.min()), max(true.max(), said.max())
+        left.plot(ends, ends, color="0.6", lw=1, label="estimate = truth")
+        left.scatter(true, said, s=10, alpha=0.5, lw=0)
+        left.set(xlabel=f"true {name}", ylabel=f"estimated {name}")
+        left.legend(fontsize=8)
+        right.axhline(0.0, color="0.6", lw=1)
+        right.scatter(said, said - true, s=10, alpha=0.5, lw=0)
+        right.set(xlabel=f"estimated {name}", ylabel="residual: estimate less truth")
+    save(figure, path)
 
 
 def confusion_matrix(path: Path, truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> None:

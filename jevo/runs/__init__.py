@@ -11,13 +11,13 @@ from jevo.runs.contest import (
     Outcome,
     Phase,
     Phases,
-    classification,
+    judging,
     metrics_file,
     without_population,
 )
 from jevo.runs.evolution import Evolved, evolve, load_champion
-from jevo.runs.experiment import Experiment, Report, captioned, load_dataset
-from jevo.runs.front import Front, Merit, by_accuracy, front_report, judge_front
+from jevo.runs.experiment import Experiment, Report, answers_figure, captioned, load_dataset
+from jevo.runs.front import ACCURACY, R2, Front, Merit, by_criterion, front_report, judge_front
 from jevo.runs.lines import Lines, read_lines, write_lines
 from jevo.runs.loop import Programs, Stage, run_stage
 from jevo.runs.machine import precision
@@ -28,6 +28,8 @@ from jevo.runs.settings import read_yaml
 from jevo.runs.signals import Interrupted, StopSignal
 
 __all__ = [
+    "ACCURACY",
+    "R2",
     "Answers",
     "BreedingConfig",
     "Champion",
@@ -51,13 +53,14 @@ __all__ = [
     "Saved",
     "Stage",
     "StopSignal",
-    "by_accuracy",
+    "answers_figure",
+    "by_criterion",
     "captioned",
-    "classification",
     "duration",
     "evolve",
     "front_report",
     "judge_front",
+    "judging",
     "load_arrays",
     "load_champion",
     "load_dataset",

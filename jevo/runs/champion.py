@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jevo import population as pop
+from jevo.data.targets import Targets
 from jevo.data.task import Task, normalization_like, normalize
 from jevo.errors import InputError, require
 from jevo.networks import Network
 from jevo.runs.checkpoint import load_arrays, save_arrays
-from jevo.training import predict
+from jevo.training.scoring import in_rows, predict
 from jevo.types import Key, Member, Population
 
 
@@ -23,11 +24,13 @@ class Answers(NamedTuple):
     Attributes:
         classes: int `[n]`, the index of each one's class, if it tells.
         probabilities: float32 `[n, classes]`, if it has them.
+        values: float64 `[n, targets]`, its estimates in the numbers of the source, of a regression.
         reconstructions: float32 `[n, ...]` as the examples are, if it makes them.
     """
 
     classes: np.ndarray | None
     probabilities: np.ndarray | None = None
+    values: np.ndarray | None = None
     reconstructions: np.ndarray | None = None
 
 
@@ -79,6 +82,28 @@ class Saved(NamedTuple):
         """How many there are."""
         return len(self.result["data"]["classes"])
 
+    @property
+    def targets(self) -> Targets | None:
+        """What its network says of a regression.
+
+        Raises:
+            ValueError: if the result does not tell.
+        """
+        found = self.result["data"].get("targets")
+        return None if found is None else Targets.from_json(found)
+
+    @property
+    def outputs(self) -> int:
+        """That its network makes of an example."""
+        targets = self.targets
+        usual = self.classes if targets is None else len(targets.names)
+        return self.result.get("outputs", usual)
+
+    @property
+    def estimates(self) -> list[int]:
+        """Which of them are a class's logit, or the estimate of a target."""
+        return self.result.get("estimates", list(range(self.outputs)))
+
     def arrays(self, init: Callable[[Key], Member], varying: str | None = None) -> Restored:
         """The arrays that `save_champion` saved, and `save_front` if a member of the front is wanted.
 
@@ -103,8 +128,8 @@ class Saved(NamedTuple):
         chosen = pop.take(load_arrays(self.folder / "front", members), self.front - 1)
         return saved._replace(params={**saved.params, **chosen})
 
-    def classifier(self, network: Network, varying: str | None = None) -> Champion:
-        """The champion as one that gives class probabilities, `network` being what it is the params of.
+    def answering(self, network: Network, varying: str | None = None) -> Champion:
+        """The champion as one that gives class probabilities or targets, `network` being what it is the params of.
 
         Args:
             network: of which `varying` is the entry of the params that differs along a front.
@@ -114,12 +139,14 @@ class Saved(NamedTuple):
         def logits(x: jax.Array) -> jax.Array:
             return network.apply(saved.params, saved.inputs(x))
 
-        made = jax.eval_shape(logits, jax.ShapeDtypeStruct((1, *self.shape), jnp.float32)).shape
-        if made != (1, self.classes):
-            raise ValueError(f"the network makes {made} of an example, of {self.classes} classes")
+        targets, made = self.targets, jax.eval_shape(logits, jax.ShapeDtypeStruct((1, *self.shape), jnp.float32)).shape
+        if made != (1, self.outputs):
+            raise ValueError(f"the network makes {made} of an example, of {self.outputs} outputs")
 
         def answer(x: np.ndarray) -> Answers:
-            probabilities = predict(logits, x)
+            if targets is not None:
+                return Answers(None, values=targets.source(in_rows(logits, x)[:, self.estimates]))
+            probabilities = predict(lambda x: logits(x)[:, jnp.array(self.estimates)], x)
             return Answers(probabilities.argmax(axis=1), probabilities)
 
         return answer

@@ -10,6 +10,7 @@ import numpy as np
 
 from jevo.errors import InputError, require, suggestion
 from jevo.genetics import number_of
+from jevo.runs.own import GOALS, is_own
 from jevo.runs.processes import AUTO
 
 MAX_LAYERS, MAX_WIDTH = 100, 1_000_000
@@ -39,6 +40,9 @@ class RunConfig:
     """Label column of a .csv or .parquet file, by its name, or its number from 0 (-1 is the last). Unset: the last."""
     header: bool = True
     """Whether the first line of a .csv file names the columns."""
+    goal: str = "classification"
+    """What labels are for: classification; regression, of real numbers (of several columns: label a,b,c); or a task of
+    your own: FILE.py:NAME or package.module:NAME, a jevo.training.Goal, or a function that makes one."""
     data_dir: Path | None = None
     """Folder of original data files, only ever read. Unset: the environment's JEVO_DATA_DIR, else a download."""
     preset: str = "default"
@@ -74,6 +78,7 @@ class RunConfig:
         # JAX makes keys of 32 bits: a greater seed would be another one's.
         last = 2**32 - getattr(self, "repeats", 1)
         require(0 <= self.seed <= last, "seed", self.seed, f"a whole number from 0 to {last:,}")
+        require(self.goal in ("classification", "regression") or is_own(self.goal), "goal", self.goal, GOALS)
         require(self.checkpoint_every >= 1, "checkpoint_every", self.checkpoint_every, "at least 1 generation")
         _, _, port = self.coordinator.rpartition(":")
         require(

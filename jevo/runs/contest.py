@@ -19,7 +19,8 @@ from jevo.runs.lines import read_lines
 from jevo.runs.loop import Stage, block_of, run_stage
 from jevo.runs.processes import gather
 from jevo.runs.record import Run
-from jevo.training import measure, predict
+from jevo.training.criterion import Criterion, classification
+from jevo.training.scoring import in_rows
 from jevo.types import Member
 
 
@@ -29,7 +30,7 @@ class Judged(NamedTuple):
     Attributes:
         champion: params of the network.
         metrics: by split, as `result.json` holds them.
-        predicted: int `[n]`, the classes of the test examples.
+        predicted: of the test examples, the classes, int `[n]`; or their targets, float64 `[n, targets]`.
         details: what else the experiment wants to know of it.
     """
 
@@ -93,6 +94,7 @@ class Contest(NamedTuple):
         contestants: by name: the experiment's own, its control, and any references.
         resources: what they hold together until all are done, such as a cluster.
         network: whose params they seek, if it is one.
+        criterion: what outputs are for; by default those of classes.
     """
 
     dataset: Dataset
@@ -100,6 +102,7 @@ class Contest(NamedTuple):
     contestants: Mapping[str, Contestant]
     resources: ExitStack = ExitStack()
     network: Network | None = None
+    criterion: Criterion = classification(2)
 
     def files(self) -> dict[str, str]:
         """The metrics file of each contestant."""
@@ -208,11 +211,12 @@ class Phases:
             kept.append(phase.keep(start(data)))
 
 
-def classification(network: Network, task: Task, dataset: Dataset) -> Callable[[Member], Judged]:
-    """Judges networks that classify by accuracy and loss.
+def judging(network: Network, criterion: Criterion, task: Task, dataset: Dataset) -> Callable[[Member], Judged]:
+    """Judges networks by the metrics of a criterion.
 
     Args:
         network: what a champion is the params of.
+        criterion: what its outputs are for.
         task: how its input is normalised.
         dataset: all three sets.
     """
@@ -221,15 +225,20 @@ def classification(network: Network, task: Task, dataset: Dataset) -> Callable[[
         # On the device, wherever it comes from: what NumPy computes beforehand is rounded otherwise.
         champion = jax.tree.map(jnp.asarray, champion)
 
-        def logits(x: jax.Array) -> jax.Array:
-            return network.apply(champion, task.inputs(x))
+        def finished(x: jax.Array) -> jax.Array:
+            return criterion.finish(network.apply(champion, task.inputs(x)))
 
         splits = {name: getattr(dataset, name) for name in SPLITS}
-        probabilities = {name: predict(logits, split.x) for name, split in splits.items()}
-        metrics = {name: measure(probabilities[name], split.y) for name, split in splits.items()}
-        return Judged(champion, metrics, probabilities["test"].argmax(axis=1))
+        said = {name: in_rows(finished, split.x) for name, split in splits.items()}
+        metrics = {name: criterion.measure(said[name], split.y) for name, split in splits.items()}
+        return Judged(champion, metrics, predicted(said["test"][:, list(criterion.estimates)], dataset))
 
     return judge
+
+
+def predicted(said: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """The classes, or the targets in the numbers of their source, of what is said for each class or target `[n, k]`."""
+    return said.argmax(axis=1) if dataset.targets is None else dataset.targets.source(said)
 
 
 def comparison(outcomes: Mapping[str, Outcome], seed: int) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jevo import plots
 from jevo.data.datasets import Dataset, load
+from jevo.data.task import to_device
 from jevo.data.values import Values
 from jevo.errors import InputError, require
 from jevo.networks import Network
@@ -18,9 +20,21 @@ from jevo.runs.compiled import use_compile_cache
 from jevo.runs.config import RunConfig
 from jevo.runs.contest import Contest, Outcome, comparison
 from jevo.runs.machine import precision
-from jevo.runs.own import Make, build_own, find, given_name, is_own, program_digest
+from jevo.runs.own import (
+    Given,
+    Make,
+    build_own,
+    checked_goal,
+    find,
+    find_goal,
+    given_name,
+    goal_digest,
+    is_own,
+    program_digest,
+)
 from jevo.runs.processes import join
 from jevo.runs.record import Run, open_run
+from jevo.training.criterion import Criterion, Goal, criterion_of
 
 
 class Report(NamedTuple):
@@ -49,9 +63,25 @@ def captioned(caption: str, draw: Callable[..., Any], *arguments: Any) -> Callab
     return drawn
 
 
-def load_dataset(config: RunConfig) -> Dataset:
+def answers_figure(dataset: Dataset, predicted: np.ndarray, whose: str) -> dict[str, Callable[[Path], str]]:
+    """What shows how somebody answers on the test set: the confusion matrix, or estimates and residuals.
+
+    Args:
+        dataset: all three sets.
+        predicted: what `Judged` has.
+        whose: the champion's, say.
+    """
+    if dataset.targets is None:
+        caption = f"{whose} confusion matrix on the test set."
+        draw = captioned(caption, plots.confusion_matrix, dataset.test.y, predicted, dataset.classes)
+        return {"confusion.png": draw}
+    caption = f"{whose} estimates on the test set, in units of the targets, and their residuals."
+    return {"estimates.png": captioned(caption, plots.estimates, dataset.test.y, predicted, dataset.targets.names)}
+
+
+def load_dataset(config: RunConfig, regression: bool = False) -> Dataset:
     """The data set that the settings name."""
-    return load(config.data, config.data_dir, label=config.label, header=config.header)
+    return load(config.data, config.data_dir, label=config.label, header=config.header, regression=regression)
 
 
 def prepare(config: RunConfig) -> None:
@@ -71,8 +101,7 @@ class Experiment(NamedTuple):
     Attributes:
         name: of it.
         config: its settings, which also say which of them never change a result, and which files a run writes.
-        contest: `(config, dataset) -> Contest`: its own contestant, its control, and any references. If the network may
-            be the user's own, it takes that one, too.
+        contest: `(config, dataset, given) -> Contest`: its own contestant, its control, and any references.
         report: `(run, contest, outcomes) -> Report`.
         answers: how a saved champion answers.
         seen: `(config, dataset) -> dataset`: what a run sees of a data set.
@@ -92,7 +121,12 @@ class Experiment(NamedTuple):
     own_network: bool = False
 
     def run(
-        self, config: Any, *, dataset: Dataset | None = None, network: Network | Make | None = None
+        self,
+        config: Any,
+        *,
+        dataset: Dataset | None = None,
+        network: Network | Make | None = None,
+        goal: Goal | None = None,
     ) -> dict[str, Any]:
         """Run the experiment, or go on with it, and return what `result.json` holds.
 
@@ -100,6 +134,7 @@ class Experiment(NamedTuple):
             config: its settings.
             dataset: in place of the one that they name, such as `data.from_arrays` makes.
             network: in place of the one that they describe: a Network, or what makes one (`jevo.runs.own.Make`).
+            goal: in place of the one that they name: a task of your own.
 
         Raises:
             InputError: for settings, data or a network that cannot be used.
@@ -108,17 +143,26 @@ class Experiment(NamedTuple):
         if network is not None:
             require(self.own_network, "network", "your own", f"none in {self.name}, which builds its own")
             config = dataclasses.replace(config, network=given_name(network))
+        if goal is not None:
+            config = dataclasses.replace(config, goal=given_name(checked_goal(goal, "goal")))
         if dataset is not None:
-            config = dataclasses.replace(config, data=dataset.name)
+            named = config.goal if goal or is_own(config.goal) or dataset.targets is None else "regression"
+            config = dataclasses.replace(config, data=dataset.name, goal=named)
         prepare(config)
-        dataset = self.dataset(config, dataset)
-        theirs = self._own(config, network, dataset.train.x.shape[1:], len(dataset.classes))
-        contents = {"data": dataset.digest, **({"network": theirs[1]} if theirs else {}), **self.contents(config)}
+        theirs, contents = (goal, "") if goal or not is_own(config.goal) else find_goal(config.goal)
+        kind = theirs.kind if theirs else config.goal
+        dataset = self.dataset(config, dataset, regression=kind == "regression")
+        criterion = criterion_of(config.goal, theirs, dataset)
+        given, digests = self._given(config, network, dataset.train.x.shape[1:], criterion)
+        if theirs:
+            y = to_device(dataset).train.y[:2]
+            digests["goal"] = contents or goal_digest(theirs, criterion, y)
+        contents = {"data": dataset.digest, **digests, **self.contents(config)}
         with open_run(self.name, config, contents) as opened, jax.default_matmul_precision(precision(config)):
             if done := opened.result():
                 return done
             # All that can be refused is refused before anything in the folder changes.
-            contest, outcomes = self.contest(config, dataset, *(theirs[:1] if theirs else ())), {}
+            contest, outcomes = self.contest(config, dataset, given), {}
             with contest.resources, opened.begun() as run:
                 run.announce(dataset)
                 own, *_ = contest.contestants
@@ -130,15 +174,23 @@ class Experiment(NamedTuple):
                 run.home.claim([*report.files, *report.figures])
                 for name, write in report.files.items():
                     write(run.folder / name)
-                result = {**run.describe(dataset), **comparison(outcomes, config.seed), **report.findings}
+                more = {"outputs": criterion.outputs, "estimates": list(criterion.estimates)} if theirs else {}
+                result = {**run.describe(dataset), **comparison(outcomes, config.seed), **more, **report.findings}
                 run.write_result(result)
                 notes = [*report.notes, *contest.holes(run.folder)]
                 run.write_report(result, self.module or f"jevo.experiments.{self.name}", report.figures, notes)
                 return result
 
-    def dataset(self, config: Any, given: Dataset | None = None) -> Dataset:
+    def dataset(self, config: Any, given: Dataset | None = None, regression: bool = False) -> Dataset:
         """What a run of these settings sees: of the data set that they name, or of one that is given instead."""
-        return self.seen(config, load_dataset(config) if given is None else given)
+        return self.seen(config, load_dataset(config, regression) if given is None else given)
+
+    def _given(
+        self, config: Any, network: Network | Make | None, shape: tuple[int, ...], criterion: Criterion
+    ) -> tuple[Given, dict[str, str]]:
+        """What the contest is made with, and what the user's own network is known by, if there is one."""
+        found = self._own(config, network, shape, criterion.outputs)
+        return (Given(criterion, found[0]), {"network": found[1]}) if found else (Given(criterion), {})
 
     def _own(
         self, config: Any, network: Network | Make | None, shape: tuple[int, ...], outputs: int
@@ -182,7 +234,7 @@ class Experiment(NamedTuple):
         if theirs:
             named = isinstance(network, str)
             asked = dataclasses.replace(config, network=network) if named else config
-            found = self._own(asked, None if named else network, saved.shape, saved.classes)
+            found = self._own(asked, None if named else network, saved.shape, saved.outputs)
             assert found
             if result["contents"].get("network") != found[1]:
                 raise InputError(f"network {asked.network}: its contents have changed since {folder} was made with it")

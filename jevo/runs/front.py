@@ -16,8 +16,8 @@ from jevo.data.files import atomic_write
 from jevo.genetics import Archive, hypervolume
 from jevo.runs.champion import save_front
 from jevo.runs.experiment import Report, captioned
-from jevo.training import evaluate, measure
-from jevo.training.scoring import in_rows
+from jevo.training.criterion import Criterion
+from jevo.training.scoring import evaluate, in_rows
 from jevo.types import Member, Population
 
 Metrics = dict[str, dict[str, float]]
@@ -47,6 +47,8 @@ class Merit(NamedTuple):
 
 ACCURACY = Merit(("accuracy", "loss"), "accuracy", 100, lambda accuracy: accuracy)
 """Of members that classify."""
+R2 = Merit(("r2", "loss"), "r2", 1, lambda r2: max(0.0, r2))
+"""Of those that estimate numbers."""
 
 
 class Front(NamedTuple):
@@ -81,28 +83,29 @@ def judge_front(archive: Archive, cost: str, judge: Callable[[Population], list[
     )
 
 
-def by_accuracy(
-    logits: Callable[[Member, jax.Array], jax.Array], dataset: Dataset, chunk: int
+def by_criterion(
+    criterion: Criterion, outputs: Callable[[Member, jax.Array], jax.Array], dataset: Dataset, chunk: int
 ) -> Callable[[Population], list[Metrics]]:
-    """Judges members that classify, all of them in one program.
+    """Judges members by what they say of examples, all of them in one program.
 
     Args:
-        logits: `(member, x [rows, ...]) -> [rows, classes]`; normalisation included.
+        criterion: what outputs are for.
+        outputs: `(member, x [rows, ...]) -> [rows, k]`; normalisation included.
         dataset: all three sets.
         chunk: members at once, at most.
     """
 
     def judge(members: Population) -> list[Metrics]:
-        def probabilities(x: jax.Array) -> jax.Array:
-            of_each = evaluate(lambda member: jax.nn.softmax(logits(member, x)), members, chunk)
+        def finished(x: jax.Array) -> jax.Array:
+            of_each = evaluate(lambda member: criterion.finish(outputs(member, x)), members, chunk)
             return jnp.swapaxes(of_each, 0, 1)
 
         metrics: list[Metrics] = [{} for _ in range(pop.size(members))]
         for name in SPLITS:
             split = getattr(dataset, name)
-            predicted = in_rows(probabilities, split.x)
+            said = in_rows(finished, split.x)
             for i, own in enumerate(metrics):
-                own[name] = measure(predicted[:, i], split.y)
+                own[name] = criterion.measure(said[:, i], split.y)
         return metrics
 
     return judge

@@ -1,4 +1,4 @@
-"""A network of the user's own, named as `FILE.py:NAME` or `package.module:NAME`, or handed over."""
+"""A network or a goal of the user's own, named as `FILE.py:NAME` or `package.module:NAME`, or handed over."""
 
 import ast
 import hashlib
@@ -8,24 +8,44 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 
+from jevo.data.datasets import Dataset
 from jevo.errors import InputError, shortened
 from jevo.networks.network import Network, from_linen, from_nnx
 from jevo.programs import closed
+from jevo.training.criterion import Criterion, Goal, criterion_of
 
 Make = Callable[..., Any]
 """`(shape, outputs) -> Network or Flax Linen module`, or `(shape, outputs, rngs) -> Flax NNX module`: a class of such
 modules is one. `shape` is that of an example, without the batch axis."""
 
 TAKES = "FILE.py:NAME or package.module:NAME, of a function or class that takes shape, outputs, and rngs for NNX"
+GOALS = "classification, regression, or FILE.py:NAME or package.module:NAME of a jevo.training.Goal"
+
+
+class Given(NamedTuple):
+    """What a contest is made with beside its settings and data.
+
+    Attributes:
+        criterion: how outputs are scored.
+        network: the user's own, if it is.
+    """
+
+    criterion: Criterion
+    network: Network | None = None
+
+    @classmethod
+    def usual(cls, dataset: Dataset) -> Self:
+        """With nothing of the user's own but the data."""
+        return cls(criterion_of("classification" if dataset.targets is None else "regression", None, dataset))
 
 
 def is_own(name: str) -> bool:
@@ -33,9 +53,9 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
-def given_name(network: Network | Make) -> str:
-    """What a network is called that was handed over in Python."""
-    return f"python:{getattr(network, '__qualname__', type(network).__name__)}"
+def given_name(own: Any) -> str:
+    """What a network or goal is called that was handed over in Python."""
+    return f"python:{getattr(own, '__qualname__', type(own).__name__)}"
 
 
 def find(name: str) -> tuple[Make, str]:
@@ -45,18 +65,66 @@ def find(name: str) -> tuple[Make, str]:
     Raises:
         InputError: if there is none, or its file raises an error.
     """
+    make, digest = _found(name, "network", TAKES)
+    if not callable(make):
+        raise InputError(f"{name} is no function or class, but {type(make).__name__}; the network is {TAKES}")
+    return make, digest
+
+
+def find_goal(name: str) -> tuple[Goal, str]:
+    """The goal of that name, and a digest as `find` has it.
+
+    Raises:
+        InputError: if there is none, or its file raises an error.
+    """
+    found, digest = _found(name, "goal", GOALS)
+    with _of_the_user(name):
+        goal = found() if callable(found) and not isinstance(found, Goal) else found
+    return checked_goal(goal, name), digest
+
+
+def checked_goal(goal: Any, name: str) -> Goal:
+    """The goal, if it is one.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if not isinstance(goal, Goal):
+        raise InputError(
+            f"{name} is {type(goal).__name__}, but takes a jevo.training.Goal, or a function that makes one"
+        )
+    takes = {
+        "loss": callable(goal.loss),
+        "metrics": isinstance(goal.metrics, Mapping) and all(map(callable, goal.metrics.values())),
+        "outputs": goal.outputs is None or (type(goal.outputs) is int and goal.outputs >= 1),
+        "kind": goal.kind in ("regression", "classification"),
+        "estimates": goal.estimates is None or all(type(i) is int for i in goal.estimates),
+    }
+    if wrong := [field for field, fits in takes.items() if not fits]:
+        raise InputError(f"{name}: {wrong[0]} is {getattr(goal, wrong[0])!r}; see jevo.training.Goal for what it takes")
+    return goal
+
+
+def goal_digest(goal: Goal, criterion: Criterion, labels: Any) -> str:
+    """What a goal is known by that has no name: its programs, and the arrays that they close over."""
+    outputs, said = jnp.zeros((2, criterion.outputs)), [goal.kind]
+    for name, function in {"": goal.loss, **goal.metrics}.items():
+        program = closed(function, outputs, labels)
+        said += [name, program.digest, *program.names]
+    return hashlib.sha256(" ".join(said).encode()).hexdigest()
+
+
+def _found(name: str, setting: str, takes: str) -> tuple[Any, str]:
+    """What has that name, and the digest."""
     place, _, attribute = name.rpartition(":")
     if not place or not attribute.isidentifier():
-        raise InputError(f"setting network is {name!r}, but takes {TAKES}")
+        raise InputError(f"setting {setting} is {name!r}, but takes {takes}")
     with _of_the_user(name):
-        module = _imported(place)
+        module = _imported(place, setting, takes)
     if not hasattr(module, attribute):
         public = ", ".join(found for found in vars(module) if not found.startswith("_"))
         raise InputError(f"{place} has no {attribute}; it has {shortened(public, 200) or 'nothing'}")
-    make = getattr(module, attribute)
-    if not callable(make):
-        raise InputError(f"{name} is no function or class, but {type(make).__name__}; the network is {TAKES}")
-    return make, hashlib.sha256(f"{attribute} {_digest(module)}".encode()).hexdigest()
+    return getattr(module, attribute), hashlib.sha256(f"{attribute} {_digest(module)}".encode()).hexdigest()
 
 
 def build_own(make: Make | Network, shape: tuple[int, ...], outputs: int, name: str = "the network") -> Network:
@@ -114,7 +182,7 @@ def _called(make: Any) -> Any:
     return make.__init__ if inspect.isclass(make) else make
 
 
-def _imported(place: str) -> ModuleType:
+def _imported(place: str, setting: str, takes: str) -> ModuleType:
     """The module of that name, or in that file."""
     if not place.endswith(".py"):
         # As `python -m` finds modules: those in the folder it is called in, too.
@@ -124,13 +192,13 @@ def _imported(place: str) -> ModuleType:
         except ModuleNotFoundError as error:
             if error.name is None or not f"{place}.".startswith(f"{error.name}."):
                 raise
-            raise InputError(f"there is no module {place}; the network is {TAKES}") from None
+            raise InputError(f"there is no module {place}; the {setting} is {takes}") from None
         finally:
             sys.path.remove(os.getcwd())
     path = Path(place).expanduser().resolve()
     if not path.is_file():
-        raise InputError(f"there is no file {place}; the network is {TAKES}")
-    spec = importlib.util.spec_from_file_location(f"network_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}", path)
+        raise InputError(f"there is no file {place}; the {setting} is {takes}")
+    spec = importlib.util.spec_from_file_location(f"own_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}", path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

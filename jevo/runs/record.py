@@ -107,6 +107,7 @@ class Run(Generic[Config]):
                 **{name: len(getattr(dataset, name).y) for name in SPLITS},
                 "shape": list(dataset.train.x.shape[1:]),
                 "classes": list(dataset.classes),
+                **({} if dataset.targets is None else {"targets": dataset.targets.to_json()}),
                 "values": dataset.values.to_json(),
                 "note": dataset.note,
                 "taken": list(dataset.taken),
@@ -196,7 +197,13 @@ def _even(result: Mapping[str, Any]) -> dict[str, Any]:
     judged = {"metrics": {split: dict.fromkeys(result["metrics"]["test"], _NUMBER) for split in SPLITS}}
     passes = {"example_passes": int} if "example_passes" in result["budget"] else {}
     front = [{"metrics": {split: {str: _NUMBER} for split in SPLITS}}]  # Of some experiments it is judged by fewer.
-    optional = {"contents": {str: str}, "front": front, "repeats": [{"seed": int, **compared(judged)}]}
+    optional = {
+        "contents": {str: str},
+        "front": front,
+        "outputs": int,
+        "estimates": [int],
+        "repeats": [{"seed": int, **compared(judged)}],
+    }
     return compared(judged | {"budget": passes}) | {name: shape for name, shape in optional.items() if name in result}
 
 

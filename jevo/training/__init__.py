@@ -1,5 +1,6 @@
 """Scoring, objectives to score by, and training by gradient."""
 
+from jevo.training.criterion import Criterion, Goal
 from jevo.training.objectives import (
     absolute_error,
     accuracy,
@@ -16,6 +17,8 @@ from jevo.training.sgd import Learner, keep_zeros, learner, mating, train
 from jevo.training.svm import fit_svm, predict_classes
 
 __all__ = [
+    "Criterion",
+    "Goal",
     "Learner",
     "absolute_error",
     "accuracy",

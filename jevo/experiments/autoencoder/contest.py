@@ -33,6 +33,7 @@ from jevo.runs import (
     metrics_file,
     without_population,
 )
+from jevo.runs.own import Given
 from jevo.training import evaluate, fit_svm, in_rows, predict_classes
 from jevo.types import Member, Population
 
@@ -76,10 +77,14 @@ def phases(config: Config, tied_layers: Sequence[Autoencoder], method: Method) -
     ]
 
 
-def contest(config: Config, dataset: Dataset) -> Contest:
+def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
     """The method, its control, and its references, each with phases of its own."""
     pictures = dataset.train.x.ndim == 4
     require(config.output == "linear" or pictures, "output", config.output, "linear, where examples are not images")
+    require(
+        given.criterion.classifies, "goal", config.goal,
+        "classification: an autoencoder makes its examples again, and a support vector machine tells their classes",
+    )  # fmt: skip
     require(len(dataset.classes) > 1, "data", config.data, "examples of two classes or more")
     shape = widths(config, int(np.prod(dataset.train.x.shape[1:])))
     black, white = dataset.values.ends

@@ -9,6 +9,7 @@ from jevo import population as pop
 from jevo.data.datasets import Dataset, against_rest
 from jevo.data.task import to_device
 from jevo.devices import members_at_once
+from jevo.errors import require
 from jevo.experiments.hybrid.config import Config
 from jevo.experiments.hybrid.search import programs
 from jevo.networks import INITIALIZERS, Network, build, logistic
@@ -19,27 +20,31 @@ from jevo.runs import (
     Phases,
     Saved,
     Stage,
-    classification,
+    judging,
     metrics_file,
     without_population,
 )
+from jevo.runs.own import Given
 
 _log = logging.getLogger("jevo")
 
 
 def dataset(config: Config, whole: Dataset) -> Dataset:
     """The data set, or one class of it against the rest."""
+    require(
+        not config.positive or bool(whole.classes), "positive", config.positive, "unset, where there are no classes"
+    )
     return against_rest(whole, config.positive) if config.positive else whole
 
 
-def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
+def network(config: Config, shape: tuple[int, ...], outputs: int) -> Network:
     """The network that `config` describes, for examples of `shape`."""
     if config.network == "logistic":
         kernel_init = INITIALIZERS[config.weights]
-        return logistic(int(np.prod(shape)), classes, bias=config.bias, kernel_init=kernel_init)
+        return logistic(int(np.prod(shape)), outputs, bias=config.bias, kernel_init=kernel_init)
     return build(
         shape,
-        classes,
+        outputs,
         channels=config.channels if config.network == "cnn" else (),
         hidden=config.hidden,
         activation=config.activation,
@@ -49,15 +54,17 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
     )
 
 
-def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Contest:
-    """The search, and its controls at equal gradient steps: independent restarts, and one long run; `own` is the
-    network, if it is the user's."""
-    net = own or network(config, dataset.train.x.shape[1:], len(dataset.classes))
+def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
+    """The search, and its controls at equal gradient steps: independent restarts, and one long run."""
+    criterion, own = given
+    net = own or network(config, dataset.train.x.shape[1:], criterion.outputs)
+    if not criterion.classifies:
+        config.require_unset(("loss", "smoothing"), f"its default: it is of classes, and the goal is {config.goal}")
     if config.align and own and not own.symmetries:
         _log.info("your network does not say which hidden units may be renumbered: parents mate without alignment")
     task = to_device(dataset, config.center, config.scale)
     legs, chunk = config.cycles * config.legs, members_at_once(config.chunk, on_cpu=5)
-    judge = classification(net, task, dataset)
+    judge = judging(net, criterion, task, dataset)
     total = config.population * config.cycles * config.steps
 
     def contestant(name: str, members: int, mates: bool) -> Phases:
@@ -68,7 +75,7 @@ def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Con
             scored += members * (config.cycles - 1) + config.consensus * legs
         stage = Stage(
             name,
-            partial(programs, config, net, members, each, mates),
+            partial(programs, config, criterion, net, members, each, mates),
             legs,
             (members * each * config.repeats, "steps"),
             chunk=min(chunk, members * config.repeats),
@@ -89,9 +96,9 @@ def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Con
         "restarts": contestant("restarts", config.population, mates=False),
         "long_run": contestant("long_run", 1, mates=False),
     }
-    return Contest(dataset, task, contestants, network=net)
+    return Contest(dataset, task, contestants, network=net, criterion=criterion)
 
 
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
-    return saved.classifier(saved.network or network(saved.config, saved.shape, saved.classes))
+    return saved.answering(saved.network or network(saved.config, saved.shape, saved.outputs))

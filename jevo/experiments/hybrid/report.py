@@ -8,7 +8,7 @@ from typing import Any
 from jevo import plots
 from jevo.experiments.hybrid.config import Config
 from jevo.plots import Panel
-from jevo.runs import Contest, Outcome, Report, Run, captioned
+from jevo.runs import Contest, Outcome, Report, Run, answers_figure, captioned
 
 
 def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) -> Report:
@@ -16,7 +16,7 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
 
     `barrier`: of each mating. `final_loss`: of each contestant's best member by fitness, after the last step.
     """
-    own, config, dataset = outcomes["search"], run.config, contest.dataset
+    own, config = outcomes["search"], run.config
     found, best, seeds = own.found[0], own.best, len(own.judged)
     lines = contest.lines(run.folder)
     findings = {
@@ -37,12 +37,9 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
             + (f"; median and range of {seeds} seeds." if seeds > 1 else "."),
             draw_curves, fitness, lines, outcomes, findings["barrier"],
         ),
-        "confusion.png": captioned(
-            "The kept champion's confusion matrix on the test set.",
-            plots.confusion_matrix, dataset.test.y, own.champion.predicted, dataset.classes,
-        ),
+        **answers_figure(contest.dataset, own.champion.predicted, "The kept champion's"),
     }  # fmt: skip
-    return Report(findings, notes(config.fitness, findings, outcomes), figures)
+    return Report(findings, notes(config.fitness, contest.criterion.scored, findings, outcomes), figures)
 
 
 def draw_curves(
@@ -80,8 +77,8 @@ def draw_curves(
     plots.curves(path, panels)
 
 
-def notes(fitness: str, findings: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> list[str]:
-    """Paragraphs for the report."""
+def notes(fitness: str, scored: str, findings: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Paragraphs for the report; `scored` is the metric beside the loss, if there is another."""
     final = findings["final_loss"]
     losses = ", ".join(f"{name.replace('_', ' ')} {_range(values)}" for name, values in final.items())
     said = [f"{fitness.capitalize()} loss of the best member after the last step: {losses}."]
@@ -89,10 +86,10 @@ def notes(fitness: str, findings: Mapping[str, Any], outcomes: Mapping[str, Outc
     for name, rival in others:
         pairs = [(a.metrics["test"], b.metrics["test"]) for a, b in zip(own.judged, rival.judged, strict=True)]
         loss = sum(mine["loss"] < theirs["loss"] for mine, theirs in pairs)
-        accuracy = sum(mine["accuracy"] > theirs["accuracy"] for mine, theirs in pairs)
+        higher = sum(mine[scored] > theirs[scored] for mine, theirs in pairs)
+        also = f", higher {scored} in {higher}" if scored != "loss" else ""
         said.append(
-            f"On test data, against {name.replace('_', ' ')}: lower loss in {loss} of {len(pairs)} seeds, higher "
-            f"accuracy in {accuracy}."
+            f"On test data, against {name.replace('_', ' ')}: lower loss in {loss} of {len(pairs)} seeds{also}."
         )
     if findings["barrier"]:
         first, last = (_range(findings["barrier"][i]) for i in (0, -1))

@@ -19,6 +19,7 @@ from jevo.genetics import Algorithm, Search, update_champion
 from jevo.networks import Network
 from jevo.runs import Programs
 from jevo.training import Learner, evaluate, mean_over_rows, train
+from jevo.training.criterion import Criterion
 from jevo.types import Fitness, Key, Member, Mutate, Population
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
@@ -42,8 +43,11 @@ def summed_squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return -0.25 * jnp.sum(wrong**2)
 
 
-def objectives(config: Config) -> tuple[Objective, Objective]:
+def objectives(config: Config, criterion: Criterion) -> tuple[Objective, Objective]:
     """Minus the loss that gradients descend, and minus the one that is reported and compared."""
+    if not criterion.classifies:
+        reward = lambda outputs, targets: jnp.mean(criterion.reward(outputs, targets))  # noqa: E731
+        return reward, reward
     if config.loss == "squared":
         return summed_squared_error, training.absolute_error
     if config.smoothing:
@@ -89,9 +93,9 @@ Score = Callable[[Population, Task], tuple[Fitness, Fitness]]
 """`(params, task) -> (fitness [P], minus the validation loss [P])`."""
 
 
-def scoring(config: Config, network: Network, chunk: int) -> Score:
+def scoring(config: Config, criterion: Criterion, network: Network, chunk: int) -> Score:
     """How members are scored, so many at once."""
-    _, reported = objectives(config)
+    _, reported = objectives(config, criterion)
 
     def score(params: Population, task: Task) -> tuple[Fitness, Fitness]:
         def on(params: Member, examples: Examples) -> jax.Array:
@@ -142,11 +146,14 @@ class OneSeed(NamedTuple):
     step: Callable[[Key, Search, Task, jax.Array], tuple[Search, dict[str, jax.Array]]]
 
 
-def search(config: Config, network: Network, members: int, leg: int, mates: bool, chunk: int) -> OneSeed:
+def search(
+    config: Config, criterion: Criterion, network: Network, members: int, leg: int, mates: bool, chunk: int
+) -> OneSeed:
     """The programs of one seed.
 
     Args:
         config: says how members are trained and scored.
+        criterion: what their outputs are for.
         network: what they are.
         members: how many.
         leg: gradient steps of each in a leg.
@@ -154,10 +161,10 @@ def search(config: Config, network: Network, members: int, leg: int, mates: bool
         chunk: members of all seeds at once.
     """
     own = max(1, chunk // config.repeats)
-    breeding, score = algorithm(config, network, chunk), scoring(config, network, own)
+    breeding, score = algorithm(config, network, chunk), scoring(config, criterion, network, own)
     mate = mating(config, breeding, score)
     descend = optimizer(config, config.cycles * config.legs * leg)
-    descended, _ = objectives(config)
+    descended, _ = objectives(config, criterion)
     fresh = spread(training.learner(network.init, descend), config.lr_spread)
 
     def start(key: Key, task: Task) -> Search:
@@ -208,13 +215,15 @@ def search(config: Config, network: Network, members: int, leg: int, mates: bool
     return OneSeed(start, step)
 
 
-def programs(config: Config, network: Network, members: int, leg: int, mates: bool, chunk: int) -> Programs:
+def programs(
+    config: Config, criterion: Criterion, network: Network, members: int, leg: int, mates: bool, chunk: int
+) -> Programs:
     """The programs of all seeds, side by side, as a Stage takes them; the arguments are those of `search`.
 
     The carry is the search, with a leading axis `[R]`, and the number of the next leg, which has none: a program
     that branches by it takes one branch for all seeds.
     """
-    start, step = search(config, network, members, leg, mates, chunk)
+    start, step = search(config, criterion, network, members, leg, mates, chunk)
 
     def keys() -> jax.Array:
         return jnp.stack([jax.random.key(config.seed + i) for i in range(config.repeats)])

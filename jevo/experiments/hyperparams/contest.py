@@ -28,9 +28,10 @@ from jevo.runs import (
     Run,
     Saved,
     StopSignal,
-    classification,
+    judging,
     metrics_file,
 )
+from jevo.runs.own import Given
 from jevo.types import Member
 
 Opening = Callable[[Mapping[str, Outcome]], tuple[Strategy, int]]
@@ -91,8 +92,10 @@ class GenomeSearch:
             yield worker.traced(Job(batch.program, specs))
 
 
-def contest(config: Config, dataset: Dataset) -> Contest:
+def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
     """The search and its controls, each at as many trainings as the first."""
+    if not given.criterion.classifies:
+        config.require_unset(("fitness",), f"its default: it is of classes, and the goal is {config.goal}")
     space, task = read_space(config.space), to_device(dataset)
     own_key, random_key = jax.random.split(jax.random.key(config.seed))
     asks = config.generations + 1
@@ -116,17 +119,17 @@ def contest(config: Config, dataset: Dataset) -> Contest:
         return strategy(config, space, name, random_key, trained, start), len(trained)
 
     def judge(of: Architecture, params: Member) -> Judged:
-        return classification(network(of), task, dataset)(params)
+        return judging(network(of), given.criterion, task, dataset)(params)
 
     names = {config.search: config.search, "random_search": "random"}
     names |= {name: name for name in ("tpe", "nsga2")} if config.control == "optuna" else {}
     with ExitStack() as stack:
         backend = stack.enter_context(training_backend(config))
-        train = trainer(config, space, task, len(dataset.classes), backend)
+        train = trainer(config, space, task, given.criterion, backend)
         contestants: dict[str, Contestant] = {
             name: GenomeSearch(name, partial(opening, of), space, train, judge) for name, of in names.items()
         }
-        return Contest(dataset, task, contestants, stack.pop_all())
+        return Contest(dataset, task, contestants, stack.pop_all(), criterion=given.criterion)
 
 
 def contents(config: Config) -> dict[str, str]:
@@ -161,5 +164,5 @@ def budget(found: Found, repeats: int) -> dict[str, Any]:
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
     genome = saved.result["champion"]["genome"]
-    of, _ = architecture(genome, saved.shape, saved.classes, saved.config.epochs)
-    return saved.classifier(network(of))
+    of, _ = architecture(genome, saved.shape, saved.outputs, saved.config.epochs)
+    return saved.answering(network(of))

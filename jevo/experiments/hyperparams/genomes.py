@@ -113,8 +113,8 @@ def _absent(name: str, own: Mapping[str, Any]) -> bool:
     return own.get(f"{name.partition('.')[0]}.layers") == 0
 
 
-def layers(of: Architecture) -> list[Layer]:
-    """A network as a drawing has it."""
+def layers(of: Architecture, last: str = "softmax") -> list[Layer]:
+    """A network as a drawing has it; `last` is what becomes of its outputs."""
     found = [Layer("input", of.shape, "")]
     for i, conv in enumerate(of.conv):
         note = f"stride {conv.stride}, {'same' if conv.same else 'valid'}, {of.activation[i]}"
@@ -125,4 +125,4 @@ def layers(of: Architecture) -> list[Layer]:
     for i, units in enumerate(of.dense, start=len(of.conv)):
         drop = f", dropout {of.dropout[i]:g}" if of.dropout[i] else ""
         found.append(Layer("dense", (units,), of.activation[i] + drop))
-    return [*found, Layer("output", (of.classes,), "softmax")]
+    return [*found, Layer("output", (of.classes,), last)]

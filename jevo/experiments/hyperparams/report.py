@@ -13,7 +13,7 @@ from jevo.experiments.hyperparams.journal import Found
 from jevo.hyperparams import best_trial
 from jevo.mixed import architecture
 from jevo.plots import Panel
-from jevo.runs import Contest, Outcome, Report, Run, captioned
+from jevo.runs import Contest, Outcome, Report, Run, answers_figure, captioned
 
 
 def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) -> Report:
@@ -49,8 +49,10 @@ def figures(
 
     def draw_network(path: Path) -> None:
         genome, shape = champion["genome"], dataset.train.x.shape[1:]
-        of, _ = architecture(genome, shape, len(dataset.classes), run.config.epochs)
-        plots.network_diagram(path, describe(genome), layers(of))
+        of, _ = architecture(genome, shape, contest.criterion.outputs, run.config.epochs)
+        plots.network_diagram(
+            path, describe(genome), layers(of, "softmax" if contest.criterion.classifies else "linear")
+        )
 
     drawn = {
         "curves.png": captioned(
@@ -66,11 +68,7 @@ def figures(
         people = [plots.Individual(t.number, t.generation, t.parents, t.score.value, "") for t in trials]
         drawn["family.png"] = captioned("The champion's ancestors.", plots.family_tree, people, champion["number"])
     drawn["network.png"] = captioned("The champion, layer by layer.", draw_network)
-    drawn["confusion.png"] = captioned(
-        "The champion's confusion matrix on the test set.",
-        plots.confusion_matrix, dataset.test.y, own.champion.predicted, dataset.classes,
-    )  # fmt: skip
-    return drawn
+    return drawn | answers_figure(dataset, own.champion.predicted, "The champion's")
 
 
 def notes(findings: Mapping[str, Any], found: Mapping[str, Found]) -> list[str]:

@@ -38,6 +38,7 @@ from jevo.mixed import (
     thread_executor,
 )
 from jevo.runs import population_mesh, precision, read_yaml
+from jevo.training.criterion import Criterion
 from jevo.types import Key, Mutate
 
 COPIES = 4
@@ -120,14 +121,14 @@ def costs_of(config: Config, platform: str) -> Costs:
     return costs._replace(together=config.chunk or costs.together)
 
 
-def trainer(config: Config, space: Space, task: Task, classes: int, backend: Backend) -> MixedTrainer:
+def trainer(config: Config, space: Space, task: Task, criterion: Criterion, backend: Backend) -> MixedTrainer:
     """What trains the genomes."""
     costs = costs_of(config, backend.platform)
     gene = space.genes.get("epochs")
     longest = [int(value) for value in gene.values] if isinstance(gene, Choice) else [config.epochs]
     found = MixedTrainer(
         task,
-        classes,
+        criterion,
         batch_size=config.batch_size,
         epochs=config.epochs,
         max_epochs=max(longest),
@@ -139,13 +140,13 @@ def trainer(config: Config, space: Space, task: Task, classes: int, backend: Bac
         make_executor=backend.make_executor,
         costs=costs._replace(together=costs.together * backend.devices),
     )
-    _require_room(space, task, classes)
+    _require_room(space, task, criterion.outputs)
     return found
 
 
-def _require_room(space: Space, task: Task, classes: int) -> None:
+def _require_room(space: Space, task: Task, outputs: int) -> None:
     """Raise an InputError if a space has networks that no memory here holds, before anything is trained."""
-    layers = largest(space, task.train.x.shape[1:], classes)
+    layers = largest(space, task.train.x.shape[1:], outputs)
     weights, name, free = sum(layers.values()), max(layers, key=lambda name: layers[name]), free_memory()
     if free is not None and (wanted := COPIES * 4 * weights) > free:
         raise InputError(

@@ -14,13 +14,14 @@ from jevo.experiments.masks.perturbation import perturbed
 from jevo.experiments.masks.search import Data, consensus, distribution, evolution, random_masks, share_kept
 from jevo.genetics import mode
 from jevo.networks import Network, masked, straight_through
-from jevo.runs import Champion, Contest, Saved, classification
+from jevo.runs import Champion, Contest, Saved, judging
+from jevo.runs.own import Given
 from jevo.types import Key, Member
 
 
-def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
+def network(config: Config, shape: tuple[int, ...], outputs: int) -> Network:
     """The network whose weights are masked, for examples of `shape`: it has no biases."""
-    return config.built(shape, classes, bias=False)
+    return config.built(shape, outputs, bias=False)
 
 
 def with_weights(network: Network, config: Config) -> Network:
@@ -37,24 +38,28 @@ def with_weights(network: Network, config: Config) -> Network:
     return Network(init, apply)
 
 
-def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Contest:
-    """The search, random search at the same number of evaluations, and the references if asked for; `own` is the
-    network, if it is the user's."""
-    root = jax.random.key(config.seed)
-    net = own or network(config, dataset.train.x.shape[1:], len(dataset.classes))
+def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
+    """The search, random search at the same number of evaluations, and the references if asked for."""
+    root, criterion = jax.random.key(config.seed), given.criterion
+    if criterion.name == "own":
+        config.require_unset(("objectives",), "fitness alone, with a goal of your own")
+    net = given.network or network(config, dataset.train.x.shape[1:], criterion.outputs)
     data = Data(to_device(dataset), in_room(net.init, jax.random.fold_in(root, 0)))
     masks = lambda data: masked(net, data.weights, config.mask, config.density)  # noqa: E731
     agreed = consensus(config)
     searcher = {
-        "perturbation": lambda: perturbed(config, net),
-        "genetic": lambda: bred(config, masks, evolution(config), agreed, share_kept(config)),
-        "distribution": lambda: bred(config, masks, distribution(config), lambda state, _: pop.stack([mode(state)])),
+        "perturbation": lambda: perturbed(config, criterion, net),
+        "genetic": lambda: bred(config, criterion, masks, evolution(config), agreed, share_kept(config)),
+        "distribution": lambda: bred(
+            config, criterion, masks, distribution(config), lambda state, _: pop.stack([mode(state)])
+        ),
     }[config.search]()
     # A member of the search may cost more than one pass: then as many more are drawn.
     drawn = replace(config, population=config.passes * config.population)
-    control = bred(drawn, masks, random_masks(drawn, net), agreed, share_kept(config))
+    control = bred(drawn, criterion, masks, random_masks(drawn, net), agreed, share_kept(config))
     found = contestants(
         config,
+        criterion,
         dataset,
         data,
         masks,
@@ -63,15 +68,15 @@ def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Con
             "straight_through": lambda data: straight_through(net, data.weights),
             "trained_weights": lambda data: net,
         },
-        classification(with_weights(net, config), data.task, dataset),
+        judging(with_weights(net, config), criterion, data.task, dataset),
         key=root,
         candidates=config.population - (0 if config.rescored else config.survivors),
         saved=lambda genome: {"genome": genome, "weights": data.weights},
     )
-    return Contest(dataset, data.task, found, network=net)
+    return Contest(dataset, data.task, found, network=net, criterion=criterion)
 
 
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
-    net = saved.network or network(saved.config, saved.shape, saved.classes)
-    return saved.classifier(with_weights(net, saved.config), varying="genome")
+    net = saved.network or network(saved.config, saved.shape, saved.outputs)
+    return saved.answering(with_weights(net, saved.config), varying="genome")

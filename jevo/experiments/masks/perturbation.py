@@ -11,6 +11,7 @@ from jevo.experiments.masks.search import Data
 from jevo.experiments.searcher import Searcher, ascending
 from jevo.networks import Network
 from jevo.networks.masks import weigh
+from jevo.training.criterion import Criterion
 from jevo.training.perturbation import Estimate, Noise, node_perturbation, twin_noise, weight_noise
 from jevo.types import Key, Member
 
@@ -53,7 +54,7 @@ def noise(config: Config, weights: Member, theta: Member) -> Noise:
     return twin_noise(draw, jax.tree.map(lambda each: each / 2, variance))
 
 
-def perturbed(config: Config, network: Network) -> Searcher:
+def perturbed(config: Config, criterion: Criterion, network: Network) -> Searcher:
     """A search for one mask, in which a generation's members are noise about it.
 
     Each example and unit has noise, by flipping each bit with probability `flips`, or of the size that this would give;
@@ -61,6 +62,7 @@ def perturbed(config: Config, network: Network) -> Searcher:
 
     Args:
         config: says how.
+        criterion: what outputs are for.
         network: without its mask.
     """
     rate = optax.linear_schedule(config.learning_rate, 0.0, config.generations + 1)
@@ -78,7 +80,7 @@ def perturbed(config: Config, network: Network) -> Searcher:
             network.apply,
             jax.tree.map(mean, data.weights, scores),
             x,
-            lambda logits: config.objective_by_example(logits, y),
+            lambda logits: config.objective_by_example(criterion, logits, y),
             key,
             noise=noise(config, data.weights, scores),
             pairs=config.population // 2,

@@ -12,7 +12,20 @@ from jevo.experiments.masks.config import Config
 from jevo.experiments.searcher import FRONT
 from jevo.networks import MaskKind, masked
 from jevo.networks.masks import density
-from jevo.runs import Contest, Front, Outcome, Report, Run, by_accuracy, captioned, front_report, judge_front
+from jevo.runs import (
+    ACCURACY,
+    R2,
+    Contest,
+    Front,
+    Outcome,
+    Report,
+    Run,
+    answers_figure,
+    by_criterion,
+    captioned,
+    front_report,
+    judge_front,
+)
 from jevo.types import Member
 
 MOST_PICTURES = 40
@@ -35,8 +48,8 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
     found = int(own.found[0].found)
     figures = {
         "curves.png": captioned(
-            "Fitness and accuracy by generation. Fitness is that of the train batch of its generation.",
-            draw_curves, contest.lines(run.folder), outcomes,
+            f"Fitness and {contest.criterion.scored} by generation. Fitness is that of its generation's train batch.",
+            draw_curves, contest.lines(run.folder), outcomes, contest.criterion,
         )
     }  # fmt: skip
     masks = first_layer(genome, dataset.train.x.shape[1:], kind, dataset.values.first)
@@ -48,14 +61,13 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
     figures["density.png"] = captioned(
         "Density of the champion's mask by layer.", plots.bars, {"champion": shares}, "share of weights kept"
     )
-    figures["confusion.png"] = captioned(
-        "The champion's confusion matrix on the test set.",
-        plots.confusion_matrix, dataset.test.y, own.champion.predicted, dataset.classes,
-    )  # fmt: skip
+    figures |= answers_figure(dataset, own.champion.predicted, "The champion's")
     front = Report({})
     if len(run.config.objectives) > 1:
         fronts = {name: judged(run.config, contest, outcomes[name]) for name in ("search", "random_search")}
-        front = front_report(fronts, "kept", "share of weights kept", varying="genome")
+        front = front_report(
+            fronts, "kept", "share of weights kept", ACCURACY if contest.criterion.classifies else R2, varying="genome"
+        )
     return Report(
         {
             "champion": {"generation": found, "validation": float(own.found[0].validation)},
@@ -73,8 +85,10 @@ def judged(config: Config, contest: Contest, outcome: Outcome) -> Front:
     dataset, weights = contest.dataset, outcome.champion.champion["weights"]
     assert contest.network
     net = masked(contest.network, weights, config.mask)
-    logits = lambda genome, x: net.apply(genome, contest.task.inputs(x))  # noqa: E731
-    return judge_front(outcome.found[0].front, "kept", by_accuracy(logits, dataset, config.chunk or FRONT))
+    outputs = lambda genome, x: net.apply(genome, contest.task.inputs(x))  # noqa: E731
+    return judge_front(
+        outcome.found[0].front, "kept", by_criterion(contest.criterion, outputs, dataset, config.chunk or FRONT)
+    )
 
 
 def first_layer(genome: Member, shape: tuple[int, ...], kind: MaskKind, first: bool = False) -> np.ndarray | None:

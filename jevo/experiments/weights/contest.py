@@ -9,7 +9,8 @@ from jevo.experiments.forward import contestants
 from jevo.experiments.weights.config import Config
 from jevo.experiments.weights.search import Data, learning, random_weights
 from jevo.networks import Network
-from jevo.runs import Champion, Contest, Saved, classification
+from jevo.runs import Champion, Contest, Saved, judging
+from jevo.runs.own import Given
 from jevo.types import Key, Member
 
 
@@ -25,36 +26,39 @@ def with_scale(network: Network) -> Network:
     return Network(init, apply)
 
 
-def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
+def network(config: Config, shape: tuple[int, ...], outputs: int) -> Network:
     """The network whose weights are sought, for examples of `shape`."""
-    return config.built(shape, classes, config.bias)
+    return config.built(shape, outputs, config.bias)
 
 
-def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Contest:
-    """The search, random search at the same number of evaluations, and training by gradient if asked for; `own` is
-    the network, if it is the user's."""
-    net = own or network(config, dataset.train.x.shape[1:], len(dataset.classes))
+def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
+    """The search, random search at the same number of evaluations, and training by gradient if asked for."""
+    criterion = given.criterion
+    net = given.network or network(config, dataset.train.x.shape[1:], criterion.outputs)
     data = Data(to_device(dataset))
 
     def saved(params: Member) -> Member:
+        if not criterion.classifies:
+            return {"params": params, "scale": jnp.float32(1.0)}
         deviation = jnp.std(net.apply(params, config.batch(data.task, jnp.int32(0))[0]))
         return {"params": params, "scale": config.spread / jnp.where(deviation > 0, deviation, 1.0)}
 
     found = contestants(
         config,
+        criterion,
         dataset,
         data,
         lambda data: net,
-        {"search": learning(config, net), "random_search": random_weights(config, net)},
+        {"search": learning(config, criterion, net), "random_search": random_weights(config, criterion, net)},
         {"gradient": lambda data: net},
-        classification(with_scale(net), data.task, dataset),
+        judging(with_scale(net), criterion, data.task, dataset),
         key=jax.random.key(config.seed),
         candidates=config.population,
         saved=saved,
     )
-    return Contest(dataset, data.task, found, network=net)
+    return Contest(dataset, data.task, found, network=net, criterion=criterion)
 
 
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
-    return saved.classifier(with_scale(saved.network or network(saved.config, saved.shape, saved.classes)))
+    return saved.answering(with_scale(saved.network or network(saved.config, saved.shape, saved.outputs)))

@@ -2,25 +2,21 @@
 
 from collections.abc import Mapping
 
-from jevo import plots
 from jevo.experiments.forward import draw_curves
 from jevo.experiments.weights.config import Config
-from jevo.runs import Contest, Outcome, Report, Run, captioned
+from jevo.runs import Contest, Outcome, Report, Run, answers_figure, captioned
 
 
 def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) -> Report:
     """What the weights experiment says of itself."""
-    own, dataset = outcomes["search"], contest.dataset
+    own = outcomes["search"]
     found = int(own.found[0].found)
     figures = {
         "curves.png": captioned(
-            "Fitness and accuracy by generation. Fitness is that of the train batch of its generation.",
-            draw_curves, contest.lines(run.folder), outcomes,
+            f"Fitness and {contest.criterion.scored} by generation. Fitness is that of its generation's train batch.",
+            draw_curves, contest.lines(run.folder), outcomes, contest.criterion,
         ),
-        "confusion.png": captioned(
-            "The champion's confusion matrix on the test set.",
-            plots.confusion_matrix, dataset.test.y, own.champion.predicted, dataset.classes,
-        ),
+        **answers_figure(contest.dataset, own.champion.predicted, "The champion's"),
     }  # fmt: skip
     return Report(
         {"champion": {"generation": found, "validation": float(own.found[0].validation)}},

@@ -12,6 +12,7 @@ from jevo.experiments.searcher import Searcher, ascending
 from jevo.experiments.weights.config import Config
 from jevo.genetics import centred_ranks
 from jevo.networks import Network
+from jevo.training.criterion import Criterion
 from jevo.training.low_rank import low_rank_perturbation
 from jevo.training.perturbation import Estimate, node_perturbation, relative_noise
 from jevo.types import Key, Member
@@ -23,11 +24,12 @@ class Data(NamedTuple):
     task: Task
 
 
-def learning(config: Config, network: Network) -> Searcher:
+def learning(config: Config, criterion: Criterion, network: Network) -> Searcher:
     """A search for the weights of one network, in which a generation's members are noise about it.
 
     Args:
         config: says how.
+        criterion: what outputs are for.
         network: whose weights.
     """
     rate = optax.linear_schedule(config.learning_rate, 0.0, config.generations + 1)
@@ -41,7 +43,7 @@ def learning(config: Config, network: Network) -> Searcher:
                 network.apply,
                 params,
                 x,
-                lambda logits: config.objective(logits, y)[None],
+                lambda logits: config.objective(criterion, logits, y)[None],
                 key,
                 sigma=config.noise,
                 rank=config.rank,
@@ -53,7 +55,7 @@ def learning(config: Config, network: Network) -> Searcher:
             network.apply,
             params,
             x,
-            lambda logits: config.objective_by_example(logits, y),
+            lambda logits: config.objective_by_example(criterion, logits, y),
             key,
             noise=relative_noise(config.noise),
             pairs=pairs,
@@ -62,10 +64,11 @@ def learning(config: Config, network: Network) -> Searcher:
     return ascending(lambda key, data: network.init(key), estimate, optimizer)
 
 
-def random_weights(config: Config, network: Network) -> Searcher:
+def random_weights(config: Config, criterion: Criterion, network: Network) -> Searcher:
     """The control: fresh weights each generation, as many as the search scores."""
     return bred(
         config,
+        criterion,
         lambda data: network,
         lambda data, generation, chunk: genetics.random_search(
             network.init, elites=config.survivors, rescore=True, chunk=chunk
