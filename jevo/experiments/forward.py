@@ -7,7 +7,7 @@ genome is, and how it is sought, is theirs.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,8 @@ PASSES = 3
 class ForwardConfig(BreedingConfig):
     """Settings of a search by forward passes."""
 
+    longer: ClassVar = "generations"
+
     generations: int = 1000
     """Generations after the first population [generations]."""
     images: int = 1000
@@ -84,6 +86,10 @@ class ForwardConfig(BreedingConfig):
     """After each hidden layer."""
     weights: Weights = "he"
     """How the first weights are drawn."""
+    schedule: Literal["linear", "constant"] = "linear"
+    """How a learning rate goes: to zero by the last generation, or not at all; then a run can go on for more."""
+    learning_rate: float = 3e-3
+    """Of what learns: the first one."""
     validate_every: int = 10
     """Generations from one look at the validation set to the next [generations]."""
     validate_top: int = 5
@@ -112,6 +118,20 @@ class ForwardConfig(BreedingConfig):
             self.reference_steps >= 0 and self.reference_steps % STEPS == 0,
             "reference_steps", self.reference_steps, f"a multiple of {STEPS}, or 0",
         )  # fmt: skip
+
+    @property
+    def scheduled(self) -> str:
+        """What of these settings is planned over the whole run."""
+        if self.reference and not self.reference_steps:
+            return "references take as many steps as the search makes passes; give reference_steps"
+        constant = self.schedule == "constant"
+        return "" if constant else "its learning_rate falls to zero by the last one; with --schedule constant it can"
+
+    def rate(self, steps: int) -> optax.Schedule:
+        """The learning rate, over so many steps."""
+        if self.schedule == "constant":
+            return optax.constant_schedule(self.learning_rate)
+        return optax.linear_schedule(self.learning_rate, 0.0, steps)
 
     @property
     def passes(self) -> int:

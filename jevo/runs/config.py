@@ -28,6 +28,8 @@ class RunConfig:
         | {"devices", "coordinator", "processes", "process_id"}
     )
     """Settings that may differ when a run goes on: none of them changes its result."""
+    longer: ClassVar[str] = ""
+    """A setting that may be greater when a run goes on, even after its end: how many generations, say."""
     files: ClassVar[tuple[str, ...]] = ()
     """Files that a run of this experiment writes beside those of every run."""
     renamed: ClassVar[Mapping[str, str]] = {}
@@ -104,6 +106,11 @@ class RunConfig:
         if preset not in cls.presets:
             raise InputError(f"unknown preset {preset[:60]!r}; {suggestion(preset[:60], cls.presets)}")
         return cls(**{**cls.presets[preset], **settings, "preset": preset})
+
+    @property
+    def scheduled(self) -> str:
+        """What of these settings is planned over the whole run, so that it cannot be made longer: words, or nothing."""
+        return ""
 
     def require_unset(self, names: Sequence[str], takes: str) -> None:
         """Raise an InputError for a setting that these others leave unread, unless it is as it is by default, or as the

@@ -28,6 +28,8 @@ _DELETED = ".deleted"
 """Where checkpoints go, all at once, when a run starts over: to delete them takes time."""
 _FILES = ("config.yaml", "champion", "checkpoints")
 """What every run writes."""
+_END = ("result.json", "report.md")
+"""What a run writes last."""
 _MARKER = {"format": int, "experiment": str, "settings": {}, "contents": {str: str}, "files": [str], "result": str}
 
 
@@ -43,6 +45,8 @@ class Folder:
         free: settings that may be others when the run goes on: none of them changes its result.
         files: names of what this kind of run writes, beside what all do.
         fresh: whether to start over.
+        longer: the setting that may be greater when the run goes on, even after its end.
+        scheduled: why it may not, in words.
     """
 
     path: Path
@@ -52,16 +56,24 @@ class Folder:
     free: frozenset[str]
     files: tuple[str, ...] = ()
     fresh: bool = False
+    longer: str = ""
+    scheduled: str = ""
+
+    def grows(self, marker: Mapping[str, Any]) -> bool:
+        """Whether this run goes further than one that is there, and may differ from it in that."""
+        old, new = (settings.get(self.longer) for settings in (marker["settings"], self.settings))
+        return bool(self.longer) and isinstance(old, int) and isinstance(new, int) and new > old
 
     def differences(self, marker: Mapping[str, Any]) -> list[str]:
         """In what a run that is there differs from this one, as 'name: old -> new', or nothing."""
         if marker["experiment"] != self.experiment:
             return [f"experiment: {marker['experiment']} -> {self.experiment}"]
         old, new, absent = marker["settings"], self.settings, "(absent)"
+        free = self.free | ({self.longer} if self.grows(marker) and not self.scheduled else set())
         changed = [
             f"{name}: {old.get(name, absent)} -> {new.get(name, absent)}"
             for name in {**old, **new}
-            if name not in self.free and old.get(name, absent) != new.get(name, absent)
+            if name not in free and old.get(name, absent) != new.get(name, absent)
         ]
         before = marker["contents"]
         edited = [name for name in {**before, **self.contents} if before.get(name) != self.contents.get(name)]
@@ -77,6 +89,8 @@ class Folder:
             marker = read_marker(self.path) if (self.path / MARKER).exists() else None
             if marker and self.fresh:
                 self._delete(marker["files"])
+            elif marker and self.grows(marker):  # What is there is not its end.
+                self._delete([name for name in marker["files"] if name in _END])
             self._mark(marker["files"] if marker and not self.fresh else ())
             settings = yaml.safe_dump(dict(self.settings), sort_keys=False, allow_unicode=True)
             atomic_write(self.path / "config.yaml", settings)
@@ -110,7 +124,7 @@ class Folder:
         """Delete files and folders; a kill on the way leaves a run that is not done and has no checkpoints, or all."""
         there = [self.path / name for name in files if os.path.lexists(self.path / name)]
         checkpoints = self.path / "checkpoints"
-        for path in sorted(there, key=lambda path: path.name not in ("result.json", "report.md")):
+        for path in sorted(there, key=lambda path: path.name not in _END):
             if path == checkpoints:
                 shutil.rmtree(self.path / _DELETED, ignore_errors=True)
                 path = checkpoints.rename(self.path / _DELETED)
@@ -157,8 +171,10 @@ def _checked(folder: Folder) -> Iterator[None]:
     with _locked(path / LOCK):
         marker = read_marker(path) if strangers else None
         if marker and not folder.fresh and (changed := folder.differences(marker)):
+            planned = folder.scheduled and folder.grows(marker)
+            why = f", and cannot go on for more: {folder.scheduled}" if planned else ""
             raise InputError(
-                f"{path} holds a run with other settings ({'; '.join(changed)}); "
+                f"{path} holds a run with other settings ({'; '.join(changed)}){why}; "
                 "give another out, or start over with fresh"
             )
         yield

@@ -19,7 +19,7 @@ from jevo.runs.arguments import as_arguments, resolved
 from jevo.runs.config import Config
 from jevo.runs.folder import Folder, open_folder, read_json, read_marker, require_shape, sha256
 from jevo.runs.machine import device, precision, versions
-from jevo.runs.report import report
+from jevo.runs.report import decimal, report
 
 
 @contextmanager
@@ -38,7 +38,9 @@ def open_run(experiment: str, config: Config, contents: Mapping[str, str] = {}) 
     name = _clean(f"{experiment}-{Path(config.data).stem}-{config.preset}")
     path = Path(config.out or f"runs/{name}-seed{config.seed}")
     files = ("result.json", "report.md", *config.files)
-    home = Folder(path, experiment, resolved(config), contents, config.free, files, config.fresh)
+    home = Folder(
+        path, experiment, resolved(config), contents, config.free, files, config.fresh, config.longer, config.scheduled
+    )
     with open_folder(home):
         yield Run(home, config)
 
@@ -79,6 +81,8 @@ class Run(Generic[Config]):
     def result(self) -> dict[str, Any] | None:
         """The result of a finished run, after saying that it is done; or None."""
         if self.config.fresh or not all((self.folder / name).exists() for name in ("result.json", "report.md")):
+            return None
+        if self.home.grows(read_marker(self.folder)):
             return None
         if jax.process_index() == 0:
             print(f"{self.folder} is done: see {self.folder / 'report.md'}, or start over with fresh")
@@ -128,7 +132,7 @@ class Run(Generic[Config]):
             (self.home.experiment, result),
             (f"{result['control']['name']} (control)", result["control"]),
         ):
-            measured = ", ".join(f"{metric} {value:.4f}" for metric, value in entry["metrics"]["test"].items())
+            measured = ", ".join(f"{metric} {decimal(value)}" for metric, value in entry["metrics"]["test"].items())
             print(f"test  {name}: {measured}", flush=True)
 
     def write_report(

@@ -47,8 +47,13 @@ def by_seed(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _spread(values: Sequence[float]) -> str:
-    middle = f"{statistics.median(values):.4f}"
-    return middle if len(values) == 1 else f"{middle} ({min(values):.4f}-{max(values):.4f})"
+    middle = decimal(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} ({decimal(min(values))}-{decimal(max(values))})"
+
+
+def decimal(value: float) -> str:
+    """A metric: with four decimals, or four digits where it has a unit that makes it large or small."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e3 else f"{value:.4g}"
 
 
 def report(result: Mapping[str, Any], command: str, figures: Mapping[str, str], notes: Sequence[str] = ()) -> str:

@@ -27,6 +27,7 @@ class Config(BreedingConfig):
             "population": 6, "cycles": 3, "steps": 6, "legs": 2, "hidden": (8,), "repeats": 2, "checkpoint_every": 2,
         },
     }  # fmt: skip
+    longer: ClassVar = "cycles"
     renamed: ClassVar = {"members": "population", "mate": "crossover", "keep": "breeders"}
 
     checkpoint_every: int = 5
@@ -98,6 +99,12 @@ class Config(BreedingConfig):
     better one. A clone keeps its place."""
     consensus: bool = True
     """After each leg, the mean of all members stands for champion beside them; it can win once they have mated."""
+
+    @property
+    def scheduled(self) -> str:
+        """What of these settings is planned over the whole run."""
+        constant = self.schedule == "constant"
+        return "" if constant else "its lr falls to zero by the last cycle; with --schedule constant it can"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -25,6 +25,7 @@ class Config(BreedingConfig):
         "smoke": {"population": 4, "generations": 1, "lucky": 0, "epochs": 1},
     }  # fmt: skip
     free: ClassVar = RunConfig.free | {"workers", "ray"}
+    longer: ClassVar = "generations"
     files: ClassVar = ("genomes.jsonl", "genomes.csv")
     renamed: ClassVar = {"keep": "elites and breeders", "mutate": "mutation", "together": "chunk"}
 

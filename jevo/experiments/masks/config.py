@@ -85,7 +85,7 @@ class Config(ForwardConfig):
     """How unsure bits stay: of node perturbation, whose noise is that of masks whose bits are flipped with this
     probability; of a distribution, the least probability of a one and of a zero."""
     learning_rate: float = 0.1
-    """It falls to zero by the last generation: of node perturbation Adam's, of a distribution that of plain ascent."""
+    """The first one: of node perturbation Adam's, of a distribution that of plain ascent."""
     noise: Literal["units", "masks"] = "units"
     """Of node perturbation, what its members are. units: noise on what each unit adds up, of the size that flipped bits
     would give; masks: each unit and example adds up by one of two masks, with bits flipped. That is two products for
@@ -93,12 +93,23 @@ class Config(ForwardConfig):
     consensus: int = 20
     """Best members whose majority, bit by bit, is another candidate; 0 for none."""
 
+    @property
+    def scheduled(self) -> str:
+        """What of these settings is planned over the whole run."""
+        if self.search != "genetic" or self.reference:
+            return super().scheduled
+        if len(self.objectives) > 1:
+            return "its thinning grows in the last fifth of the generations"
+        if self.mutation_rate != self.final_mutation_rate:
+            return "its mutation_rate falls over all generations; with as large a final_mutation_rate it can"
+        return ""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.tournament_size >= 1, "tournament_size", self.tournament_size, "at least 1")
         unread = {
             "perturbation": BREEDING,
-            "genetic": ("flips", "learning_rate", "noise"),
+            "genetic": ("flips", "learning_rate", "noise", "schedule"),
             "distribution": (*BREEDING, "noise"),
         }
         self.require_unset(

@@ -65,8 +65,7 @@ def perturbed(config: Config, criterion: Criterion, network: Network) -> Searche
         criterion: what outputs are for.
         network: without its mask.
     """
-    rate = optax.linear_schedule(config.learning_rate, 0.0, config.generations + 1)
-    optimizer = optax.adam(rate, b1=0.9, b2=0.99, eps=1e-12)
+    optimizer = optax.adam(config.rate(config.generations + 1), b1=0.9, b2=0.99, eps=1e-12)
     zero, one = MEANS[config.mask]
 
     def estimate(key: Key, scores: Member, data: Data, generation: jax.Array, chunk: int) -> Estimate:

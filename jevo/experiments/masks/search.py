@@ -84,7 +84,7 @@ def evolution(config: Config) -> Breeding:
 
 def distribution(config: Config) -> Breeding:
     """A probability for each bit, which follows the gradient of the expected fitness; the rate falls to zero."""
-    optimizer = optax.sgd(optax.linear_schedule(config.learning_rate, 0.0, config.generations))
+    optimizer = optax.sgd(config.rate(config.generations))
     algorithm = genetics.bernoulli_es(optimizer, density=config.density, floor=config.flips)
     return lambda data, generation, chunk: algorithm
 

@@ -36,7 +36,7 @@ class Config(ForwardConfig):
     rank: int = 1
     """Of a strategy: rank of a member's change to a layer's weights."""
     learning_rate: float = 3e-3
-    """Adam's at first; it falls to zero by the last generation."""
+    """Adam's at first."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

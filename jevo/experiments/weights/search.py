@@ -32,8 +32,7 @@ def learning(config: Config, criterion: Criterion, network: Network) -> Searcher
         criterion: what outputs are for.
         network: whose weights.
     """
-    rate = optax.linear_schedule(config.learning_rate, 0.0, config.generations + 1)
-    optimizer = optax.adam(rate, b1=0.9, b2=0.99)
+    optimizer = optax.adam(config.rate(config.generations + 1), b1=0.9, b2=0.99)
     pairs = config.population // 2
 
     def estimate(key: Key, params: Member, data: Data, generation: jax.Array, chunk: int) -> Estimate:
