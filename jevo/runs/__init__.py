@@ -21,6 +21,7 @@ from jevo.runs.front import Front, Merit, by_accuracy, front_report, judge_front
 from jevo.runs.lines import Lines, read_lines, write_lines
 from jevo.runs.loop import Programs, Stage, run_stage
 from jevo.runs.machine import precision
+from jevo.runs.portable import Portable, from_safetensors
 from jevo.runs.processes import population_mesh
 from jevo.runs.progress import LiveTable, duration
 from jevo.runs.record import Run, read_result
@@ -44,6 +45,7 @@ __all__ = [
     "Outcome",
     "Phase",
     "Phases",
+    "Portable",
     "Programs",
     "Report",
     "Run",
@@ -56,6 +58,7 @@ __all__ = [
     "classification",
     "duration",
     "evolve",
+    "from_safetensors",
     "front_report",
     "judge_front",
     "load_arrays",

@@ -10,9 +10,11 @@ import numpy as np
 
 from jevo import population as pop
 from jevo.data.task import Task, normalization_like, normalize
+from jevo.data.values import Values
 from jevo.errors import InputError, require
 from jevo.networks import Network
 from jevo.runs.checkpoint import load_arrays, save_arrays
+from jevo.runs.portable import Portable
 from jevo.training import predict
 from jevo.types import Key, Member, Population
 
@@ -79,6 +81,11 @@ class Saved(NamedTuple):
         """How many there are."""
         return len(self.result["data"]["classes"])
 
+    @property
+    def values(self) -> Values:
+        """What the numbers of its examples are."""
+        return Values.from_json(self.result["data"]["values"], self.shape)
+
     def arrays(self, init: Callable[[Key], Member], varying: str | None = None) -> Restored:
         """The arrays that `save_champion` saved, and `save_front` if a member of the front is wanted.
 
@@ -123,6 +130,17 @@ class Saved(NamedTuple):
             return Answers(probabilities.argmax(axis=1), probabilities)
 
         return answer
+
+    def portable(self, found: Restored, params: Member, code: str, gain: jax.Array | None = None) -> Portable:
+        """The champion for whoever has no jevo.
+
+        Args:
+            found: as it was saved.
+            params: plain arrays, as they are computed with.
+            code: lines of Python that compute what it answers.
+            gain: what its outputs are multiplied by.
+        """
+        return Portable(params, found.mean, found.scale, self.values.offset, gain, code)
 
 
 def save_champion(folder: Path, params: Member, task: Task) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import yaml
 
 from jevo import genetics
 from jevo import population as pop
@@ -23,8 +24,10 @@ from jevo.runs.folder import Folder, open_folder, sha256
 from jevo.runs.lines import read_lines
 from jevo.runs.loop import Programs, Stage, run_stage
 from jevo.runs.machine import device, versions
+from jevo.runs.portable import Portable, card, save_portable
 from jevo.runs.processes import gather
 from jevo.types import Fitness, Key, Member, Population
+from jevo.version import __version__
 
 METRICS = "metrics.jsonl"
 RESULT = "evolved.json"
@@ -150,6 +153,9 @@ def evolve(
         champion = gather(found.champion)
         worth, when = float(found.validation), int(found.found)
         save_arrays(home.path / "champion", champion)
+        if jax.process_index() == 0:
+            by = "fitness" if validate is None else "validation"
+            _leave(home.path, champion, f"{by} {worth:.6g}, of generation {when} of {done}", settings)
         result = {
             "generations": done,
             "champion": {"worth": worth, "generation": when},
@@ -171,6 +177,30 @@ def load_champion(out: str | Path, init: Callable[[Key], Member]) -> Member:
         InputError: if it is not there, or damaged, or of another structure.
     """
     return load_arrays(Path(out) / "champion", jax.eval_shape(lambda: init(jax.random.key(0))))
+
+
+_LOADED = """
+from safetensors.numpy import load_file
+
+t = load_file("champion.safetensors")
+for name, array in t.items():
+    print(name, array.dtype, array.shape)
+"""
+
+
+def _leave(folder: Path, champion: Member, worth: str, settings: Mapping[str, Any]) -> None:
+    """Write the champion for whoever has no jevo, and its card."""
+    portable = Portable(champion, code=_LOADED)
+    written = yaml.safe_dump(dict(settings), sort_keys=False).strip()
+    said = [
+        f"Found by `jevo.runs.evolve` of jevo {__version__}: {worth}. What that was measured on, and what a control at "
+        "the same budget comes to, the functions that it was given know.",
+        f"Settings:\n\n```yaml\n{written}\n```",
+    ]
+    try:
+        save_portable(folder, portable, card("The champion of a run", said, portable))
+    except InputError as error:
+        print(f"the champion is only in jevo's own form: {error}", flush=True)
 
 
 @dataclass(frozen=True)

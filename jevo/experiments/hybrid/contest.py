@@ -9,6 +9,7 @@ from jevo import population as pop
 from jevo.data.datasets import Dataset, against_rest
 from jevo.data.task import to_device
 from jevo.devices import members_at_once
+from jevo.experiments import elsewhere
 from jevo.experiments.hybrid.config import Config
 from jevo.experiments.hybrid.search import programs
 from jevo.networks import INITIALIZERS, Network, build, logistic
@@ -17,6 +18,7 @@ from jevo.runs import (
     Contest,
     Phase,
     Phases,
+    Portable,
     Saved,
     Stage,
     classification,
@@ -95,3 +97,16 @@ def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Con
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
     return saved.classifier(saved.network or network(saved.config, saved.shape, saved.classes))
+
+
+def portable(saved: Saved) -> Portable:
+    """The champion as its params."""
+    config, two = saved.config, saved.classes == 2
+    found = saved.arrays((saved.network or network(config, saved.shape, saved.classes)).init)
+    if saved.network:
+        code = elsewhere.theirs(saved)
+    elif config.network == "logistic":
+        code = elsewhere.classifier(saved, elsewhere.chain(0, 1, config.bias, "linear"), one=two)
+    else:
+        code = elsewhere.classifier(saved, elsewhere.layers(config, config.bias, convolutions=config.network == "cnn"))
+    return saved.portable(found, found.params, code)
