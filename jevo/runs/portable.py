@@ -185,28 +185,26 @@ def _plain(leaf: Any) -> np.ndarray:
     """A leaf as plain numbers: of bits their bools, of keys their data."""
     if is_bits(leaf):
         leaf = bits.unpack(leaf)
-    elif jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+    elif _is_key(leaf):
         leaf = jax.random.key_data(leaf)
     return np.asarray(jax.device_get(leaf), order="C")
 
 
 def _like(path: Path, where: tuple[Any, ...], array: np.ndarray, leaf: Any) -> Any:
     """A plain array as the leaf that it was made of."""
-    made = jax.eval_shape(lambda: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), leaf))
-    name = ".".join(map(str, where))
-    if is_bits(leaf):
-        given, wanted = (array.shape, str(array.dtype)), (leaf.shape, "bool")
-    elif jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        given, wanted = (array.shape[:-1], str(array.dtype)), (leaf.shape, "uint32")
-    else:
-        given, wanted = (array.shape, str(array.dtype)), (made.shape, str(made.dtype))
-    if given != wanted:
-        raise InputError(f"{path} has {name} {given[1]} {list(given[0])}, but takes {wanted[1]} {list(wanted[0])}")
-    if is_bits(leaf):
-        return bits.pack(jnp.asarray(array))
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    of_bits, of_keys = is_bits(leaf), not is_bits(leaf) and _is_key(leaf)
+    shape, dtype = tuple(leaf.shape), "bool" if of_bits else "uint32" if of_keys else str(leaf.dtype)
+    given = array.shape[:-1] if of_keys else array.shape
+    if (given, str(array.dtype)) != (shape, dtype):
+        name = ".".join(map(str, where))
+        raise InputError(f"{path} has {name} {array.dtype} {list(given)}, but takes {dtype} {list(shape)}")
+    if of_keys:
         return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
-    return jnp.asarray(array)
+    return bits.pack(jnp.asarray(array)) if of_bits else jnp.asarray(array)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _shape(leaf: Any) -> str:
@@ -241,11 +239,10 @@ def _read(path: Path, raw: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]
             name: np.frombuffer(bytes(one["data"]), jnp.dtype(_TYPES[one["dtype"]])).reshape(one["shape"])
             for name, one in found.items()
         }
-        intact = digest == _digest(arrays, said)
-    except (LookupError, TypeError, ValueError):
-        intact = False
-    if not intact:
-        raise InputError(f"{path} is damaged: its numbers are not those that were saved; run the experiment again")
+        if digest != _digest(arrays, said):
+            raise ValueError("its numbers are not those that were saved")
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({shortened(error, 100)}); run the experiment again with fresh") from None
     return arrays, said
 
 
