@@ -267,3 +267,62 @@ def test_an_autoencoder_of_several_activations(tmp_path, monkeypatch):
     settings = {"activation": ("tanh", "relu"), "output": "sigmoid", "bias": False, "generations": 1}
     autoencoder.run(autoencoder.Config.from_preset("smoke", out=tmp_path / "run", **settings))
     answers_as_before(tmp_path / "run", monkeypatch=monkeypatch)
+
+
+class Drops(nnx.Module):
+    """With a list of layers, dropout and a layer of layers."""
+
+    def __init__(self, width, rngs):
+        self.layers = nnx.List([nnx.Linear(4, width, rngs=rngs), nnx.Linear(width, 2, rngs=rngs)])
+        self.drop, self.norm = nnx.Dropout(0.5, rngs=rngs), nnx.LayerNorm(width, rngs=rngs)
+
+    def __call__(self, x):
+        return self.layers[1](self.drop(nnx.relu(self.norm(self.layers[0](x)))))
+
+
+def test_a_member_is_a_module_again(key):
+    def make(rngs):
+        return Drops(5, rngs)
+
+    network, x = networks.from_nnx(make), jnp.linspace(-1, 1, 12).reshape(3, 4)
+    params = jax.tree.map(lambda leaf: leaf + 0.25, network.init(key))
+    module = networks.to_nnx(make, params)
+    np.testing.assert_array_equal(module(x), network.apply(params, x))
+    assert_equal(nnx.to_pure_dict(nnx.state(module, nnx.Param)), params)
+    plain = networks.to_nnx(make, jax.tree.map(np.asarray, params))
+    np.testing.assert_array_equal(plain(x), module(x))
+    module.train()
+    assert (module(x) != network.apply(params, x)).any(), "its dropout has a stream"
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda p: {**p, "norm": {"scale": p["norm"]["scale"]}}, r"norm.bias is missing, but .* has float32 \[5\]"),
+        (lambda p: {**p, "more": jnp.ones(3)}, r"more is float32 \[3\], but the module has missing"),
+        (
+            lambda p: {**p, "layers": {**p["layers"], 1: {**p["layers"][1], "kernel": jnp.ones((6, 2))}}},
+            r"layers.1.kernel is float32 \[6, 2\], but the module has float32 \[5, 2\]",
+        ),
+        (
+            lambda p: {**p, "norm": {**p["norm"], "bias": p["norm"]["bias"].astype(jnp.bfloat16)}},
+            r"norm.bias is bfloat16 \[5\], but the module has float32 \[5\]",
+        ),
+    ],
+)
+def test_params_of_another_module_are_a_line(change, what, key):
+    def make(rngs):
+        return Drops(5, rngs)
+
+    with pytest.raises(InputError, match=what) as caught:
+        networks.to_nnx(make, change(networks.from_nnx(make).init(key)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_member_is_what_linen_takes(key):
+    from flax import linen
+
+    module, x = linen.Dense(3), jnp.ones((2, 4))
+    network = networks.from_linen(module, x)
+    params = network.init(key)
+    np.testing.assert_array_equal(module.apply({"params": params}, x), network.apply(params, x))

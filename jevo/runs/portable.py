@@ -78,8 +78,11 @@ def from_safetensors(path: str | Path, like: Any = None) -> Portable:
         raise InputError(f"{path} cannot be read ({error.strerror}); give a run's {WEIGHTS}") from None
     arrays, said = _read(path, raw)
     paths = {name: tuple(where) for name, where in said["paths"].items()}
-    beside = {field: arrays[name] for field, name in said["beside"].items()}
-    beside = {field: array if field == "offset" else jnp.asarray(array) for field, array in beside.items()}
+    beside: dict[str, Any] = {
+        # What is float64 stays as it is.
+        field: arrays[name] if field == "offset" else jnp.asarray(arrays[name])
+        for field, name in said["beside"].items()
+    }
     found = {where: arrays[name] for name, where in paths.items()}
     if like is None:
         return Portable(_nested({where: jnp.asarray(array) for where, array in found.items()}), **beside)
@@ -192,7 +195,7 @@ def _plain(leaf: Any) -> np.ndarray:
 
 def _like(path: Path, where: tuple[Any, ...], array: np.ndarray, leaf: Any) -> Any:
     """A plain array as the leaf that it was made of."""
-    of_bits, of_keys = is_bits(leaf), not is_bits(leaf) and _is_key(leaf)
+    of_bits, of_keys = bool(is_bits(leaf)), _is_key(leaf)
     shape, dtype = tuple(leaf.shape), "bool" if of_bits else "uint32" if of_keys else str(leaf.dtype)
     given = array.shape[:-1] if of_keys else array.shape
     if (given, str(array.dtype)) != (shape, dtype):
@@ -204,7 +207,8 @@ def _like(path: Path, where: tuple[Any, ...], array: np.ndarray, leaf: Any) -> A
 
 
 def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    """Whether a leaf is an array of keys."""
+    return not is_bits(leaf) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _shape(leaf: Any) -> str:
