@@ -22,6 +22,8 @@ from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.runs.compiled import use_compile_cache
 from jevo.runs.folder import Folder, open_folder, sha256
 from jevo.runs.lines import read_lines
+from jevo.runs.loggers import require_loggers
+from jevo.runs.logs import open_logs
 from jevo.runs.loop import Programs, Stage, run_stage
 from jevo.runs.machine import device, versions
 from jevo.runs.portable import Portable, card, save_portable
@@ -76,6 +78,7 @@ def evolve(
     devices: int = 0,
     chunk: int = 64,
     fresh: bool = False,
+    log: Sequence[str] = (),
 ) -> Evolved:
     """Run an algorithm in a folder, or go on with it: with a live line, `metrics.jsonl`, checkpoints, and a champion.
 
@@ -109,6 +112,7 @@ def evolve(
         devices: that members are spread over; 0 for all there are. Their number changes no result.
         chunk: members made at once, at most.
         fresh: whether to start over, deleting what an earlier run has written in the folder.
+        log: who else is told of the lines as they come: any of tensorboard, wandb and mlflow.
 
     Raises:
         InputError: in one line: for a folder that holds another run, or something else; for arguments that cannot be
@@ -124,6 +128,7 @@ def evolve(
     }.items():  # fmt: skip
         require(isinstance(value, int) and value >= 1, name, value, "a whole number from 1")
     require(0 <= seed < 2**32, "seed", seed, f"a whole number from 0 to {2**32 - 1:,}")
+    require_loggers(log)
     if first is not None:
         require(pop.size(first) <= population, "first", pop.size(first), f"at most the population of {population}")
     search = _Search(
@@ -140,12 +145,12 @@ def evolve(
     contents = {"program": start.digest + step.digest, "data": sha256("".join(start.names + step.names).encode())}
     free = frozenset({"generations", "checkpoint_every", "devices"})
     home = Folder(Path(out), "evolve", settings, contents, free, (METRICS, RESULT), fresh)
-    with open_folder(home), home.begun() as home:
+    with open_folder(home), home.begun() as home, open_logs(log, home.path, settings) as logs:
         stage = Stage(
             "search", search.handed(start, step), generations, (search.candidates(start), "eval"), metrics=METRICS,
             stop=stop, stop_every=stop_every,
         )  # fmt: skip
-        finished = run_stage(home.path, stage, start.arrays | step.arrays, checkpoint_every, devices)
+        finished = run_stage(home.path, stage, start.arrays | step.arrays, checkpoint_every, devices, logs.tell)
         found: Search = finished.carry
         done = int(found.state.generation)
         if done > generations:

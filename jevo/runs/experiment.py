@@ -17,6 +17,7 @@ from jevo.runs.champion import Answers, Champion, Saved, save_champion
 from jevo.runs.compiled import use_compile_cache
 from jevo.runs.config import RunConfig
 from jevo.runs.contest import Contest, Outcome, comparison
+from jevo.runs.loggers import require_loggers
 from jevo.runs.machine import precision
 from jevo.runs.own import Make, build_own, find, given_name, is_own, program_digest
 from jevo.runs.portable import Portable, card, save_portable
@@ -114,6 +115,7 @@ class Experiment(NamedTuple):
             config = dataclasses.replace(config, network=given_name(network))
         if dataset is not None:
             config = dataclasses.replace(config, data=dataset.name)
+        require_loggers(config.log)
         prepare(config)
         dataset = self.dataset(config, dataset)
         theirs = self._own(config, network, dataset.train.x.shape[1:], len(dataset.classes))

@@ -71,15 +71,16 @@ class GenomeSearch:
             Lines(path, durable=True) as lines,
         ):
             weights = WeightStore(run.scratch)
-            journal = Journal(self.name, generations, path, lines, weights, table, stop)
+            own = next(iter(earlier), self.name)
+            file = metrics_file(self.name, own)
+            journal = Journal(self.name, generations, path, lines, weights, table, stop, partial(run.log.tell, file))
             if journal.known and not earlier:
                 table.say(f"goes on with {len(journal.known)} genomes trained")
             found = journal.search(chosen, self.trainer)
             champion = best_trial(found.trials)
             assert champion, "a search that has ended has a best genome"
             of, params = weights_of(champion, weights, self.trainer, table)
-        own = next(iter(earlier), self.name)
-        found.write_metrics(run.folder / metrics_file(self.name, own))
+        found.write_metrics(run.folder / file)
         return Outcome(found, budget(found, self.trainer.repeats), [self.judge(of, params)])
 
     def traced(self) -> Iterator[jax.stages.Traced]:
