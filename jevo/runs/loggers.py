@@ -110,16 +110,16 @@ class TensorBoard:
 def _events(raw: bytes) -> Iterator[Any]:
     """The events in a file of records (length, checksum, content, checksum), up to one that a kill cut short."""
     from google.protobuf.message import DecodeError
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto import event_pb2
 
-    place = 0
+    place, kind = 0, getattr(event_pb2, "Event")  # noqa: B009 (made when it is imported, so that no type checker sees it)
     while place + 12 <= len(raw):
         length = int.from_bytes(raw[place : place + 8], "little")
         content, place = raw[place + 12 : place + 12 + length], place + 16 + length
         if place > len(raw):
             return
         with suppress(DecodeError):
-            yield Event.FromString(content)
+            yield kind.FromString(content)
 
 
 class WandB:
