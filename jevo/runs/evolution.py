@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.runs.compiled import use_compile_cache
 from jevo.runs.folder import Folder, open_folder, sha256
 from jevo.runs.lines import read_lines
-from jevo.runs.loggers import require_loggers
+from jevo.runs.loggers import FILES, require_loggers
 from jevo.runs.logs import open_logs
 from jevo.runs.loop import Programs, Stage, run_stage
 from jevo.runs.machine import device, versions
@@ -145,7 +146,11 @@ def evolve(
     contents = {"program": start.digest + step.digest, "data": sha256("".join(start.names + step.names).encode())}
     free = frozenset({"generations", "checkpoint_every", "devices"})
     home = Folder(Path(out), "evolve", settings, contents, free, (METRICS, RESULT), fresh)
-    with open_folder(home), home.begun() as home, open_logs(log, home.path, settings) as logs:
+    with ExitStack() as stack:
+        stack.enter_context(open_folder(home))
+        home = stack.enter_context(home.begun())
+        home.claim(FILES if log else ())
+        logs = stack.enter_context(open_logs(log, home.path, settings))
         stage = Stage(
             "search", search.handed(start, step), generations, (search.candidates(start), "eval"), metrics=METRICS,
             stop=stop, stop_every=stop_every,

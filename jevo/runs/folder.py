@@ -16,7 +16,6 @@ import yaml
 from jevo.data.cache import lock
 from jevo.data.files import atomic_write, read_file
 from jevo.errors import InputError
-from jevo.runs.loggers import FILES
 from jevo.runs.processes import all_max, broadcast, process_folder, several
 from jevo.version import __version__
 
@@ -27,7 +26,7 @@ FORMAT = 1
 LOCK = ".lock"
 _DELETED = ".deleted"
 """Where checkpoints go, all at once, when a run starts over: to delete them takes time."""
-_FILES = ("config.yaml", "champion", "champion.safetensors", "champion.md", "checkpoints", *FILES)
+_FILES = ("config.yaml", "champion", "champion.safetensors", "champion.md", "checkpoints")
 """What every run writes."""
 _MARKER = {"format": int, "experiment": str, "settings": {}, "contents": {str: str}, "files": [str], "result": str}
 

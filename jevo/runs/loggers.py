@@ -252,7 +252,9 @@ def require_loggers(names: Sequence[str]) -> None:
     require(not isinstance(names, str), "log", names, f"a list, of {', '.join(LOGGERS)}")
     for name in names:
         require(name in LOGGERS, "log", name, f"{', '.join(LOGGERS)}, any of them")
-        if find_spec(LOGGERS[name].package) is None:
+        found = find_spec(LOGGERS[name].package)
+        # A folder of that name beside the command, which wandb makes, is found, too, but has no origin.
+        if found is None or found.origin is None:
             raise InputError(f"the log {name} needs the package {LOGGERS[name].package}: pip install 'jevo[{name}]'")
 
 

@@ -18,6 +18,7 @@ from jevo.errors import InputError, shortened
 from jevo.runs.arguments import as_arguments, resolved
 from jevo.runs.config import Config
 from jevo.runs.folder import Folder, open_folder, read_json, read_marker, require_shape, sha256
+from jevo.runs.loggers import FILES
 from jevo.runs.logs import Logs, open_logs
 from jevo.runs.machine import device, precision, versions
 from jevo.runs.report import report
@@ -72,8 +73,10 @@ class Run(Generic[Config]):
     def begun(self) -> Iterator["Run[Config]"]:
         """The run as it may write to its folder, after what an earlier one left is deleted if the settings say so."""
         settings = {name: value for name, value in resolved(self.config).items() if name not in self.config.free}
-        with self.home.begun() as home, open_logs(self.config.log, home.path, settings) as log:
-            yield replace(self, home=home, log=log)
+        with self.home.begun() as home:
+            home.claim(FILES if self.config.log else ())
+            with open_logs(self.config.log, home.path, settings) as log:
+                yield replace(self, home=home, log=log)
 
     @property
     def scratch(self) -> Path:
