@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import jax
@@ -89,6 +90,8 @@ def test_a_finished_run_leaves_a_champion_that_answers_without_jevo(name, smoke,
     (settings,) = re.findall(r"```yaml\n(.*?)```", card, re.DOTALL)
     from_settings(experiment(name).config, yaml.safe_load(settings), "the card")
     assert str(smoke(name)) not in card, "where the run was is no one's business"
+    mine = saved._replace(config=replace(saved.config, data="/home/me/own.npz"))
+    assert "data: own.npz\n" in experiment(name)._card(mine, portable)
 
 
 @pytest.mark.parametrize("name", ["masks", "weights", "hybrid"])

@@ -73,14 +73,14 @@ def head(saved: Saved, before: str = "") -> list[str]:
         before: lines between the imports and these.
     """
     shape = ", ".join(map(str, saved.shape))
-    x = 'x - t["input_offset"]' if saved.values.offset is not None else "x"
+    x = '(x - t["input_offset"])' if saved.values.offset is not None else "x"
     return [
         "import numpy as np",
         "from safetensors.numpy import load_file",
         before,
         't = load_file("champion.safetensors")',
         f'x = np.load("x.npy")  # Examples [n, {shape}], {saved.values.described()}.',
-        f'h = (({x}).astype(np.float32) - t["input_mean"]) / t["input_scale"]',
+        f'h = ({x}.astype(np.float32) - t["input_mean"]) / t["input_scale"]',
     ]
 
 

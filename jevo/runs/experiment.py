@@ -158,6 +158,9 @@ class Experiment(NamedTuple):
         result = saved.result
         data = result["data"]
         settings = {name: value for name, value in resolved(saved.config).items() if name not in self.config.free}
+        # Where the user's own files lay is of no use elsewhere.
+        files = (name for name in ("data", "network", "space") if settings.get(name))
+        settings |= {name: Path(settings[name]).name for name in files}
         return card(
             f"The champion of {self.name} on {data['name']}",
             [
