@@ -108,7 +108,7 @@ def test_its_outputs_are_those_of_predict_to_the_last_bit(name, smoke):
     np.testing.assert_array_equal(predict(logits, x), answer(x).probabilities)
 
 
-@pytest.mark.parametrize("kind", ["mask_rs", "mask_flip"])
+@pytest.mark.parametrize("kind", [pytest.param("mask_rs", marks=pytest.mark.slow), "mask_flip"])
 def test_masks_are_the_weights_as_used(kind, tmp_path, monkeypatch):
     config = masks.Config.from_preset("smoke", mask=kind, generations=2, channels=(2,), out=tmp_path / "run")
     masks.run(config)
@@ -266,6 +266,7 @@ def test_an_array_that_such_files_lack_is_said_and_no_lost_run(tmp_path, capsys)
     assert not (tmp_path / "run" / WEIGHTS).exists()
 
 
+@pytest.mark.slow
 def test_an_autoencoder_of_several_activations(tmp_path, monkeypatch):
     settings = {"activation": ("tanh", "relu"), "output": "sigmoid", "bias": False, "generations": 1}
     autoencoder.run(autoencoder.Config.from_preset("smoke", out=tmp_path / "run", **settings))

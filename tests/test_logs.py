@@ -282,6 +282,8 @@ def test_a_log_that_cannot_be_opened_is_a_line_and_no_lost_run(tmp_path, monkeyp
 
 def test_a_package_that_is_missing_is_refused_before_the_run_starts(tmp_path, monkeypatch):
     monkeypatch.setitem(LOGGERS, "wandb", LOGGERS["wandb"]._replace(package="no_such_package"))
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "no_such_package").mkdir()  # As wandb makes one of its own name, which can be imported.
     config = masks.Config.from_preset("smoke", out=tmp_path / "run", log=("wandb",))
     for start in (lambda: masks.run(config), lambda: evolve(tmp_path / "run", log=["wandb"])):
         with pytest.raises(InputError, match=r"the log wandb needs the package no_such_package: pip install 'jevo"):
