@@ -11,14 +11,17 @@ from jevo import genetics, plots
 from jevo import population as pop
 from jevo.data.task import to_device
 from jevo.devices import members_at_once
+from jevo.experiments import elsewhere
 from jevo.genetics import Search, update_champion
 from jevo.networks import Network, masked, mlp
+from jevo.networks.masks import weigh
 from jevo.runs import (
     BreedingConfig,
     Contest,
     Experiment,
     Phase,
     Phases,
+    Portable,
     Programs,
     Report,
     Stage,
@@ -122,7 +125,14 @@ def answers(saved):
     return saved.answering(network(saved.config, saved.shape, saved.outputs))
 
 
-EXPERIMENT = Experiment("signs", Config, contest, report, answers, module="tests.signs")
+def portable(saved) -> Portable:
+    found = saved.arrays(network(saved.config, saved.shape, saved.classes).init)
+    params, layers = found.params, elsewhere.chain(0, 2, False, "relu")
+    scaled = jax.tree.map(jnp.multiply, params["weights"], params["scales"])
+    return saved.portable(found, weigh(scaled, params["signs"], "flip"), elsewhere.classifier(saved, layers))
+
+
+EXPERIMENT = Experiment("signs", Config, contest, report, answers, portable, module="tests.signs")
 
 if __name__ == "__main__":
     main(EXPERIMENT)

@@ -21,6 +21,7 @@ from jevo.runs.own import find_goal
 from jevo.training import Goal
 from jevo.training.criterion import classification, measure_targets, own, r2, regression
 from tests.commands import deterministic
+from tests.test_elsewhere import on_the_card
 
 TWO = ("area", "price")
 
@@ -229,7 +230,7 @@ def test_an_own_goal_of_classes_with_the_usual_loss_is_the_usual_one(rng):
 
 
 @pytest.mark.parametrize("name", ["masks", "weights", "hybrid", "hyperparams"])
-def test_a_regression_has_all_that_a_run_has(name, table, tmp_path, capsys):
+def test_a_regression_has_all_that_a_run_has(name, table, tmp_path, capsys, monkeypatch):
     main = ["--preset", "smoke", "--data", str(table), "--goal", "regression", "--label", "area,price"]
     found = experiment(name)
     found.run(from_command_line(found.config, [*main, "--out", str(tmp_path / "run")]))
@@ -249,6 +250,8 @@ def test_a_regression_has_all_that_a_run_has(name, table, tmp_path, capsys):
     values = answer(raw).values
     seeds = [one["metrics"] for one in result.get("repeats", [])] or [result["metrics"]]
     assert any(one["test"]["r2"] == pytest.approx(r2_score(dataset.test.y, values), abs=1e-5) for one in seeds)
+    lines = on_the_card(tmp_path / "run", raw, monkeypatch)
+    np.testing.assert_allclose(lines["estimates"], values, rtol=1e-4, atol=1e-5)
     capsys.readouterr()
     np.save(tmp_path / "two.npy", raw[:2].astype(np.float32))
     predict([str(tmp_path / "run"), str(tmp_path / "two.npy")])
@@ -323,6 +326,7 @@ def test_what_is_no_goal(name, says, table, tmp_path, monkeypatch):
         ("weights", {"fitness": "accuracy"}, "setting fitness is accuracy"),
         ("hybrid", {"smoothing": 0.1}, "setting smoothing is 0.1"),
         ("hybrid", {"positive": "1"}, "setting positive is 1"),
+        ("hybrid", {"network": "logistic"}, "setting network is logistic"),
         ("hyperparams", {"fitness": "loss"}, "setting fitness is loss"),
         ("autoencoder", {}, "an autoencoder makes its examples again"),
     ],

@@ -5,7 +5,7 @@ from jevo.networks.builtin import Activation, Weights, build
 from jevo.networks.convolutional import cnn
 from jevo.networks.initializers import INITIALIZERS
 from jevo.networks.masks import MaskKind, masked, straight_through
-from jevo.networks.network import ACTIVATIONS, Network, from_linen, from_nnx
+from jevo.networks.network import ACTIVATIONS, Network, from_linen, from_nnx, to_nnx
 from jevo.networks.perceptron import logistic, mlp
 from jevo.networks.symmetries import chain_symmetries
 
@@ -29,4 +29,5 @@ __all__ = [
     "stacked",
     "straight_through",
     "tied",
+    "to_nnx",
 ]

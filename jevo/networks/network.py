@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jevo.errors import InputError
 from jevo.types import Key, Member, Symmetry
 
 
@@ -83,6 +84,48 @@ def from_nnx(make: Callable[[Any], Any]) -> Network:
     return Network(init, apply)
 
 
+def to_nnx(make: Callable[[Any], Any], params: Member) -> Any:
+    """A trained member as a Flax NNX module again, which is not training (`module.eval()`).
+
+    Of a Linen module nothing has to be made: `module.apply({"params": params}, x)` takes a member as it is.
+
+    Args:
+        make: as for `from_nnx`.
+        params: of the network that it gave; arrays of NumPy will do, too.
+
+    Raises:
+        InputError: in one line, if they are not of such a module: by the first parameter that is missing, not the
+            module's, or of another shape or dtype.
+
+    >>> from flax import nnx
+    >>> make = lambda rngs: nnx.Linear(4, 2, rngs=rngs)
+    >>> params = from_nnx(make).init(jax.random.key(0))
+    >>> to_nnx(make, params)(jnp.ones((3, 4))).shape
+    (3, 2)
+    """
+    from flax import nnx
+
+    module = make(nnx.Rngs(0))
+    graph, state, rest = nnx.split(module, nnx.Param, ...)
+    there = dict(jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(state)))
+    given = dict(jax.tree_util.tree_leaves_with_path(params))
+    for path in {**there, **given}:
+        name = jax.tree_util.keystr(path, simple=True, separator=".") or "it"
+        said, takes = _described(given, path), _described(there, path)
+        if said != takes:
+            raise InputError(f"params are of another module: {name} is {said}, but the module has {takes}")
+    nnx.replace_by_pure_dict(state, jax.tree.map(jnp.asarray, params))
+    module = nnx.merge(graph, state, rest)
+    module.eval()
+    return module
+
+
+def _described(leaves: Any, path: Any) -> str:
+    """The dtype and shape of a leaf, if it is there."""
+    leaf = leaves.get(path)
+    return "missing" if leaf is None else f"{leaf.dtype} {list(leaf.shape)}"
+
+
 def from_linen(module: Any, x: jax.Array) -> Network:
     """A network from a Flax Linen module.
 
@@ -90,6 +133,8 @@ def from_linen(module: Any, x: jax.Array) -> Network:
         module: the module; with a key, `apply` gives it the `dropout` stream. A module that takes `train` or
             `deterministic` should be wrapped in one that decides by `self.has_rng("dropout")`.
         x: an example input `[batch, ...]`, for its shape.
+
+    A member is the module's own params again: `module.apply({"params": member}, x)`.
 
     Raises:
         TypeError: if the module has other collections than `params`.

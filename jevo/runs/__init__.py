@@ -21,6 +21,7 @@ from jevo.runs.front import ACCURACY, R2, Front, Merit, by_criterion, front_repo
 from jevo.runs.lines import Lines, read_lines, write_lines
 from jevo.runs.loop import Programs, Stage, run_stage
 from jevo.runs.machine import precision
+from jevo.runs.portable import Portable, from_safetensors
 from jevo.runs.processes import population_mesh
 from jevo.runs.progress import LiveTable, duration
 from jevo.runs.record import Run, read_result
@@ -46,6 +47,7 @@ __all__ = [
     "Outcome",
     "Phase",
     "Phases",
+    "Portable",
     "Programs",
     "Report",
     "Run",
@@ -58,6 +60,7 @@ __all__ = [
     "captioned",
     "duration",
     "evolve",
+    "from_safetensors",
     "front_report",
     "judge_front",
     "judging",

@@ -11,9 +11,11 @@ import numpy as np
 from jevo import population as pop
 from jevo.data.targets import Targets
 from jevo.data.task import Task, normalization_like, normalize
+from jevo.data.values import Values
 from jevo.errors import InputError, require
 from jevo.networks import Network
 from jevo.runs.checkpoint import load_arrays, save_arrays
+from jevo.runs.portable import Portable
 from jevo.training.scoring import in_rows, predict
 from jevo.types import Key, Member, Population
 
@@ -93,6 +95,14 @@ class Saved(NamedTuple):
         return None if found is None else Targets.from_json(found)
 
     @property
+    def kinds(self) -> str:
+        """Its classes or targets, in words."""
+        targets = self.targets
+        if targets is None:
+            return f"classes {', '.join(self.result['data']['classes'])}"
+        return f"targets {', '.join(targets.names)}"
+
+    @property
     def outputs(self) -> int:
         """That its network makes of an example."""
         targets = self.targets
@@ -103,6 +113,11 @@ class Saved(NamedTuple):
     def estimates(self) -> list[int]:
         """Which of them are a class's logit, or the estimate of a target."""
         return self.result.get("estimates", list(range(self.outputs)))
+
+    @property
+    def values(self) -> Values:
+        """What the numbers of its examples are."""
+        return Values.from_json(self.result["data"]["values"], self.shape)
 
     def arrays(self, init: Callable[[Key], Member], varying: str | None = None) -> Restored:
         """The arrays that `save_champion` saved, and `save_front` if a member of the front is wanted.
@@ -143,13 +158,29 @@ class Saved(NamedTuple):
         if made != (1, self.outputs):
             raise ValueError(f"the network makes {made} of an example, of {self.outputs} outputs")
 
+        def picked(x: jax.Array) -> jax.Array:
+            # Where all are, nothing is added to the program: bits stay as they were judged.
+            whole = self.estimates == list(range(self.outputs))
+            return logits(x) if whole else logits(x)[:, jnp.array(self.estimates)]
+
         def answer(x: np.ndarray) -> Answers:
             if targets is not None:
-                return Answers(None, values=targets.source(in_rows(logits, x)[:, self.estimates]))
-            probabilities = predict(lambda x: logits(x)[:, jnp.array(self.estimates)], x)
+                return Answers(None, values=targets.source(in_rows(picked, x)))
+            probabilities = predict(picked, x)
             return Answers(probabilities.argmax(axis=1), probabilities)
 
         return answer
+
+    def portable(self, found: Restored, params: Member, code: str, gain: jax.Array | None = None) -> Portable:
+        """The champion for whoever has no jevo.
+
+        Args:
+            found: as it was saved.
+            params: plain arrays, as they are computed with.
+            code: lines of Python that compute what it answers.
+            gain: what its outputs are multiplied by.
+        """
+        return Portable(params, found.mean, found.scale, self.values.offset, gain, code)
 
 
 def save_champion(folder: Path, params: Member, task: Task) -> None:

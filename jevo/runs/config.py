@@ -24,7 +24,7 @@ class RunConfig:
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
     """For each preset's name, the settings in which it differs from the defaults. `smoke` is a run of seconds."""
     free: ClassVar[frozenset[str]] = frozenset(
-        {"out", "data_dir", "config", "fresh", "checkpoint_every", "compile_cache"}
+        {"out", "data_dir", "config", "fresh", "checkpoint_every", "compile_cache", "log"}
         | {"devices", "coordinator", "processes", "process_id"}
     )
     """Settings that may differ when a run goes on: none of them changes its result."""
@@ -73,6 +73,10 @@ class RunConfig:
     """Which of them this one is, from 0. Unset: as the environment says."""
     compile_cache: bool = True
     """Keep compiled programs in the cache folder, so that a later run need not compile them again."""
+
+    log: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    """Also tell these of the run, as it goes: the numbers of its metrics files, and its pictures. Each is an extra of
+    jevo's, by its name; where it keeps what it is told is for its own environment variables to say."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

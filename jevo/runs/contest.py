@@ -188,7 +188,8 @@ class Phases:
         kept, wall_s, compile_s = [], 0.0, 0.0
         for phase in self.phases:
             data = phase.data(kept)
-            finished = run_stage(run.folder, phase.stage, data, run.config.checkpoint_every, run.config.devices)
+            every, devices = run.config.checkpoint_every, run.config.devices
+            finished = run_stage(run.folder, phase.stage, data, every, devices, run.log.tell)
             wall_s, compile_s = wall_s + finished.wall_s, compile_s + finished.compile_s
             kept.append(gather(phase.keep(finished.carry)))
         budget = {

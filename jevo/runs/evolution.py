@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import yaml
 
 from jevo import genetics
 from jevo import population as pop
@@ -21,10 +23,14 @@ from jevo.runs.checkpoint import load_arrays, save_arrays
 from jevo.runs.compiled import use_compile_cache
 from jevo.runs.folder import Folder, open_folder, sha256
 from jevo.runs.lines import read_lines
+from jevo.runs.loggers import FILES, require_loggers
+from jevo.runs.logs import open_logs
 from jevo.runs.loop import Programs, Stage, run_stage
 from jevo.runs.machine import device, versions
+from jevo.runs.portable import Portable, card, save_portable
 from jevo.runs.processes import gather
 from jevo.types import Fitness, Key, Member, Population
+from jevo.version import __version__
 
 METRICS = "metrics.jsonl"
 RESULT = "evolved.json"
@@ -73,6 +79,7 @@ def evolve(
     devices: int = 0,
     chunk: int = 64,
     fresh: bool = False,
+    log: Sequence[str] = (),
 ) -> Evolved:
     """Run an algorithm in a folder, or go on with it: with a live line, `metrics.jsonl`, checkpoints, and a champion.
 
@@ -106,6 +113,7 @@ def evolve(
         devices: that members are spread over; 0 for all there are. Their number changes no result.
         chunk: members made at once, at most.
         fresh: whether to start over, deleting what an earlier run has written in the folder.
+        log: who else is told of the lines as they come: any of tensorboard, wandb and mlflow.
 
     Raises:
         InputError: in one line: for a folder that holds another run, or something else; for arguments that cannot be
@@ -121,6 +129,7 @@ def evolve(
     }.items():  # fmt: skip
         require(isinstance(value, int) and value >= 1, name, value, "a whole number from 1")
     require(0 <= seed < 2**32, "seed", seed, f"a whole number from 0 to {2**32 - 1:,}")
+    require_loggers(log)
     if first is not None:
         require(pop.size(first) <= population, "first", pop.size(first), f"at most the population of {population}")
     search = _Search(
@@ -137,12 +146,16 @@ def evolve(
     contents = {"program": start.digest + step.digest, "data": sha256("".join(start.names + step.names).encode())}
     free = frozenset({"generations", "checkpoint_every", "devices"})
     home = Folder(Path(out), "evolve", settings, contents, free, (METRICS, RESULT), fresh)
-    with open_folder(home), home.begun() as home:
+    with ExitStack() as stack:
+        stack.enter_context(open_folder(home))
+        home = stack.enter_context(home.begun())
+        home.claim(FILES if log else ())
+        logs = stack.enter_context(open_logs(log, home.path, settings))
         stage = Stage(
             "search", search.handed(start, step), generations, (search.candidates(start), "eval"), metrics=METRICS,
             stop=stop, stop_every=stop_every,
         )  # fmt: skip
-        finished = run_stage(home.path, stage, start.arrays | step.arrays, checkpoint_every, devices)
+        finished = run_stage(home.path, stage, start.arrays | step.arrays, checkpoint_every, devices, logs.tell)
         found: Search = finished.carry
         done = int(found.state.generation)
         if done > generations:
@@ -150,6 +163,9 @@ def evolve(
         champion = gather(found.champion)
         worth, when = float(found.validation), int(found.found)
         save_arrays(home.path / "champion", champion)
+        if jax.process_index() == 0:
+            by = "fitness" if validate is None else "validation"
+            _leave(home.path, champion, f"{by} {worth:.6g}, of generation {when} of {done}", settings)
         result = {
             "generations": done,
             "champion": {"worth": worth, "generation": when},
@@ -171,6 +187,30 @@ def load_champion(out: str | Path, init: Callable[[Key], Member]) -> Member:
         InputError: if it is not there, or damaged, or of another structure.
     """
     return load_arrays(Path(out) / "champion", jax.eval_shape(lambda: init(jax.random.key(0))))
+
+
+_LOADED = """
+from safetensors.numpy import load_file
+
+t = load_file("champion.safetensors")
+for name, array in t.items():
+    print(name, array.dtype, array.shape)
+"""
+
+
+def _leave(folder: Path, champion: Member, worth: str, settings: Mapping[str, Any]) -> None:
+    """Write the champion for whoever has no jevo, and its card."""
+    portable = Portable(champion, code=_LOADED)
+    written = yaml.safe_dump(dict(settings), sort_keys=False).strip()
+    said = [
+        f"Found by `jevo.runs.evolve` of jevo {__version__}: {worth}. What that was measured on, and what a control at "
+        "the same budget comes to, the functions that it was given know.",
+        f"Settings:\n\n```yaml\n{written}\n```",
+    ]
+    try:
+        save_portable(folder, portable, card("The champion of a run", said, portable))
+    except InputError as error:
+        print(f"the champion is only in jevo's own form: {error}", flush=True)
 
 
 @dataclass(frozen=True)

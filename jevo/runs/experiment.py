@@ -7,18 +7,19 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import yaml
 
 from jevo import plots
 from jevo.data.datasets import Dataset, load
 from jevo.data.task import to_device
-from jevo.data.values import Values
 from jevo.errors import InputError, require
 from jevo.networks import Network
-from jevo.runs.arguments import from_settings
+from jevo.runs.arguments import from_settings, resolved
 from jevo.runs.champion import Answers, Champion, Saved, save_champion
 from jevo.runs.compiled import use_compile_cache
 from jevo.runs.config import RunConfig
 from jevo.runs.contest import Contest, Outcome, comparison
+from jevo.runs.loggers import require_loggers
 from jevo.runs.machine import precision
 from jevo.runs.own import (
     Given,
@@ -32,8 +33,10 @@ from jevo.runs.own import (
     is_own,
     program_digest,
 )
+from jevo.runs.portable import Portable, card, save_portable
 from jevo.runs.processes import join
 from jevo.runs.record import Run, open_run
+from jevo.runs.report import sizes, table
 from jevo.training.criterion import Criterion, Goal, criterion_of
 
 
@@ -104,6 +107,7 @@ class Experiment(NamedTuple):
         contest: `(config, dataset, given) -> Contest`: its own contestant, its control, and any references.
         report: `(run, contest, outcomes) -> Report`.
         answers: how a saved champion answers.
+        portable: the same champion as plain arrays, for whoever has no jevo, and what they compute with them.
         seen: `(config, dataset) -> dataset`: what a run sees of a data set.
         contents: digests of what else a run reads, by name: if one has changed, it is another run.
         module: what `python -m` runs; by default `jevo.experiments.NAME`.
@@ -115,6 +119,7 @@ class Experiment(NamedTuple):
     contest: Callable[..., Contest]
     report: Callable[[Run[Any], Contest, Mapping[str, Outcome]], Report]
     answers: Callable[[Saved], Champion]
+    portable: Callable[[Saved], Portable]
     seen: Callable[[Any, Dataset], Dataset] = lambda config, dataset: dataset
     contents: Callable[[Any], Mapping[str, str]] = lambda config: {}
     module: str = ""
@@ -148,6 +153,7 @@ class Experiment(NamedTuple):
         if dataset is not None:
             named = config.goal if goal or is_own(config.goal) or dataset.targets is None else "regression"
             config = dataclasses.replace(config, data=dataset.name, goal=named)
+        require_loggers(config.log)
         prepare(config)
         theirs, contents = (goal, "") if goal or not is_own(config.goal) else find_goal(config.goal)
         kind = theirs.kind if theirs else config.goal
@@ -177,9 +183,42 @@ class Experiment(NamedTuple):
                 more = {"outputs": criterion.outputs, "estimates": list(criterion.estimates)} if theirs else {}
                 result = {**run.describe(dataset), **comparison(outcomes, config.seed), **more, **report.findings}
                 run.write_result(result)
-                notes = [*report.notes, *contest.holes(run.folder)]
+                saved = Saved(run.folder, config, result, network=given.network)
+                notes = [*report.notes, *contest.holes(run.folder), *self._leave(saved)]
                 run.write_report(result, self.module or f"jevo.experiments.{self.name}", report.figures, notes)
                 return result
+
+    def _leave(self, saved: Saved) -> list[str]:
+        """Write the champion for whoever has no jevo, and say where it is."""
+        if jax.process_index() != 0:  # The others of a run have no champion of their own.
+            return []
+        try:
+            portable = self.portable(saved)
+            save_portable(saved.folder, portable, self._card(saved, portable))
+        except InputError as error:
+            return [f"The champion is only in jevo's own form: {error}"]
+        return ["The champion for whoever has no jevo: `champion.safetensors`, and `champion.md` says how to use it."]
+
+    def _card(self, saved: Saved, portable: Portable) -> str:
+        result = saved.result
+        data = result["data"]
+        settings = {name: value for name, value in resolved(saved.config).items() if name not in self.config.free}
+        # Where the user's own files lay is of no use elsewhere.
+        files = (name for name in ("data", "network", "space", "goal") if settings.get(name))
+        settings |= {name: Path(settings[name]).name for name in files}
+        return card(
+            f"The champion of {self.name} on {data['name']}",
+            [
+                f"Found by jevo {result['versions']['jevo']}, experiment {self.name}, seed {result['seed']}. "
+                "Validation data chose it; the test set was used once, for the numbers below. The control had the same "
+                "budget.",
+                f"Data: {data['name']}{', ' + data['note'] if data['note'] else ''}: {sizes(data)} examples of shape "
+                f"{data['shape']}, {saved.values.described()}; {saved.kinds}.",
+                table([result]),
+                f"Settings:\n\n```yaml\n{yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).strip()}\n```",
+            ],
+            portable,
+        )
 
     def dataset(self, config: Any, given: Dataset | None = None, regression: bool = False) -> Dataset:
         """What a run of these settings sees: of the data set that they name, or of one that is given instead."""
@@ -240,7 +279,7 @@ class Experiment(NamedTuple):
                 raise InputError(f"network {asked.network}: its contents have changed since {folder} was made with it")
             saved = saved._replace(network=found[0])
         try:
-            values = Values.from_json(result["data"]["values"], saved.shape)
+            values = saved.values
             answer = self.answers(saved)
         except InputError:
             raise

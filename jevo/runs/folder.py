@@ -26,7 +26,7 @@ FORMAT = 1
 LOCK = ".lock"
 _DELETED = ".deleted"
 """Where checkpoints go, all at once, when a run starts over: to delete them takes time."""
-_FILES = ("config.yaml", "champion", "checkpoints")
+_FILES = ("config.yaml", "champion", "champion.safetensors", "champion.md", "checkpoints")
 """What every run writes."""
 _END = ("result.json", "report.md")
 """What a run writes last."""

@@ -17,6 +17,7 @@ from jevo.devices import abstract, is_exhausted, replicated, require_room, requi
 from jevo.errors import InputError
 from jevo.runs.checkpoint import Checkpoints
 from jevo.runs.lines import Lines, read_lines
+from jevo.runs.logs import Tell
 from jevo.runs.processes import all_max, population_mesh, several
 from jevo.runs.progress import Progress
 from jevo.runs.signals import Interrupted, StopSignal
@@ -87,7 +88,14 @@ class Stage:
     stop_every: int = 1
 
 
-def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, devices: int = 1) -> Finished:
+def run_stage(
+    folder: Path,
+    stage: Stage,
+    data: Any,
+    checkpoint_every: int,
+    devices: int = 1,
+    tell: Tell = lambda file, lines: None,
+) -> Finished:
     """Run a stage from its newest checkpoint, or from the start, to its end.
 
     The result does not depend on where it was interrupted: a generation depends on the carry alone, and lines
@@ -100,6 +108,7 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, devi
         data: handed to start and to every step: arrays that do not change.
         checkpoint_every: generations between checkpoints.
         devices: that the population is spread over; 0 for all there are.
+        tell: told of all lines of the stage, those of earlier sessions first.
 
     Raises:
         Interrupted: after Ctrl-C or SIGTERM, when a checkpoint is written.
@@ -111,7 +120,7 @@ def run_stage(folder: Path, stage: Stage, data: Any, checkpoint_every: int, devi
         data = jax.device_put(data, replicated(mesh))
         while True:
             try:
-                return _run(folder, stage, stage.programs(chunk), data, checkpoint_every, mesh, stop)
+                return _run(folder, stage, stage.programs(chunk), data, checkpoint_every, mesh, stop, tell)
             except jax.errors.JaxRuntimeError as error:
                 if not is_exhausted(error):
                     raise
@@ -135,6 +144,7 @@ def _run(
     checkpoint_every: int,
     mesh: Mesh | None,
     stop: StopSignal,
+    tell: Tell,
 ) -> Finished:
     with (
         Progress(stage.name, stage.generations, stage.work) as progress,
@@ -153,6 +163,12 @@ def _run(
         start = start.compile()
         require_room(start)
         done, carry, wall_s = _begun(stage, start, data, checkpoints, progress)
+
+        def stays(line: dict[str, Any]) -> bool:
+            return isinstance(line.get("generation"), int) and line["generation"] <= stage.after + done
+
+        if done:
+            tell(stage.metrics, list(filter(stays, read_lines(folder / stage.metrics))))
         if done >= stage.generations:
             return Finished(carry, wall_s, 0.0)
         # The carry comes out as it went in, so that it can go in again.
@@ -168,9 +184,6 @@ def _run(
         (stopped,) = all_max(stop.received)
         if stopped:
             raise _stopped(stage, done)
-
-        def stays(line: dict[str, Any]) -> bool:
-            return isinstance(line.get("generation"), int) and line["generation"] <= stage.after + done
 
         with Lines(folder / stage.metrics, stays) as metrics:
             if metrics.damaged:
@@ -194,6 +207,7 @@ def _run(
                 done += count
                 length = max(1, min(BLOCK, round(count * BLOCK_SECONDS / max(seconds, 1e-6))))
                 metrics.append(lines)
+                tell(stage.metrics, lines)
                 if stage.stop:
                     seen += lines
                 progress.show(done, lines[-1], count, seconds)

@@ -6,7 +6,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic
 
@@ -18,6 +18,8 @@ from jevo.errors import InputError, shortened
 from jevo.runs.arguments import as_arguments, resolved
 from jevo.runs.config import Config
 from jevo.runs.folder import Folder, open_folder, read_json, read_marker, require_shape, sha256
+from jevo.runs.loggers import FILES
+from jevo.runs.logs import Logs, open_logs
 from jevo.runs.machine import device, precision, versions
 from jevo.runs.report import decimal, report
 
@@ -57,10 +59,12 @@ class Run(Generic[Config]):
     Attributes:
         home: its folder.
         config: its settings.
+        log: what is told of it elsewhere.
     """
 
     home: Folder
     config: Config
+    log: Logs = field(default_factory=lambda: Logs({}))
 
     @property
     def folder(self) -> Path:
@@ -70,8 +74,11 @@ class Run(Generic[Config]):
     @contextmanager
     def begun(self) -> Iterator["Run[Config]"]:
         """The run as it may write to its folder, after what an earlier one left is deleted if the settings say so."""
+        settings = {name: value for name, value in resolved(self.config).items() if name not in self.config.free}
         with self.home.begun() as home:
-            yield replace(self, home=home)
+            home.claim(FILES if self.config.log else ())
+            with open_logs(self.config.log, home.path, settings) as log:
+                yield replace(self, home=home, log=log)
 
     @property
     def scratch(self) -> Path:
@@ -162,6 +169,7 @@ class Run(Generic[Config]):
         command = shlex.join(["python", "-m", module, *as_arguments(self.config)])
         atomic_write(self.folder / "report.md", report(result, command, captions, [*notes, *failures]))
         shutil.rmtree(self.scratch, ignore_errors=True)
+        self.log.show([self.folder / name for name in captions])
         print(f"report in {self.folder / 'report.md'}", flush=True)
 
 

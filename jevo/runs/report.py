@@ -46,6 +46,11 @@ def by_seed(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def sizes(data: Mapping[str, Any]) -> str:
+    """Of the sets of a run, in words."""
+    return ", ".join(f"{data[split]:,} {split}" for split in SPLITS)
+
+
 def _spread(values: Sequence[float]) -> str:
     middle = decimal(statistics.median(values))
     return middle if len(values) == 1 else f"{middle} ({decimal(min(values))}-{decimal(max(values))})"
@@ -66,15 +71,14 @@ def report(result: Mapping[str, Any], command: str, figures: Mapping[str, str], 
         notes: paragraphs between the table and the figures.
     """
     data, budget = result["data"], result["budget"]
-    sizes = ", ".join(f"{data[split]:,} {split}" for split in SPLITS)
     seeds = [one["seed"] for one in by_seed(result)]
     which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}, median (range)"
     parts = [
         f"# {result['experiment']}: {data['name']}, {result['preset']} preset, {which}",
         f"```\n{command}\n```",
         table([result]),
-        f"Data: {sizes} examples{'; ' + data['note'] if data['note'] else ''}. The champion was chosen on validation "
-        "data; the test set was used once, for the numbers above.",
+        f"Data: {sizes(data)} examples{'; ' + data['note'] if data['note'] else ''}. The champion was chosen on "
+        "validation data; the test set was used once, for the numbers above.",
         f"Device: {result['device']['kind']} x {result['device']['count']} ({result['device']['platform']}), precision "
         f"{result['precision']}; {budget['wall_s']:.1f} s of search, {budget['compile_s']:.1f} s of compiling.",
         *notes,

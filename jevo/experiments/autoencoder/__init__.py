@@ -15,5 +15,5 @@ from jevo.runs import Experiment
 
 __all__ = ["EXPERIMENT", "Config", "run"]
 
-EXPERIMENT = Experiment("autoencoder", Config, contest.contest, report.report, contest.answers)
+EXPERIMENT = Experiment("autoencoder", Config, contest.contest, report.report, contest.answers, contest.portable)
 run = EXPERIMENT.run

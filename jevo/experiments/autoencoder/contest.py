@@ -15,6 +15,7 @@ from jevo.data.datasets import SPLITS, Dataset
 from jevo.data.task import Task, to_device
 from jevo.devices import members_at_once
 from jevo.errors import InputError, require
+from jevo.experiments import elsewhere
 from jevo.experiments.autoencoder.config import Config, widths
 from jevo.experiments.autoencoder.search import Data, Method, PhasePlan, layers, phase, zeros
 from jevo.experiments.searcher import FRONT
@@ -27,6 +28,7 @@ from jevo.runs import (
     Judged,
     Phase,
     Phases,
+    Portable,
     Saved,
     Stage,
     load_model,
@@ -233,3 +235,13 @@ def answers(saved: Saved) -> Champion:
         return Answers(classes, reconstructions=in_rows(restore, features))
 
     return answer
+
+
+def portable(saved: Saved) -> Portable:
+    """The champion as its params; the machine that reads its features stays behind, in `svm.skops`."""
+    config, shape = saved.config, tuple(saved.result["shape"])
+    found = saved.arrays(stacked(layers(config, shape)).init)
+    depth = len(shape) - 1
+    names = config.activation * (1 if len(config.activation) > 1 else depth)
+    code = elsewhere.autoencoder(saved, names, config.output, config.bias)
+    return saved.portable(found, found.params, code)

@@ -10,6 +10,7 @@ from jevo.data.datasets import Dataset, against_rest
 from jevo.data.task import to_device
 from jevo.devices import members_at_once
 from jevo.errors import require
+from jevo.experiments import elsewhere
 from jevo.experiments.hybrid.config import Config
 from jevo.experiments.hybrid.search import programs
 from jevo.networks import INITIALIZERS, Network, build, logistic
@@ -18,6 +19,7 @@ from jevo.runs import (
     Contest,
     Phase,
     Phases,
+    Portable,
     Saved,
     Stage,
     judging,
@@ -60,6 +62,7 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
     net = own or network(config, dataset.train.x.shape[1:], criterion.outputs)
     if not criterion.classifies:
         config.require_unset(("loss", "smoothing"), f"its default: it is of classes, and the goal is {config.goal}")
+        require(config.network != "logistic", "network", config.network, "another one: this one tells classes")
     if config.align and own and not own.symmetries:
         _log.info("your network does not say which hidden units may be renumbered: parents mate without alignment")
     task = to_device(dataset, config.center, config.scale)
@@ -102,3 +105,16 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
     return saved.answering(saved.network or network(saved.config, saved.shape, saved.outputs))
+
+
+def portable(saved: Saved) -> Portable:
+    """The champion as its params."""
+    config, two = saved.config, saved.classes == 2
+    found = saved.arrays((saved.network or network(config, saved.shape, saved.outputs)).init)
+    if saved.network:
+        code = elsewhere.theirs(saved)
+    elif config.network == "logistic":
+        code = elsewhere.classifier(saved, elsewhere.chain(0, 1, config.bias, "linear"), one=two)
+    else:
+        code = elsewhere.classifier(saved, elsewhere.layers(config, config.bias, convolutions=config.network == "cnn"))
+    return saved.portable(found, found.params, code)

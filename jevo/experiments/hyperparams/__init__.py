@@ -14,6 +14,6 @@ from jevo.runs import Experiment
 __all__ = ["EXPERIMENT", "Config", "run"]
 
 EXPERIMENT = Experiment(
-    "hyperparams", Config, contest.contest, report.report, contest.answers, contents=contest.contents
+    "hyperparams", Config, contest.contest, report.report, contest.answers, contest.portable, contents=contest.contents
 )
 run = EXPERIMENT.run

@@ -12,6 +12,7 @@ import jax
 from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
 from jevo.errors import InputError
+from jevo.experiments import elsewhere
 from jevo.experiments.hyperparams.config import Config
 from jevo.experiments.hyperparams.journal import Found, Journal, WeightStore
 from jevo.experiments.hyperparams.search import read_space, strategy, trainer, training_backend
@@ -25,6 +26,7 @@ from jevo.runs import (
     Lines,
     LiveTable,
     Outcome,
+    Portable,
     Run,
     Saved,
     StopSignal,
@@ -70,15 +72,16 @@ class GenomeSearch:
             Lines(path, durable=True) as lines,
         ):
             weights = WeightStore(run.scratch)
-            journal = Journal(self.name, generations, path, lines, weights, table, stop)
+            own = next(iter(earlier), self.name)
+            file = metrics_file(self.name, own)
+            journal = Journal(self.name, generations, path, lines, weights, table, stop, partial(run.log.tell, file))
             if journal.known and not earlier:
                 table.say(f"goes on with {len(journal.known)} genomes trained")
             found = journal.search(chosen, self.trainer)
             champion = best_trial(found.trials)
             assert champion, "a search that has ended has a best genome"
             of, params = weights_of(champion, weights, self.trainer, table)
-        own = next(iter(earlier), self.name)
-        found.write_metrics(run.folder / metrics_file(self.name, own))
+        found.write_metrics(run.folder / file)
         return Outcome(found, budget(found, self.trainer.repeats), [self.judge(of, params)])
 
     def traced(self) -> Iterator[jax.stages.Traced]:
@@ -166,3 +169,18 @@ def answers(saved: Saved) -> Champion:
     genome = saved.result["champion"]["genome"]
     of, _ = architecture(genome, saved.shape, saved.outputs, saved.config.epochs)
     return saved.answering(network(of))
+
+
+def portable(saved: Saved) -> Portable:
+    """The champion as its params, at its own sizes."""
+    of, _ = architecture(saved.result["champion"]["genome"], saved.shape, saved.outputs, saved.config.epochs)
+    found = saved.arrays(network(of).init)
+    layers = [
+        elsewhere.Layer(name, True, kind) for name, kind in zip(of.layers, [*of.activation, "linear"], strict=True)
+    ]
+    convs = [
+        layer._replace(stride=conv.stride, same=conv.same, pool=conv.pool)
+        for layer, conv in zip(layers, of.conv, strict=False)
+    ]
+    code = elsewhere.classifier(saved, [*convs, *layers[len(convs) :]], first=bool(convs))
+    return saved.portable(found, found.params, code)

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,6 +83,7 @@ class Journal:
         weights: where the weights of the best are kept.
         table: to show it on.
         stop: received when the run shall stop.
+        tell: told a line for every generation, known ones first.
     """
 
     def __init__(
@@ -94,9 +95,10 @@ class Journal:
         weights: WeightStore,
         table: LiveTable,
         stop: StopSignal,
+        tell: Callable[[Sequence[dict[str, Any]]], None],
     ):
         self._name, self._last, self._path, self._lines = name, generations - 1, path, lines
-        self._weights, self._table, self._stop = weights, table, stop
+        self._weights, self._table, self._stop, self._tell = weights, table, stop, tell
         entries = read_lines(path)
         if lines.damaged:
             table.say(f"{path}: {lines.damaged} damaged lines were dropped: the genomes in them are trained again")
@@ -148,6 +150,7 @@ class Journal:
 
     def _ended(self, generation: Generation) -> None:
         self._trials.extend(trial for trial in generation.trials if not trial.trained)
+        self._tell([_line(generation)])
         self._table.say(
             f"{self._name}  generation {generation.number}/{self._last}  best {generation.best:.4f}  "
             f"mean {generation.mean:.4f}  {duration(self._clock())}"

@@ -12,5 +12,7 @@ from jevo.runs import Experiment
 
 __all__ = ["EXPERIMENT", "Config", "run"]
 
-EXPERIMENT = Experiment("masks", Config, contest.contest, report.report, contest.answers, own_network=True)
+EXPERIMENT = Experiment(
+    "masks", Config, contest.contest, report.report, contest.answers, contest.portable, own_network=True
+)
 run = EXPERIMENT.run

@@ -8,13 +8,15 @@ from jevo import population as pop
 from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
 from jevo.devices import in_room
+from jevo.experiments import elsewhere
 from jevo.experiments.forward import bred, contestants
 from jevo.experiments.masks.config import Config
 from jevo.experiments.masks.perturbation import perturbed
 from jevo.experiments.masks.search import Data, consensus, distribution, evolution, random_masks, share_kept
 from jevo.genetics import mode
 from jevo.networks import Network, masked, straight_through
-from jevo.runs import Champion, Contest, Saved, judging
+from jevo.networks.masks import weigh
+from jevo.runs import Champion, Contest, Portable, Saved, judging
 from jevo.runs.own import Given
 from jevo.types import Key, Member
 
@@ -80,3 +82,12 @@ def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
     net = saved.network or network(saved.config, saved.shape, saved.outputs)
     return saved.answering(with_weights(net, saved.config), varying="genome")
+
+
+def portable(saved: Saved) -> Portable:
+    """The champion as the weights that it computes with."""
+    config = saved.config
+    net = saved.network or network(config, saved.shape, saved.outputs)
+    found = saved.arrays(with_weights(net, config).init, varying="genome")
+    code = elsewhere.theirs(saved) if saved.network else elsewhere.classifier(saved, elsewhere.layers(config, False))
+    return saved.portable(found, weigh(found.params["weights"], found.params["genome"], config.mask), code)

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 
 from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
+from jevo.experiments import elsewhere
 from jevo.experiments.forward import contestants
 from jevo.experiments.weights.config import Config
 from jevo.experiments.weights.search import Data, learning, random_weights
 from jevo.networks import Network
-from jevo.runs import Champion, Contest, Saved, judging
+from jevo.runs import Champion, Contest, Portable, Saved, judging
 from jevo.runs.own import Given
 from jevo.types import Key, Member
 
@@ -62,3 +63,12 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
     return saved.answering(with_scale(saved.network or network(saved.config, saved.shape, saved.outputs)))
+
+
+def portable(saved: Saved) -> Portable:
+    """The champion as its params, and what its logits are multiplied by."""
+    config = saved.config
+    net = saved.network or network(config, saved.shape, saved.outputs)
+    found, chain = saved.arrays(with_scale(net).init), elsewhere.layers(config, config.bias)
+    code = elsewhere.theirs(saved, True) if saved.network else elsewhere.classifier(saved, chain, gain=True)
+    return saved.portable(found, found.params["params"], code, found.params["scale"])
