@@ -90,6 +90,9 @@ def program_digest(network: Network, shape: tuple[int, ...]) -> str:
     init = closed(network.init, jax.random.key(0))
     apply = closed(network.apply, init.result, jnp.zeros((2, *shape)))
     said = [init.digest, apply.digest, *init.names, *apply.names]
+    if network.update is not None:
+        update = closed(network.update, init.result, jnp.zeros((2, *shape)), jax.random.key(0))
+        said += [update.digest, *update.names]
     return hashlib.sha256("".join(said).encode()).hexdigest()
 
 

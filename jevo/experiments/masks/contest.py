@@ -8,7 +8,7 @@ from jevo import population as pop
 from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
 from jevo.devices import in_room
-from jevo.experiments.forward import bred, contestants
+from jevo.experiments.forward import bred, contestants, require_no_state
 from jevo.experiments.masks.config import Config
 from jevo.experiments.masks.perturbation import perturbed
 from jevo.experiments.masks.search import Data, consensus, distribution, evolution, random_masks, share_kept
@@ -42,6 +42,7 @@ def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Con
     network, if it is the user's."""
     root = jax.random.key(config.seed)
     net = own or network(config, dataset.train.x.shape[1:], len(dataset.classes))
+    require_no_state(net)
     data = Data(to_device(dataset), in_room(net.init, jax.random.fold_in(root, 0)))
     masks = lambda data: masked(net, data.weights, config.mask, config.density)  # noqa: E731
     agreed = consensus(config)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
-from jevo.experiments.forward import contestants
+from jevo.experiments.forward import contestants, require_no_state
 from jevo.experiments.weights.config import Config
 from jevo.experiments.weights.search import Data, learning, random_weights
 from jevo.networks import Network
@@ -34,6 +34,7 @@ def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Con
     """The search, random search at the same number of evaluations, and training by gradient if asked for; `own` is
     the network, if it is the user's."""
     net = own or network(config, dataset.train.x.shape[1:], len(dataset.classes))
+    require_no_state(net)
     data = Data(to_device(dataset))
 
     def saved(params: Member) -> Member:
