@@ -238,9 +238,9 @@ def test_a_mask_covers_any_network(key):
 
 
 class Module(nnx.Module):
-    def __init__(self, rngs, norm=False):
+    def __init__(self, rngs):
         self.first = nnx.Linear(4, 8, rngs=rngs)
-        self.norm = nnx.BatchNorm(8, rngs=rngs) if norm else nnx.LayerNorm(8, rngs=rngs)
+        self.norm = nnx.LayerNorm(8, rngs=rngs)
         self.drop = nnx.Dropout(0.5, rngs=rngs)
         self.last = nnx.Linear(8, 2, rngs=rngs)
 
@@ -262,13 +262,6 @@ def test_an_nnx_module_becomes_a_network(key):
     # A population of them, under jit.
     population = jax.vmap(network.init)(jax.random.split(jax.random.key(1), 3))
     assert jax.jit(jax.vmap(lambda p: network.apply(p, x)))(population).shape == (3, 3, 2)
-
-
-def test_batch_statistics_are_refused():
-    with pytest.raises(TypeError, match=r"BatchStat at norm\.mean.*use layers without running statistics"):
-        from_nnx(lambda rngs: Module(rngs, norm=True))
-    with pytest.raises(TypeError, match="also has batch_stats"):
-        from_linen(nn.BatchNorm(use_running_average=False), jnp.ones((2, 3)))
 
 
 def test_a_linen_module_becomes_a_network(key):

@@ -1,5 +1,6 @@
 """Running statistics of a child: its weights are new, so those of its parents say nothing of it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ from jevo.stateful import is_stateful
 from jevo.types import Key, Member, Mutate, Stateful
 
 _EXACT = 1e-3
-"""What a settled array may move in another pass, beside its largest number."""
+"""How near an array is to what a moving average would be, beside its largest number, to be taken for one."""
 
 
 def recalibration(network: Network, x: Any) -> Mutate:
@@ -34,31 +35,25 @@ def recalibration(network: Network, x: Any) -> Mutate:
         return lambda key, member: member
 
     def anew(key: Key, member: Stateful) -> Stateful:
-        def passed(state: Any) -> Any:
-            return update(member._replace(state=state), x, jax.random.clone(key))[1].state
+        old, treedef = jax.tree.flatten(member.state)
 
-        def elsewhere(value: Any) -> Any:
-            """The state with other floats."""
-            return jax.tree.map(lambda leaf, to: to if _is_float(leaf) else leaf, member.state, value)
+        def passed(state: list[jax.Array]) -> list[jax.Array]:
+            given = member._replace(state=treedef.unflatten(state))
+            return treedef.flatten_up_to(update(given, x, jax.random.clone(key))[1].state)
 
-        # A moving average that was nothing becomes (1 - momentum) * mean; of anything else, momentum * that is added.
-        # All that takes time in these passes is the same, and is compiled once.
-        once = passed(member.state)
-        from_none = passed(elsewhere(jax.tree.map(jnp.zeros_like, member.state)))
-        start = jax.tree.map(lambda leaf: 1 + jnp.abs(leaf), from_none)
-        from_start = passed(elsewhere(start))
-        settled = jax.tree.map(
-            lambda none, some, start: none / (1 - (some - none) / start), from_none, from_start, start
-        )
-        again = passed(elsewhere(settled))
+        # A moving average that was nothing becomes (1 - momentum) * mean; of what it was else, momentum times that is
+        # added. What takes time in these passes is the same in all of them, and is computed once.
+        once, none = passed(old), passed(_each(jnp.zeros_like, old))
+        start = _each(lambda none: 1 + jnp.abs(none), none)
+        momentum = _each(lambda some, none, start: (some - none) / start, passed(start), none, start)
+        settled = _each(lambda none, momentum: none / (1 - momentum), none, momentum)
 
-        def found(once: jax.Array, settled: jax.Array, again: jax.Array) -> jax.Array:
-            if not _is_float(once):
-                return once
-            stays = jnp.max(jnp.abs(again - settled)) <= _EXACT * jnp.max(jnp.abs(settled))
-            return jnp.where(stays, settled, once).astype(once.dtype)
+        def found(once: jax.Array, average: jax.Array, settled: jax.Array, again: jax.Array) -> jax.Array:
+            return jnp.where(_near(average, once) & _near(again, settled), settled, once)
 
-        return member._replace(state=jax.tree.map(found, once, settled, again))
+        average = _each(lambda old, none, momentum: momentum * old + none, old, none, momentum)
+        state = _each(found, once, average, settled, passed(settled))
+        return member._replace(state=treedef.unflatten(state))
 
     def mutate(key: Key, member: Member) -> Member:
         nodes, treedef = jax.tree.flatten(member, is_leaf=is_stateful)
@@ -69,5 +64,13 @@ def recalibration(network: Network, x: Any) -> Mutate:
     return mutate
 
 
-def _is_float(leaf: jax.Array) -> bool:
-    return jnp.issubdtype(leaf.dtype, jnp.floating)
+def _each(function: Callable[..., jax.Array], *arrays: list[jax.Array]) -> list[jax.Array]:
+    """A function of one float array after another; what is of another type is as in the first of the lists."""
+    return [
+        function(*group) if jnp.issubdtype(group[0].dtype, jnp.floating) else group[0]
+        for group in zip(*arrays, strict=True)
+    ]
+
+
+def _near(found: jax.Array, expected: jax.Array) -> jax.Array:
+    return jnp.max(jnp.abs(found - expected)) <= _EXACT * jnp.max(jnp.abs(expected))
