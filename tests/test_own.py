@@ -52,6 +52,25 @@ class Normed(nnx.Module):
 def broken(shape, outputs):
     return {}["nothing"]
 
+class Averaged(nnx.Module):
+    def __init__(self, shape, outputs, rngs):
+        self.a, self.c = nnx.Linear(64, WIDTH, rngs=rngs), nnx.Linear(WIDTH, outputs, rngs=rngs)
+        self.norm = nnx.BatchNorm(WIDTH, rngs=rngs)
+
+    def __call__(self, x):
+        return self.c(nnx.relu(self.norm(self.a(x.reshape(len(x), -1)))))
+
+class DenseAveraged(linen.Module):
+    outputs: int
+
+    @linen.compact
+    def __call__(self, x, train):
+        x = linen.BatchNorm(use_running_average=not train)(linen.Dense(5)(x.reshape(len(x), -1)))
+        return linen.Dense(self.outputs)(linen.relu(x))
+
+def averaged(shape, outputs):
+    return DenseAveraged(outputs)
+
 def stray(shape, outputs):
     return Residual(shape, outputs, nnx.Rngs(0))
 
@@ -91,6 +110,8 @@ def smoke(name, folder, **settings):
         pytest.param("masks", "Residual", marks=pytest.mark.slow),
         pytest.param("hybrid", "Residual", marks=pytest.mark.slow),
         pytest.param("hybrid", "dense", marks=pytest.mark.slow),
+        pytest.param("hybrid", "Averaged", marks=pytest.mark.slow),
+        pytest.param("hybrid", "averaged", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_of_ones_own_network_is_a_run(name, network, source, tmp_path):
@@ -157,6 +178,15 @@ def test_a_network_that_cannot_be_used_is_a_line(name, what, source, tmp_path):
 def test_layers_that_a_search_cannot_read_are_a_line(search, source, tmp_path):
     with pytest.raises(InputError, match=r"cannot read the layers of your network: the params \['norm'\]"):
         weights.run(smoke("weights", tmp_path / "run", network="nets.py:Normed", search=search))
+    assert list((tmp_path / "run").glob("*.json*")) == []
+
+
+@pytest.mark.parametrize("network", ["Averaged", "averaged"])
+@pytest.mark.parametrize("name", ["masks", "weights"])
+def test_running_statistics_that_no_search_would_update_are_a_line(name, network, source, tmp_path):
+    with pytest.raises(InputError, match=r"has a state beside its weights.* takes no training pass") as caught:
+        experiment(name).run(smoke(name, tmp_path / "run", network=f"nets.py:{network}"))
+    assert "\n" not in str(caught.value)
     assert list((tmp_path / "run").glob("*.json*")) == []
 
 

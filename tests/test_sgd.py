@@ -234,8 +234,7 @@ def test_moments_of_parts_of_the_params_are_mated_as_these_are(labels):
         leaves = jax.tree.leaves_with_path(learner.optimizer)
         return {tuple(str(name) for name in path[-2:]): leaf for path, leaf in leaves}
 
-    for cross in (genetics.uniform(), genetics.average()):
-        mate = mating(cross, network.symmetries)
+    for mate in (mating(genetics.uniform()), mating(genetics.average(), network.symmetries)):
         child, expected = (mate(jax.random.key(7), *(trained(o, i) for i in (1, 2))) for o in (parts, whole))
         jax.tree.map(np.testing.assert_array_equal, child.params, expected.params)
         first = trained(parts, 1)
