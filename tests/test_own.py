@@ -12,6 +12,7 @@ from jevo.errors import InputError
 from jevo.experiments import champion, experiment, hybrid, masks, weights
 from jevo.predict import main as predict
 from jevo.runs.own import build_own, find
+from jevo.types import Stateful
 from tests.commands import deterministic
 
 SOURCE = """
@@ -234,6 +235,14 @@ def test_network_and_data_may_be_handed_over(tmp_path):
 def test_a_network_is_built_for_the_examples():
     network = build_own(lambda shape, outputs: networks.mlp([shape[0], outputs]), (3,), 2)
     assert network.apply(network.init(jax.random.key(0)), np.zeros((5, 3), np.float32)).shape == (5, 2)
+
+
+def test_a_state_comes_with_its_update():
+    plain = networks.mlp([3, 2])
+    broken = plain._replace(init=lambda key: Stateful(plain.init(key), {}), apply=lambda p, x: plain.apply(p.params, x))
+    for network in (broken, plain._replace(update=lambda params, x, key: (plain.apply(params, x), params))):
+        with pytest.raises(InputError, match="it takes both or none"):
+            build_own(network, (3,), 2)
 
 
 def test_a_name_is_known_by_its_source(source):

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jevo.errors import InputError, shortened
 from jevo.networks.network import Network, from_linen, from_nnx
 from jevo.programs import closed
+from jevo.stateful import has_state
 
 Make = Callable[..., Any]
 """`(shape, outputs) -> Network or Flax Linen module`, or `(shape, outputs, rngs) -> Flax NNX module`: a class of such
@@ -76,6 +77,10 @@ def build_own(make: Make | Network, shape: tuple[int, ...], outputs: int, name: 
         network = make if isinstance(make, Network) else _made(make, x, outputs, name)
         params = jax.eval_shape(network.init, jax.random.key(0))
         found = jax.eval_shape(network.apply, params, x)
+        if has_state(params) is not (network.update is not None):
+            raise InputError(
+                f"{name} has an update without a state, or a state without an update; it takes both or none"
+            )
     given = f"{found.dtype} {list(found.shape)}" if isinstance(found, jax.ShapeDtypeStruct) else "no array"
     if given != f"float32 {[2, outputs]}":
         raise InputError(
