@@ -21,6 +21,23 @@ Key = jax.Array
 Member = Any
 """A pytree of arrays (or of `jevo.bits.Bits`): one candidate."""
 
+
+class Stateful(NamedTuple):
+    """The member of a network that keeps something beside its weights, such as running statistics: where others have
+    params, it has this.
+
+    Gradients, optimizers, mutation and crossover change its `params`, and see nothing else of it; a training pass of
+    the network changes its `state`. A child has its first parent's.
+
+    Attributes:
+        params: the weights.
+        state: a pytree of arrays.
+    """
+
+    params: Member
+    state: Any
+
+
 Population = Any
 """Members stacked: the pytree of a member, with a leading axis `[P, ...]` on every leaf."""
 

@@ -7,14 +7,38 @@ import jevo
 
 ROOT = Path(jevo.__file__).parent
 LAYERS = [
-    {"version", "errors", "types", "symmetry", "memory", "devices", "programs", "population", "bits", "data"},
+    {
+        "version",
+        "errors",
+        "types",
+        "stateful",
+        "symmetry",
+        "memory",
+        "devices",
+        "programs",
+        "population",
+        "bits",
+        "data",
+    },
     {"genetics", "networks", "training", "plots"},
     {"hyperparams", "mixed", "runs"},
     {"experiments", "benchmark"},
     {"predict", "summary"},
 ]
 # Within the first layer: words first, then what is written in them.
-FIRST = ["version", "errors", "types", "symmetry", "memory", "devices", "programs", "population", "bits", "data"]
+FIRST = [
+    "version",
+    "errors",
+    "types",
+    "stateful",
+    "symmetry",
+    "memory",
+    "devices",
+    "programs",
+    "population",
+    "bits",
+    "data",
+]
 # Parts of one layer that must not know each other, and a search that must not know what it searches over.
 APART = {
     "genetics": {"networks", "training"},

@@ -1,5 +1,7 @@
 """Networks against NumPy and Flax."""
 
+from collections import namedtuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from flax import nnx
 from jevo import bits
 from jevo.errors import InputError
 from jevo.networks import ACTIVATIONS, INITIALIZERS, build, cnn, from_linen, from_nnx, logistic, masked, mlp
+from jevo.networks.calls import FLAGS
 from jevo.networks.convolutional import convolve, convolve_patches, max_pool
 from jevo.networks.masks import density, weigh
 from jevo.training import (
@@ -238,9 +241,9 @@ def test_a_mask_covers_any_network(key):
 
 
 class Module(nnx.Module):
-    def __init__(self, rngs, norm=False):
+    def __init__(self, rngs):
         self.first = nnx.Linear(4, 8, rngs=rngs)
-        self.norm = nnx.BatchNorm(8, rngs=rngs) if norm else nnx.LayerNorm(8, rngs=rngs)
+        self.norm = nnx.LayerNorm(8, rngs=rngs)
         self.drop = nnx.Dropout(0.5, rngs=rngs)
         self.last = nnx.Linear(8, 2, rngs=rngs)
 
@@ -264,13 +267,6 @@ def test_an_nnx_module_becomes_a_network(key):
     assert jax.jit(jax.vmap(lambda p: network.apply(p, x)))(population).shape == (3, 3, 2)
 
 
-def test_batch_statistics_are_refused():
-    with pytest.raises(TypeError, match=r"BatchStat at norm\.mean.*use layers without running statistics"):
-        from_nnx(lambda rngs: Module(rngs, norm=True))
-    with pytest.raises(TypeError, match="also has batch_stats"):
-        from_linen(nn.BatchNorm(use_running_average=False), jnp.ones((2, 3)))
-
-
 def test_a_linen_module_becomes_a_network(key):
     class Linen(nn.Module):
         @nn.compact
@@ -284,6 +280,96 @@ def test_a_linen_module_becomes_a_network(key):
     params = network.init(keys[1])
     np.testing.assert_array_equal(network.apply(params, x), Linen().apply({"params": params}, x))
     assert not np.allclose(network.apply(params, x, keys[2]), network.apply(params, x))
+
+
+def nnx_told(flag, value):
+    """A module that adds one to x where the flag has this value."""
+    scope = {}
+    exec(f"def call(self, x, {flag}): return self.layer(x) + ({flag} is {value})", scope)
+
+    def init(self, rngs):
+        self.layer = nnx.Linear(4, 4, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
+
+    return type("Told", (nnx.Module,), {"__init__": init, "__call__": scope["call"]})
+
+
+@pytest.mark.parametrize(("flag", "when_training"), FLAGS.items())
+def test_a_module_is_told_whether_it_is_training(flag, when_training, key):
+    x = jnp.zeros((3, 4))
+
+    class Linen(nn.Module):
+        __call__ = eval(f"lambda self, x, *, {flag}: x + ({flag} is {when_training})")
+
+    for network in (from_nnx(nnx_told(flag, when_training)), from_linen(Linen(), x)):
+        params = network.init(jax.random.key(0))
+        np.testing.assert_array_equal(network.apply(params, x), x)
+        np.testing.assert_array_equal(network.apply(params, x, jax.random.clone(key)), x + 1)
+
+
+def test_layers_that_were_told_when_they_were_made_are_left_alone(key):
+    x = jnp.ones((100, 4))
+    network = from_linen(nn.Dropout(0.5, deterministic=True), x)
+    np.testing.assert_array_equal(network.apply(network.init(jax.random.key(0)), x, key), x)
+
+
+class Attentive(nnx.Module):
+    def __init__(self, rngs):
+        self.embed, self.kinds = nnx.Embed(9, 8, rngs=rngs), nnx.Embed(2, 8, rngs=rngs)
+        self.attend = nnx.MultiHeadAttention(2, 8, dropout_rate=0.5, decode=False, rngs=rngs)
+        self.last = nnx.Linear(8, 3, rngs=rngs)
+
+    def __call__(self, tokens, kinds, mask=None, *, deterministic):
+        h = self.embed(tokens) + self.kinds(kinds)
+        mask = None if mask is None else mask[:, None, None, :]
+        return self.last(self.attend(h, mask=mask, deterministic=deterministic).mean(axis=1))
+
+
+def test_a_module_of_several_inputs_takes_the_parts_of_x(key):
+    tokens, kinds = jnp.arange(15).reshape(3, 5) % 9, jnp.arange(15).reshape(3, 5) % 2
+    mask = jnp.arange(5)[None] < jnp.array([[5], [3], [1]])
+    network = from_nnx(Attentive)
+    params = network.init(jax.random.key(5))
+    module = Attentive(nnx.Rngs(jax.random.key(5)))
+    for x, given in (
+        ((tokens, kinds), {}),
+        ((tokens, kinds, mask), {"mask": mask}),
+        ({"mask": mask, "kinds": kinds, "tokens": tokens}, {"mask": mask}),
+        (namedtuple("Inputs", "kinds tokens")(kinds, tokens), {}),
+    ):
+        expected = module(tokens, kinds, deterministic=True, **given)
+        np.testing.assert_allclose(network.apply(params, x), expected, rtol=1e-5, atol=1e-6)
+        assert not np.allclose(network.apply(params, x, jax.random.clone(key)), expected)
+    for x, says in (
+        (tokens, r"takes tokens, kinds, mask \(or not\), but has 1 by position: missing a required argument: 'kinds'"),
+        ((tokens, kinds, mask, mask), "has 4 by position: too many"),
+        ({"tokens": tokens, "types": kinds}, r"has tokens, types: .*; give it a tuple, or a dict by these names"),
+        ({"tokens": tokens}, "has tokens: missing"),
+    ):
+        with pytest.raises(TypeError, match=says):
+            network.apply(params, x)
+
+
+def test_a_linen_module_of_several_inputs_and_one_of_a_whole_pytree(key):
+    class Two(nn.Module):
+        @nn.compact
+        def __call__(self, x, scale, train=False):
+            return nn.Dropout(0.5, deterministic=not train)(nn.Dense(2)(x)) * scale
+
+    class One(nn.Module):
+        @nn.compact
+        def __call__(self, inputs):
+            return nn.Dense(2)(inputs[0] if isinstance(inputs, tuple) else inputs["x"])
+
+    keys = jax.random.split(key, 3)
+    x = {"scale": jnp.array([[2.0], [3.0]]), "x": jax.random.normal(keys[0], (2, 4))}
+    network = from_linen(Two(), x)
+    params = network.init(keys[1])
+    np.testing.assert_allclose(network.apply(params, x), Two().apply({"params": params}, x["x"], x["scale"]))
+    np.testing.assert_allclose(network.apply(params, (x["x"], x["scale"])), network.apply(params, x))
+    assert not np.allclose(network.apply(params, x, keys[2]), network.apply(params, x))
+    whole = from_linen(One(), x)
+    params = whole.init(jax.random.key(0))
+    np.testing.assert_array_equal(whole.apply(params, x), whole.apply(params, (x["x"],)))
 
 
 def test_objectives_are_what_numpy_computes(key):

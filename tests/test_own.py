@@ -12,6 +12,7 @@ from jevo.errors import InputError
 from jevo.experiments import champion, experiment, hybrid, masks, weights
 from jevo.predict import main as predict
 from jevo.runs.own import build_own, find
+from jevo.types import Stateful
 from tests.commands import deterministic
 
 SOURCE = """
@@ -52,6 +53,25 @@ class Normed(nnx.Module):
 def broken(shape, outputs):
     return {}["nothing"]
 
+class Averaged(nnx.Module):
+    def __init__(self, shape, outputs, rngs):
+        self.a, self.c = nnx.Linear(64, WIDTH, rngs=rngs), nnx.Linear(WIDTH, outputs, rngs=rngs)
+        self.norm = nnx.BatchNorm(WIDTH, rngs=rngs)
+
+    def __call__(self, x):
+        return self.c(nnx.relu(self.norm(self.a(x.reshape(len(x), -1)))))
+
+class DenseAveraged(linen.Module):
+    outputs: int
+
+    @linen.compact
+    def __call__(self, x, train):
+        x = linen.BatchNorm(use_running_average=not train)(linen.Dense(5)(x.reshape(len(x), -1)))
+        return linen.Dense(self.outputs)(linen.relu(x))
+
+def averaged(shape, outputs):
+    return DenseAveraged(outputs)
+
 def stray(shape, outputs):
     return Residual(shape, outputs, nnx.Rngs(0))
 
@@ -91,6 +111,8 @@ def smoke(name, folder, **settings):
         pytest.param("masks", "Residual", marks=pytest.mark.slow),
         pytest.param("hybrid", "Residual", marks=pytest.mark.slow),
         pytest.param("hybrid", "dense", marks=pytest.mark.slow),
+        pytest.param("hybrid", "Averaged", marks=pytest.mark.slow),
+        pytest.param("hybrid", "averaged", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_of_ones_own_network_is_a_run(name, network, source, tmp_path):
@@ -160,6 +182,15 @@ def test_layers_that_a_search_cannot_read_are_a_line(search, source, tmp_path):
     assert list((tmp_path / "run").glob("*.json*")) == []
 
 
+@pytest.mark.parametrize("network", ["Averaged", "averaged"])
+@pytest.mark.parametrize("name", ["masks", "weights"])
+def test_running_statistics_that_no_search_would_update_are_a_line(name, network, source, tmp_path):
+    with pytest.raises(InputError, match=r"has a state beside its weights.* takes no training pass") as caught:
+        experiment(name).run(smoke(name, tmp_path / "run", network=f"nets.py:{network}"))
+    assert "\n" not in str(caught.value)
+    assert list((tmp_path / "run").glob("*.json*")) == []
+
+
 @pytest.mark.slow
 def test_masks_that_are_bred_take_any_layers(source, tmp_path):
     masks.run(smoke("masks", tmp_path / "run", network="nets.py:Normed"))
@@ -204,6 +235,14 @@ def test_network_and_data_may_be_handed_over(tmp_path):
 def test_a_network_is_built_for_the_examples():
     network = build_own(lambda shape, outputs: networks.mlp([shape[0], outputs]), (3,), 2)
     assert network.apply(network.init(jax.random.key(0)), np.zeros((5, 3), np.float32)).shape == (5, 2)
+
+
+def test_a_state_comes_with_its_update():
+    plain = networks.mlp([3, 2])
+    broken = plain._replace(init=lambda key: Stateful(plain.init(key), {}), apply=lambda p, x: plain.apply(p.params, x))
+    for network in (broken, plain._replace(update=lambda params, x, key: (plain.apply(params, x), params))):
+        with pytest.raises(InputError, match="it takes both or none"):
+            build_own(network, (3,), 2)
 
 
 def test_a_name_is_known_by_its_source(source):

@@ -21,6 +21,7 @@ GOOD = {
     "accuracy of an evolved network": lambda words: float(words[-1]) > 0.5,
     "accuracy of an evolved run": lambda words: float(words[-1]) > 0.8,
     "loss of a trained one": lambda words: 0 < float(words[-1]) < 0.3,
+    "loss of one with state": lambda words: 0 < float(words[-1]) < 0.3,
     "score of a search": lambda words: float(words[0]) > 0.9,
 }
 

@@ -6,10 +6,11 @@ import numpy as np
 import optax
 import pytest
 
+from jevo import genetics
 from jevo import population as pop
 from jevo.networks import mlp
 from jevo.training import log_likelihood
-from jevo.training.sgd import keep_zeros, learner, train
+from jevo.training.sgd import Learner, keep_zeros, learner, mating, train
 
 N, STEPS = 50, 13
 
@@ -134,3 +135,113 @@ def test_dropout_keys_differ_by_member_and_step():
     noise = lambda params, batch, key: jax.random.uniform(key) + 0 * params  # noqa: E731
     _, losses = train(jax.random.key(1), population, jnp.zeros((4, 1)), noise, optimizer, steps=6, shared=True)
     assert len(np.unique(losses)) == 18
+
+
+EXTENDED = {
+    "a line search": optax.lbfgs(memory_size=3),
+    "backtracking": optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(max_backtracking_steps=4)),
+    "a plateau": optax.chain(
+        optax.adam(0.1), optax.contrib.reduce_on_plateau(factor=0.5, patience=2, accumulation_size=2, rtol=0.3)
+    ),
+    "within inject_hyperparams": optax.inject_hyperparams(
+        lambda rate: optax.chain(optax.sgd(rate), optax.contrib.reduce_on_plateau(patience=1, rtol=0.5))
+    )(rate=0.1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXTENDED)
+def test_optimizers_that_take_more_than_gradients_are_given_it(name, problem):
+    network, data, loss, _ = problem
+    optimizer = EXTENDED[name]
+    population = pop.init(jax.random.key(0), learner(network.init, optimizer), 2)
+    with jax.debug_key_reuse(
+        False
+    ):  # It takes a loop of vmapped members, whose loss has a key, for one that draws twice.
+        trained, losses = train(jax.random.key(1), population, data, loss, optimizer, steps=6)
+
+    @jax.jit
+    def step(params, state):
+        value, gradient = jax.value_and_grad(loss)(params, data, None)
+        value_fn = lambda params: loss(params, data, None)  # noqa: E731
+        updates, state = optimizer.update(gradient, state, params, value=value, grad=gradient, value_fn=value_fn)
+        return optax.apply_updates(params, updates), state, value
+
+    for i, (params, state) in enumerate(pop.unstack(population)):
+        for number in range(6):
+            params, state, value = step(params, state)
+            assert float(losses[i, number]) == pytest.approx(float(value), rel=1e-2)
+        jax.tree.map(
+            lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=2e-2, atol=2e-3), trained.params, params
+        )
+    assert (losses[:, -1] < losses[:, 0]).all()
+
+
+def test_a_line_search_sees_the_same_dropout_as_the_gradient():
+    """The value that it is given is the one that it finds at no distance; no key is used twice, either."""
+
+    def seen(updates, state, params=None, *, value, value_fn, **more):
+        return updates, value_fn(params) - value
+
+    noisy = lambda params, batch, key: jnp.sum(params) + jax.random.normal(key)  # noqa: E731
+    optimizer = optax.GradientTransformationExtraArgs(lambda params: jnp.float32(9.0), seen)
+    population = pop.init(jax.random.key(0), learner(lambda key: jnp.zeros(3), optimizer), 2)
+    trained, _ = train(jax.random.key(1), population, jnp.zeros((4, 1)), noisy, optimizer, steps=3)
+    np.testing.assert_allclose(trained.optimizer, [0, 0], atol=1e-6)
+
+
+def test_what_a_loss_gives_beside_is_returned(problem):
+    network, data, loss, _ = problem
+    optimizer = OPTIMIZERS["sgd"]
+    population = pop.init(jax.random.key(0), learner(network.init, optimizer), 3)
+
+    def with_aux(params, batch, key):
+        logits = network.apply(params, batch[0])
+        return -log_likelihood(logits, batch[1]), {"first": batch[0][0], "logits": logits}
+
+    settings = {"steps": 7, "batch_size": 20}  # Two batches an epoch, and one more.
+    plain, losses = train(jax.random.key(1), population, data, loss, optimizer, **settings)
+    same, again, aux = train(jax.random.key(1), population, data, with_aux, optimizer, has_aux=True, **settings)
+    jax.tree.map(np.testing.assert_array_equal, (plain, losses), (same, again))
+    assert aux["logits"].shape == (3, 7, 20, 3)
+    said = jax.vmap(network.apply)(population.params, aux["first"][:, :1])
+    np.testing.assert_allclose(aux["logits"][:, 0, :1], said, rtol=1e-4, atol=1e-5)
+    assert len(np.unique(np.asarray(aux["first"])[:, :, 0])) > 7
+    with pytest.raises(TypeError, match=r"gives \(value, aux\), not"):
+        train(jax.random.key(1), population, data, loss, optimizer, has_aux=True, **settings)
+
+
+@pytest.mark.parametrize("labels", ["by leaf", "by layer"])
+def test_moments_of_parts_of_the_params_are_mated_as_these_are(labels):
+    """Leaf by leaf as those of an optimizer of all of them, whatever the part: the same draws, the same renumbering."""
+    network = mlp([4, 6, 3])
+    label = {
+        "by leaf": lambda params: jax.tree.map(lambda leaf: "wide" if leaf.ndim > 1 else "narrow", params),
+        "by layer": lambda params: {"layer_0": "wide", "layer_1": "narrow"},
+    }[labels]
+    parts, whole = (
+        optax.multi_transform({"wide": optax.trace(0.9), "narrow": optax.trace(0.9)}, label),
+        optax.trace(0.9),
+    )
+
+    def trained(optimizer, seed):
+        """A learner after a step whose gradient is random: that is its momentum."""
+        params, draw = network.init(jax.random.key(seed)), np.random.default_rng(seed)
+        gradient = jax.tree.map(lambda leaf: jnp.asarray(draw.normal(size=leaf.shape), jnp.float32), params)
+        return Learner(params, optimizer.update(gradient, optimizer.init(params), params)[1])
+
+    def momentum(learner):
+        """By leaf of the params."""
+        leaves = jax.tree.leaves_with_path(learner.optimizer)
+        return {tuple(str(name) for name in path[-2:]): leaf for path, leaf in leaves}
+
+    for mate in (mating(genetics.uniform()), mating(genetics.average(), network.symmetries)):
+        child, expected = (mate(jax.random.key(7), *(trained(o, i) for i in (1, 2))) for o in (parts, whole))
+        jax.tree.map(np.testing.assert_array_equal, child.params, expected.params)
+        first = trained(parts, 1)
+        assert jax.tree.structure(child) == jax.tree.structure(first)
+        found, wanted, before = momentum(child), momentum(expected), momentum(first)
+        assert len(found) == 4
+        assert found.keys() == wanted.keys()
+        for name in found:
+            np.testing.assert_array_equal(found[name], wanted[name])
+            assert not np.array_equal(found[name], before[name])

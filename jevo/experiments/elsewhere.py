@@ -33,6 +33,18 @@ def pool(h):
 """
 
 
+_PARAMS = (
+    "# Your module computes the outputs of h. Flax Linen: module.apply({'params': params}, h).",
+    "# Flax NNX: state = nnx.state(module, nnx.Param); nnx.replace_by_pure_dict(state, params);",
+    "# nnx.update(module, state); module.eval(); module(h).",
+)
+_WITH_STATE = (
+    "# Your module computes the outputs of h. Flax Linen:",
+    "# module.apply({'params': params['params'], **params['state']}, h).",
+    "# Flax NNX: params['params'] are its parameters, params['state'] its other variables; module.eval(); module(h).",
+)
+
+
 class Layer(NamedTuple):
     """A layer of a network: a dense one, or a convolution if it has a stride.
 
@@ -154,9 +166,7 @@ def theirs(saved: Saved, gain: bool = False) -> str:
         "        for step in path:",
         "            branch = branch.setdefault(step, {})",
         "        branch[last] = array",
-        "# Your module computes the outputs of h. Flax Linen: module.apply({'params': params}, h).",
-        "# Flax NNX: state = nnx.state(module, nnx.Param); nnx.replace_by_pure_dict(state, params);",
-        "# nnx.update(module, state); module.eval(); module(h).",
+        *(_WITH_STATE if saved.network and saved.network.update else _PARAMS),
     ]
     return "\n".join([*lines, *(['# Multiply what it gives by t["output_scale"].'] if gain else [])])
 

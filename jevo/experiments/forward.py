@@ -354,6 +354,16 @@ def contestants(
     return found
 
 
+def require_no_state(network: Network) -> None:
+    """Raise an InputError for a network with state, which forward passes alone leave as it was made."""
+    if network.update is not None:
+        raise InputError(
+            "your network has a state beside its weights, such as the running statistics of batch normalisation, and "
+            "this search takes no training pass that would estimate it; use layers without, such as LayerNorm or "
+            "GroupNorm, or the experiment hybrid, which trains it"
+        )
+
+
 def _require_layers(searchers: Mapping[str, Searcher], data: Any) -> None:
     """Raise an InputError if a search reads a network's linear layers, and cannot read those of the user's own."""
     for sought in searchers.values():

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jevo.stateful import has_state, on_genomes
 from jevo.symmetry import array_at, blocks, renumbered, units_of
 from jevo.types import Cross, Key, Member, Symmetry
 
@@ -35,7 +36,9 @@ def aligned(
     if not symmetries:
         raise ValueError("aligned crossover needs the network's symmetries; this network has none")
 
-    return lambda key, first, *others: cross(key, first, *(align(first, other, symmetries, params) for other in others))
+    return on_genomes(
+        lambda key, first, *others: cross(key, first, *(align(first, other, symmetries, params) for other in others))
+    )
 
 
 def align(
@@ -44,20 +47,27 @@ def align(
     symmetries: Sequence[Symmetry],
     params: Callable[[Member], Any] = lambda member: member,
 ) -> Member:
-    """The other member, its hidden units renumbered to match the first's; it computes what it did before."""
+    """The other member, its hidden units renumbered to match the first's; it computes what it did before.
+
+    Raises:
+        TypeError: for members with state, whose running statistics would stay in their order.
+    """
+    if has_state(first) or has_state(other):
+        raise TypeError("align renumbers params alone; of members with state, give it what jevo.stateful.genome takes")
     return renumber(other, symmetries, match(params(first), params(other), symmetries), params(other))
 
 
 def follow(cross: Cross, params: Callable[[Member], Any]) -> Cross:
     """A crossover of members that hold more than params.
 
-    All that has the params' structure (an optimizer's moments) is crossed as the params are, with the same draws; the
-    rest is the first parent's.
+    All that has the params' structure (an optimizer's moments) is crossed as the params are, with the same draws, also
+    where it is for some of the params only (`optax.multi_transform`, `optax.masked`); the rest is the first parent's.
     """
 
+    @on_genomes
     def operate(key: Key, *parents: Member) -> Member:
         # The draws are to be the same, so the key is used again on purpose.
-        return _map_like(lambda *alike: cross(jax.random.clone(key), *alike), params(parents[0]), *parents)
+        return _map_like(lambda *alike: cross(jax.random.clone(key), *alike), list(map(params, parents)), parents)
 
     return operate
 
@@ -79,7 +89,7 @@ def match(first: Member, second: Member, symmetries: Sequence[Symmetry]) -> list
 
 def renumber(member: Member, symmetries: Sequence[Symmetry], orders: Sequence[jax.Array], like: Member) -> Member:
     """The member with its hidden units in these orders, in all that has the structure of `like`, its params."""
-    return _map_like(lambda tree: renumbered(tree, symmetries, orders), like, member)
+    return _map_like(lambda tree: renumbered(tree, symmetries, orders), [like], [member])
 
 
 def _similarity(first: Member, second: Member, symmetry: Symmetry) -> jax.Array:
@@ -103,18 +113,42 @@ def _assign(similarity: jax.Array) -> jax.Array:
     return jnp.zeros(len(finite), jnp.int32).at[rows].set(columns.astype(jnp.int32))
 
 
-def _map_like(function: Callable[..., Any], like: Member, first: Member, *others: Member) -> Member:
-    """`function` of each subtree with the structure and shapes of `like`; what is left is the first's."""
-    form = _form(like)
+def _map_like(function: Callable[..., Any], likes: Sequence[Member], members: Sequence[Member]) -> Member:
+    """`function` of each subtree of the members that is like their params, `likes`; what is left is the first's."""
+    whole = lambda tree: _whole(tree, likes[0]) is not None  # noqa: E731
+    subtrees, treedef = jax.tree.flatten(members[0], is_leaf=whole)
+    rest = [treedef.flatten_up_to(other) for other in members[1:]]
 
-    def is_like(tree: Any) -> bool:
-        return _form(tree) == form
+    def mapped(*group: Any) -> Any:
+        if not whole(group[0]):
+            return group[0]
+        made = function(*(_whole(tree, like) for tree, like in zip(group, likes, strict=True)))
+        nodes, treedef = jax.tree.flatten(group[0], is_leaf=_is_absent)
+        parts = treedef.flatten_up_to(made)
+        return treedef.unflatten([node if _is_absent(node) else part for node, part in zip(nodes, parts, strict=True)])
 
-    subtrees, treedef = jax.tree.flatten(first, is_leaf=is_like)
-    rest = [treedef.flatten_up_to(other) for other in others]
-    return treedef.unflatten(
-        [function(*group) if is_like(group[0]) else group[0] for group in zip(subtrees, *rest, strict=True)]
-    )
+    return treedef.unflatten([mapped(*group) for group in zip(subtrees, *rest, strict=True)])
+
+
+def _whole(tree: Any, like: Member) -> Any:
+    """A tree with the structure and shapes of params; where it lacks some of them, with those of `like` in their place.
+    None if it is no such tree."""
+    if _form(tree) == _form(like):
+        return tree
+    nodes, treedef = jax.tree.flatten(tree, is_leaf=_is_absent)
+    if len({_is_absent(node) for node in nodes}) != 2:
+        return None
+    try:
+        parts = treedef.flatten_up_to(like)
+    except (KeyError, TypeError, ValueError):  # Another structure.
+        return None
+    whole = treedef.unflatten([part if _is_absent(node) else node for node, part in zip(nodes, parts, strict=True)])
+    return whole if _form(whole) == _form(like) else None
+
+
+def _is_absent(tree: Any) -> bool:
+    """Whether optax has this in place of params that a transformation is not for."""
+    return isinstance(tree, optax.MaskedNode)
 
 
 def _form(tree: Any) -> Any:

@@ -17,6 +17,7 @@ from jevo import bits
 from jevo import population as pop
 from jevo.bits import is_bits
 from jevo.genetics.genes import Gate, Gene, gate, map_genes, pick, require_kind, require_rate
+from jevo.stateful import on_genomes
 from jevo.types import Cross, Key, Member, Rate
 
 Grain = Literal["gene", "neuron", "layer"]
@@ -36,6 +37,7 @@ def uniform(rate: Rate = 0.5, per: Grain = "gene") -> Cross:
         raise ValueError(f"uniform crossover is per gene, neuron or layer, not per {per!r}")
     require_rate("uniform crossover", rate)
 
+    @on_genomes
     def cross(key: Key, *parents: Member) -> Member:
         rounds = len(parents).bit_length() - 1
         if len(parents) != 2**rounds or not rounds:
@@ -57,6 +59,7 @@ def one_point() -> Cross:
     Source: Holland, "Adaptation in natural and artificial systems", 1975.
     """
 
+    @on_genomes
     def cross(key: Key, first: Member, second: Member) -> Member:
         pop.require_alike([first, second])
         firsts, treedef = jax.tree.flatten(first, is_leaf=is_bits)
@@ -109,6 +112,7 @@ def average(weight: Rate | None = None) -> Cross:
         upwards, start = moved >= 0, a.astype(unsigned)
         return jnp.where(upwards, start + size, start - size).astype(a.dtype)
 
+    @on_genomes
     def cross(key: Key, *parents: Member) -> Member:
         if weight is not None and len(parents) != 2:
             raise ValueError(f"a weighted average is of two parents, not {len(parents)}")

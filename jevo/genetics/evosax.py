@@ -9,6 +9,7 @@ from jevo import population as pop
 from jevo.genetics.algorithm import Algorithm, Candidates, State, replaced
 from jevo.genetics.selection import as_fitness
 from jevo.programs import compiled_when_plain
+from jevo.stateful import has_state
 from jevo.types import Fitness, Key, Population
 
 
@@ -25,7 +26,7 @@ def from_evosax(strategy: Any, state: Any, params: Any = None) -> Algorithm:
     `ask` is split in two: evosax asks with the first, and tells with the second.
 
     Raises:
-        ValueError: from `init`, if the population is not the strategy's size.
+        ValueError: from `init`, if the population is not the strategy's size, or its members have state.
 
     Source: Lange, "evosax: JAX-based evolution strategies", 2022.
 
@@ -46,6 +47,8 @@ def from_evosax(strategy: Any, state: Any, params: Any = None) -> Algorithm:
     def init(population: Population, fitness: Fitness) -> State:
         if pop.size(population) != members:
             raise ValueError(f"the strategy is for a population of {members}, not of {pop.size(population)}")
+        if has_state(population):
+            raise ValueError("a strategy of evosax is for members without state, such as running statistics")
         return State(population, as_fitness(fitness, members), jnp.zeros((), jnp.int32), first)
 
     @compiled_when_plain()

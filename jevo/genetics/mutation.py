@@ -14,6 +14,7 @@ from jevo import bits
 from jevo import population as pop
 from jevo.bits import is_bits
 from jevo.genetics.genes import Gene, gate, map_genes, pick, require_kind, require_rate, require_size
+from jevo.stateful import genome, on_genomes
 from jevo.types import Key, Member, Mutate, Rate
 
 
@@ -51,9 +52,10 @@ def reset(rate: Rate, fresh: Callable[[Key], Member]) -> Mutate:
     """
     require_rate("reset", rate)
 
+    @on_genomes
     def mutate(key: Key, member: Member) -> Member:
         where, new = jax.random.split(key)
-        made = fresh(new)
+        made = genome(fresh(new))
         pop.require_alike([member, made])
         return map_genes(lambda key, old, new: pick(gate(key, rate, old), new, old), where, member, made)
 
@@ -153,4 +155,4 @@ def step(rate: Rate, size: Rate = 1) -> Mutate:
 
 
 def _each(change: Callable[[Key, Gene], Gene]) -> Mutate:
-    return lambda key, member: map_genes(change, key, member)
+    return on_genomes(lambda key, member: map_genes(change, key, member))

@@ -26,6 +26,7 @@ from jevo.errors import require_count
 from jevo.genetics.algorithm import Algorithm, Candidates, State, replaced
 from jevo.genetics.selection import as_fitness, descending
 from jevo.programs import compiled_when_plain
+from jevo.stateful import has_state
 from jevo.types import Fitness, Key, Member, Population, Rate
 
 DIGITS = 16
@@ -358,6 +359,8 @@ def _about_the_mean(chunk: int) -> Callable[[Key, Gaussian, int], Population]:
 
 
 def _best(population: Population, fitness: Fitness) -> Member:
+    if has_state(population):
+        raise ValueError("a distribution about a mean is for members without state, such as running statistics")
     if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(population)):
         raise ValueError("a distribution about a mean is for members of floats alone")
     return pop.take(population, descending(fitness)[0])

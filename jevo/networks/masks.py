@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jevo import bits
 from jevo.bits import Bits, is_bits
 from jevo.networks.network import Network
+from jevo.stateful import has_state
 from jevo.types import Key, Member, Rate
 
 MaskKind = Literal["mask", "mask_rs", "flip", "mask_flip"]
@@ -31,6 +32,9 @@ def masked(network: Network, weights: Member, kind: MaskKind = "mask", density: 
         kind: what a bit means.
         density: probability that an initial bit is one; of `mask_flip`, a bit of the first plane.
 
+    Raises:
+        ValueError: for another kind, or a network with state.
+
     The mask is unpacked inside `apply`, so a population stays packed but for the chunk being scored.
 
     >>> from jevo.networks import mlp
@@ -41,6 +45,7 @@ def masked(network: Network, weights: Member, kind: MaskKind = "mask", density: 
     """
     if kind not in get_args(MaskKind):
         raise ValueError(f"a mask is one of {', '.join(get_args(MaskKind))}, not {kind!r}")
+    _require_no_state(weights)
 
     def init(key: Key) -> Member:
         arrays, treedef = jax.tree.flatten(weights)
@@ -59,9 +64,13 @@ def straight_through(network: Network, weights: Member) -> Network:
     The parameters are scores, uniform in 0.01..0.1 at first; a weight is kept where its score is positive, and the
     gradient reaches the score as though the mask were the score itself.
 
+    Raises:
+        ValueError: for a network with state.
+
     Source: Bengio, Leonard and Courville, "Estimating or propagating gradients through stochastic neurons for
     conditional computation", 2013; the first scores are those of the published mask experiments.
     """
+    _require_no_state(weights)
 
     def init(key: Key) -> Member:
         arrays, treedef = jax.tree.flatten(weights)
@@ -122,6 +131,14 @@ def thinned(key: Key, genome: Member, kind: MaskKind, share: Rate) -> Member:
         return Bits(mask.words & ~dropped, mask.shape)
 
     return treedef.unflatten([thin(key, mask) for key, mask in zip(keys, masks, strict=True)])
+
+
+def _require_no_state(weights: Member) -> None:
+    if has_state(weights):
+        raise ValueError(
+            "masks are of weights alone, and this network also has a state, such as running statistics; use layers "
+            "without, such as LayerNorm or GroupNorm"
+        )
 
 
 def _weights(mask: Bits, kind: MaskKind) -> int:

@@ -1,28 +1,35 @@
 """A network is a pair of pure functions over plain nested dicts; any Flax module becomes one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jevo.errors import InputError
-from jevo.types import Key, Member, Symmetry
+from jevo.networks.calls import arguments
+from jevo.stateful import is_stateful
+from jevo.types import Key, Member, Stateful, Symmetry
 
 
 class Network(NamedTuple):
     """What the engine sees of a network.
 
     Attributes:
-        init: `(key) -> params`, one member's weights: nested dicts of arrays.
-        apply: `(params, x [batch, ...], key=None) -> y [batch, ...]`. With a key the network is training (dropout
-            draws from it); without one it is not.
+        init: `(key) -> params`, one member's weights: nested dicts of arrays. Of a network with state (the running
+            statistics of batch normalisation, say) it is a `Stateful`, which has the weights as its `params`.
+        apply: `(params, x [batch, ...], key=None) -> y [batch, ...]`; x and y may be pytrees. With a key the network is
+            training (dropout draws from it, batch normalisation takes the statistics of the batch); without one it is
+            not.
         symmetries: of each hidden layer, first to last, for aligned crossover; empty if unknown.
+        update: of a network with state, `(params, x, key) -> (y, params)`: what `apply` gives with a key, and the
+            member after it, whose state is another. None of a network without.
     """
 
     init: Callable[[Key], Member]
     apply: Callable[..., jax.Array]
     symmetries: tuple[Symmetry, ...] = ()
+    update: Callable[..., tuple[jax.Array, Member]] | None = None
 
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -39,12 +46,17 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 def from_nnx(make: Callable[[Any], Any]) -> Network:
     """A network from a Flax NNX module.
 
+    Whatever variables it has beside parameters and random streams, such as `BatchStat`, are its state. Parameters that
+    a pass overwrites (`SpectralNorm`) stay as they were: they change by training alone.
+
     Args:
-        make: builds the module from `nnx.Rngs`, such as `lambda rngs: MyModule(64, rngs=rngs)`.
+        make: builds the module from `nnx.Rngs`, such as `lambda rngs: MyModule(64, rngs=rngs)`. Its `__call__` takes x,
+            or, if it takes several inputs, the parts of x: of a tuple in their order, of a dict by their names. If it
+            takes `train`, `training`, `is_training`, `deterministic` or `use_running_average`, it is told whether a key
+            was given; the module is in `train()` or `eval()` mode in any case.
 
     Raises:
-        TypeError: if the module holds state other than parameters and random streams (batch statistics, for
-            one): a population has no place for it.
+        TypeError: if the module holds variables that are no arrays; when called, if its inputs are others than x has.
 
     >>> from flax import nnx
     >>> network = from_nnx(lambda rngs: nnx.Linear(4, 2, rngs=rngs))
@@ -59,29 +71,36 @@ def from_nnx(make: Callable[[Any], Any]) -> Network:
 
     # Traced, not run: the structure is known without making an array.
     _, _, _, other = nnx.eval_shape(lambda: parts(jax.random.key(0)))
-    found = sorted({f"{type(leaf).__name__} at {'.'.join(map(str, path))}" for path, leaf in nnx.to_flat_state(other)})
-    if found:
-        raise TypeError(
-            f"a population of networks holds parameters only, but this module also has {', '.join(found)}; "
-            "use layers without running statistics, such as LayerNorm or GroupNorm"
-        )
+    places = [path for path, _ in nnx.to_flat_state(other)]
+    _require_arrays({".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(other)})
 
     def init(key: Key) -> Member:
-        return nnx.to_pure_dict(parts(key)[1])
+        _, params, _, other = parts(key)
+        params = nnx.to_pure_dict(params)
+        return Stateful(params, _kept(other, places)) if places else params
 
-    def apply(params: Member, x: jax.Array, key: Key | None = None) -> jax.Array:
+    def passed(member: Member, x: Any, key: Key | None) -> tuple[Any, Any]:
+        """The output, and the module after it."""
         # The module is built anew inside the trace, where its own initial weights are dead code.
         stream = jax.random.key(0) if key is None else key
-        graph, template, random, _ = parts(stream)
-        nnx.replace_by_pure_dict(template, params)
-        module = nnx.merge(graph, template, random)
+        graph, template, random, other = parts(stream)
+        nnx.replace_by_pure_dict(template, _params(member, bool(places)))
+        module = nnx.merge(graph, template, random, _replaced(other, member.state) if places else other)
         if key is None:
             module.eval()
         else:
             module.train()
-        return module(x)
+        inputs, named = arguments(module, x, key is not None)
+        return module(*inputs, **named), module
 
-    return Network(init, apply)
+    def apply(params: Member, x: Any, key: Key | None = None) -> Any:
+        return passed(params, x, key)[0]
+
+    def update(params: Member, x: Any, key: Key) -> tuple[Any, Member]:
+        y, module = passed(params, x, key)
+        return y, params._replace(state=_kept(nnx.state(module), places))
+
+    return Network(init, apply, update=update if places else None)
 
 
 def to_nnx(make: Callable[[Any], Any], params: Member) -> Any:
@@ -91,7 +110,7 @@ def to_nnx(make: Callable[[Any], Any], params: Member) -> Any:
 
     Args:
         make: as for `from_nnx`.
-        params: of the network that it gave; arrays of NumPy will do, too.
+        params: of the network that it gave, with their state if it has one; arrays of NumPy will do, too.
 
     Raises:
         InputError: in one line, if they are not of such a module: by the first parameter that is missing, not the
@@ -105,17 +124,19 @@ def to_nnx(make: Callable[[Any], Any], params: Member) -> Any:
     """
     from flax import nnx
 
-    module = make(nnx.Rngs(0))
-    graph, state, rest = nnx.split(module, nnx.Param, ...)
-    there = dict(jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(state)))
-    given = dict(jax.tree_util.tree_leaves_with_path(params))
+    graph, template, random, other = nnx.split(make(nnx.Rngs(0)), nnx.Param, nnx.RngState, ...)
+    paths = [path for path, _ in nnx.to_flat_state(other)]
+    weights, state = params if is_stateful(params) else (params, {})
+    given = dict(jax.tree_util.tree_leaves_with_path(weights)) | dict(jax.tree_util.tree_leaves_with_path(state))
+    there = dict(jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(template)))
+    there |= dict(jax.tree_util.tree_leaves_with_path(_kept(other, paths)))
     for path in {**there, **given}:
         name = jax.tree_util.keystr(path, simple=True, separator=".") or "it"
         said, takes = _described(given, path), _described(there, path)
         if said != takes:
             raise InputError(f"params are of another module: {name} is {said}, but the module has {takes}")
-    nnx.replace_by_pure_dict(state, jax.tree.map(jnp.asarray, params))
-    module = nnx.merge(graph, state, rest)
+    nnx.replace_by_pure_dict(template, jax.tree.map(jnp.asarray, weights))
+    module = nnx.merge(graph, template, random, _replaced(other, jax.tree.map(jnp.asarray, state)))
     module.eval()
     return module
 
@@ -126,30 +147,110 @@ def _described(leaves: Any, path: Any) -> str:
     return "missing" if leaf is None else f"{leaf.dtype} {list(leaf.shape)}"
 
 
-def from_linen(module: Any, x: jax.Array) -> Network:
+def from_linen(module: Any, x: Any) -> Network:
     """A network from a Flax Linen module.
 
+    The collections that it has beside `params`, such as `batch_stats`, are its state.
+
     Args:
-        module: the module; with a key, `apply` gives it the `dropout` stream. A module that takes `train` or
-            `deterministic` should be wrapped in one that decides by `self.has_rng("dropout")`.
+        module: the module; with a key, `apply` gives it the `dropout` stream. Its `__call__` takes x, or, if it takes
+            several inputs, the parts of x: of a tuple in their order, of a dict by their names. If it takes `train`,
+            `training`, `is_training`, `deterministic` or `use_running_average`, it is told whether a key was given;
+            one that takes none of these may decide by `self.has_rng("dropout")`.
         x: an example input `[batch, ...]`, for its shape.
 
     A member is the module's own params again: `module.apply({"params": member}, x)`.
 
     Raises:
-        TypeError: if the module has other collections than `params`.
+        TypeError: if the module changes its state also where it is not training; if its inputs are others than x has.
     """
-    found = sorted(set(jax.eval_shape(module.init, jax.random.key(0), x)) - {"params"})
-    if found:
-        raise TypeError(
-            f"a population of networks holds parameters only, but this module also has {', '.join(found)}; "
-            "use layers without running statistics, such as LayerNorm or GroupNorm"
-        )
+    from flax.errors import ModifyScopeVariableError
+
+    def variables(key: Key, x: Any) -> dict[str, Any]:
+        inputs, named = arguments(module, x, False)
+        return module.init(key, *inputs, **named)
+
+    def kept(found: Any) -> dict[str, Any]:
+        return {name: found[name] for name in collections}
+
+    def passed(member: Member, x: Any, key: Key | None, changed: list[str] | bool = False) -> Any:
+        inputs, named = arguments(module, x, key is not None)
+        found = {"params": _params(member, bool(collections)), **(member.state if collections else {})}
+        rngs = None if key is None else {"dropout": key}
+        return module.apply(found, *inputs, rngs=rngs, mutable=changed, **named)
+
+    collections = sorted(set(jax.eval_shape(variables, jax.random.key(0), x)) - {"params"})
 
     def init(key: Key) -> Member:
-        return dict(module.init(key, x).get("params", {}))
+        made = variables(key, x)
+        params = dict(made.get("params", {}))
+        return Stateful(params, kept(made)) if collections else params
 
-    def apply(params: Member, x: jax.Array, key: Key | None = None) -> jax.Array:
-        return module.apply({"params": params}, x, rngs=None if key is None else {"dropout": key})
+    def apply(params: Member, x: Any, key: Key | None = None) -> Any:
+        return passed(params, x, key) if key is None or not collections else update(params, x, key)[0]
 
-    return Network(init, apply)
+    def update(params: Member, x: Any, key: Key) -> tuple[Any, Member]:
+        y, after = passed(params, x, key, collections)
+        return y, params._replace(state={**params.state, **after})
+
+    if collections:
+        try:
+            jax.eval_shape(lambda key, x: passed(init(key), x, None), jax.random.key(0), x)
+        except ModifyScopeVariableError as error:
+            raise TypeError(
+                f"{type(module).__name__} changes its {', '.join(collections)} also where it is not training; "
+                "have its __call__ take train, and pass use_running_average=not train on"
+            ) from error
+    return Network(init, apply, update=update if collections else None)
+
+
+def _params(member: Member, stateful: bool) -> Member:
+    """The weights of a member of a network that has state, or has none."""
+    if is_stateful(member) is not stateful:
+        has = "params and a state, as its init makes them" if stateful else "params alone"
+        raise TypeError(f"this network's member is {has}, not {type(member).__name__}")
+    return member.params if stateful else member
+
+
+def _require_arrays(state: dict[str, Any]) -> None:
+    for name, leaf in state.items():
+        if not hasattr(leaf, "dtype") or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+            raise TypeError(f"the state of a network is arrays of numbers, but this module's {name} is {leaf}")
+
+
+def _kept(state: Any, paths: Sequence[Any]) -> Any:
+    """The arrays at these paths of an NNX state, in nested dicts."""
+    from flax import nnx
+
+    found = dict(nnx.to_flat_state(state))
+    return _nested({path: found[path].get_value() for path in paths})
+
+
+def _replaced(state: Any, arrays: Any) -> Any:
+    """The NNX state with these arrays, as `_kept` gave them."""
+    from flax import nnx
+
+    flat = _flat(arrays)
+    return nnx.from_flat_state([(path, leaf.replace(flat[_names(path)])) for path, leaf in nnx.to_flat_state(state)])
+
+
+def _names(path: tuple[Any, ...]) -> tuple[str | int, ...]:
+    """A path whose parts are names; Flax has tuples among them."""
+    return tuple(part if isinstance(part, str | int) else ".".join(map(str, part)) for part in path)
+
+
+def _nested(arrays: dict[tuple[Any, ...], Any]) -> dict[Any, Any]:
+    nested: dict[Any, Any] = {}
+    for path, array in arrays.items():
+        *names, last = _names(path)
+        inner = nested
+        for name in names:
+            inner = inner.setdefault(name, {})
+        inner[last] = array
+    return nested
+
+
+def _flat(nested: Any, path: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], Any]:
+    if not isinstance(nested, dict):
+        return {path: nested}
+    return {place: leaf for name, inner in nested.items() for place, leaf in _flat(inner, (*path, name)).items()}

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jevo.networks.network import Network
+from jevo.stateful import genome, with_genome
 from jevo.symmetry import array_at, renumbered, units_of
 from jevo.types import Axis, Key, Member, Symmetry
 
@@ -58,7 +59,7 @@ def chain_symmetries(layers: Sequence[Layer], network: Network, x: jax.Array) ->
     """
     if len(layers) < 2:
         raise ValueError(f"a chain has at least two layers, not {len(layers)}")
-    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    shapes = genome(jax.eval_shape(network.init, jax.random.key(0)))
     symmetries = tuple(
         chain([layer, following], "bias" in _layer(shapes, layer))[0] for layer, following in pairwise(layers)
     )
@@ -80,12 +81,13 @@ def _require_unchanged(
     told = units == 1
     for trial in range(_TRIALS):
         params_key, order_key = jax.random.split(jax.random.fold_in(jax.random.key(0), trial))
-        params = _random_params(network, params_key)
+        member = _random_member(network, params_key)
+        params = genome(member)
         order = jax.random.permutation(order_key, units)
         order = jnp.where((order == jnp.arange(units)).all(), jnp.roll(order, 1), order)
         with jax.default_matmul_precision("float32"):
             outputs = [
-                _outputs(network.apply(each, x))
+                _outputs(network.apply(with_genome(member, each), x))
                 for each in (
                     params,
                     renumbered(params, [symmetry], [order]),
@@ -108,10 +110,11 @@ def _require_unchanged(
         )
 
 
-def _random_params(network: Network, key: Key) -> Member:
+def _random_member(network: Network, key: Key) -> Member:
     """Params as they are made, with noise on each number: biases, and scales of normalisations, all differ."""
     init_key, noise_key = jax.random.split(key)
-    params = network.init(init_key)
+    member = network.init(init_key)
+    params = genome(member)
     leaves, treedef = jax.tree.flatten(params)
 
     def noisy(key: Key, leaf: jax.Array) -> jax.Array:
@@ -119,7 +122,7 @@ def _random_params(network: Network, key: Key) -> Member:
         return leaf + 0.3 * jnp.where(size > 0, size, 1.0) * jax.random.normal(key, leaf.shape, leaf.dtype)
 
     keys = jax.random.split(noise_key, max(1, len(leaves)))
-    return treedef.unflatten([noisy(*each) for each in zip(keys, leaves, strict=False)])
+    return with_genome(member, treedef.unflatten([noisy(*each) for each in zip(keys, leaves, strict=False)]))
 
 
 def _outputs(tree: Any) -> np.ndarray:

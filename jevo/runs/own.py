@@ -21,6 +21,7 @@ from jevo.data.datasets import Dataset
 from jevo.errors import InputError, shortened
 from jevo.networks.network import Network, from_linen, from_nnx
 from jevo.programs import closed
+from jevo.stateful import has_state
 from jevo.training.criterion import Criterion, Goal, criterion_of
 
 Make = Callable[..., Any]
@@ -144,6 +145,10 @@ def build_own(make: Make | Network, shape: tuple[int, ...], outputs: int, name: 
         network = make if isinstance(make, Network) else _made(make, x, outputs, name)
         params = jax.eval_shape(network.init, jax.random.key(0))
         found = jax.eval_shape(network.apply, params, x)
+        if has_state(params) is not (network.update is not None):
+            raise InputError(
+                f"{name} has an update without a state, or a state without an update; it takes both or none"
+            )
     given = f"{found.dtype} {list(found.shape)}" if isinstance(found, jax.ShapeDtypeStruct) else "no array"
     if given != f"float32 {[2, outputs]}":
         raise InputError(
@@ -158,6 +163,9 @@ def program_digest(network: Network, shape: tuple[int, ...]) -> str:
     init = closed(network.init, jax.random.key(0))
     apply = closed(network.apply, init.result, jnp.zeros((2, *shape)))
     said = [init.digest, apply.digest, *init.names, *apply.names]
+    if network.update is not None:
+        update = closed(network.update, init.result, jnp.zeros((2, *shape)), jax.random.key(0))
+        said += [update.digest, *update.names]
     return hashlib.sha256("".join(said).encode()).hexdigest()
 
 

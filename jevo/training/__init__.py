@@ -12,6 +12,7 @@ from jevo.training.objectives import (
     smoothed_log_likelihood,
     squared_error,
 )
+from jevo.training.recalibrating import recalibration
 from jevo.training.scoring import evaluate, in_rows, mean_over_rows, measure, predict
 from jevo.training.sgd import Learner, keep_zeros, learner, mating, train
 from jevo.training.svm import fit_svm, predict_classes
@@ -35,6 +36,7 @@ __all__ = [
     "measure",
     "predict",
     "predict_classes",
+    "recalibration",
     "scaled_log_likelihood",
     "scaled_log_likelihood_by_example",
     "smoothed_log_likelihood",

@@ -11,6 +11,7 @@ import optax
 from jevo import devices, genetics
 from jevo import population as pop
 from jevo.programs import compiled_when_plain
+from jevo.stateful import genome, has_state, with_genome, with_state
 from jevo.types import Cross, Key, Member, Population, Symmetry
 
 
@@ -18,17 +19,20 @@ class Learner(NamedTuple):
     """One member in training.
 
     Attributes:
-        params: its weights.
-        optimizer: its optax state. With `optax.inject_hyperparams` it holds the member's own learning rate and the
-            like, as arrays that differ from member to member.
+        params: what its network takes: its weights, or a `Stateful`.
+        optimizer: its optax state, which is about the weights alone. With `optax.inject_hyperparams` it holds the
+            member's own learning rate and the like, as arrays that differ from member to member.
     """
 
     params: Member
     optimizer: Any
 
 
-Loss = Callable[[Member, Any, Key], jax.Array]
-"""`(params, batch, key) -> float32 []`; the key is for dropout."""
+Loss = Callable[[Member, Any, Key], Any]
+"""`(params, batch, key) -> value`, float32 `[]`; the key is for dropout.
+
+Of members with state it gives `(value, params)`, the latter as `Network.update` has them after the pass; with
+`has_aux`, whatever else it gives comes last: `(value, aux)` or `(value, params, aux)`."""
 
 
 def learner(init: Callable[[Key], Member], optimizer: optax.GradientTransformation) -> Callable[[Key], Learner]:
@@ -36,13 +40,16 @@ def learner(init: Callable[[Key], Member], optimizer: optax.GradientTransformati
 
     def fresh(key: Key) -> Learner:
         params = init(key)
-        return Learner(params, optimizer.init(params))
+        return Learner(params, optimizer.init(genome(params)))
 
     return fresh
 
 
 def mating(cross: Cross, symmetries: Sequence[Symmetry] = ()) -> Cross:
     """A crossover of params as one of learners: moments are crossed as the params are, with the same draws.
+
+    A child of parents with state has the first one's, which is not that of its weights: `recalibration` is a mutation
+    that estimates it anew.
 
     Args:
         cross: any crossover of params.
@@ -67,7 +74,7 @@ def keep_zeros(name: str) -> optax.GradientTransformation:
     return optax.stateless(lambda updates, params: jax.tree.map_with_path(change, updates, params))
 
 
-@compiled_when_plain("loss", "optimizer", "steps", "batch_size", "shared", "chunk")
+@compiled_when_plain("loss", "optimizer", "steps", "batch_size", "shared", "chunk", "has_aux")
 def train(
     key: Key,
     population: Population,
@@ -79,7 +86,8 @@ def train(
     batch_size: int | None = None,
     shared: bool = False,
     chunk: int = 8,
-) -> tuple[Population, jax.Array]:
+    has_aux: bool = False,
+) -> Any:
     """Train every member by the same number of gradient steps, none of which depends on another member.
 
     Args:
@@ -87,36 +95,55 @@ def train(
         population: of `Learner`, `[P, ...]`.
         data: a pytree of arrays `[n, ...]`, the train examples.
         loss: of one member on one batch, which is `data` with `batch_size` rows.
-        optimizer: any optax transformation.
+        optimizer: any optax transformation. One that takes extra arguments, such as `optax.lbfgs` or
+            `optax.contrib.reduce_on_plateau`, is given `value`, `grad`, and `value_fn`, the loss on the batch as a
+            function of the weights.
         steps: gradient steps of each member.
         batch_size: rows in a step. An epoch is a new shuffle and drops what does not fill a batch. None: all rows,
             in order.
         shared: whether all members see the same batches. Otherwise each has shuffles of its own.
         chunk: members trained side by side. It bounds the memory of temporaries; it does not change who learns what.
+        has_aux: whether the loss also gives a pytree of arrays to be returned.
 
     Returns:
         The population after the last step, and the losses before each: float32 `[P, steps]`. A member that
-        diverges has NaN there from then on, and touches no other.
+        diverges has NaN there from then on, and touches no other. With `has_aux` also what the loss gave beside, each
+        array `[P, steps, ...]`.
+
+    Raises:
+        TypeError: if the loss gives something else than `Loss` says.
     """
     n = jax.tree.leaves(data)[0].shape[0]
     size = n if batch_size is None else min(batch_size, n)
     per_epoch = n // size
     members = pop.size(population)
+    extended = optax.with_extra_args_support(optimizer)
     batch_key, member_key = jax.random.split(key)
     batch_keys = jnp.broadcast_to(batch_key, (members,)) if shared else jax.random.split(batch_key, members)
 
-    def advance(member: tuple[Learner, Key, Key]) -> tuple[Learner, jax.Array]:
+    def advance(member: tuple[Learner, Key, Key]) -> tuple[Learner, tuple[jax.Array, Any]]:
         learner, batch_key, noise_key = member
 
-        def step(learner: Learner, now: tuple[jax.Array, jax.Array]) -> tuple[Learner, jax.Array]:
+        def step(learner: Learner, now: tuple[jax.Array, jax.Array]) -> tuple[Learner, tuple[jax.Array, Any]]:
             index, rows = now
             batch = data if batch_size is None else jax.tree.map(lambda leaf: leaf[rows], data)
             noise = jax.random.fold_in(noise_key, index)
-            value, gradient = jax.value_and_grad(loss)(learner.params, batch, noise)
-            updates, state = optimizer.update(gradient, learner.optimizer, learner.params)
-            return Learner(optax.apply_updates(learner.params, updates), state), value
+            weights = genome(learner.params)
 
-        def epoch(learner: Learner, number: jax.Array, count: int) -> tuple[Learner, jax.Array]:
+            def given(weights: Member, noise: Key = noise) -> tuple[jax.Array, tuple[Member, Any]]:
+                params = with_genome(learner.params, weights)
+                return _taken(loss(params, batch, noise), params, has_aux)
+
+            (value, (after, aux)), gradient = jax.value_and_grad(given, has_aux=True)(weights)
+            # A search along a line sees the same dropout, and leaves the state as it is.
+            again = lambda weights: given(weights, jax.random.clone(noise))[0]  # noqa: E731
+            updates, state = extended.update(
+                gradient, learner.optimizer, weights, value=value, grad=gradient, value_fn=again
+            )
+            params = with_genome(with_state(learner.params, after), optax.apply_updates(weights, updates))
+            return Learner(params, state), (value, aux)
+
+        def epoch(learner: Learner, number: jax.Array, count: int) -> tuple[Learner, tuple[jax.Array, Any]]:
             if batch_size is None:
                 rows = jnp.zeros((count, 0), jnp.int32)
             else:
@@ -125,9 +152,28 @@ def train(
             return jax.lax.scan(step, learner, (number * per_epoch + jnp.arange(count), rows))
 
         epochs, rest = divmod(steps, per_epoch)
-        learner, losses = jax.lax.scan(lambda so_far, i: epoch(so_far, i, per_epoch), learner, jnp.arange(epochs))
+        learner, found = jax.lax.scan(lambda so_far, i: epoch(so_far, i, per_epoch), learner, jnp.arange(epochs))
         learner, last = epoch(learner, jnp.int32(epochs), rest)
-        return learner, jnp.concatenate([losses.reshape(-1), last])
+        join = lambda whole, last: jnp.concatenate([whole.reshape(-1, *last.shape[1:]), last])  # noqa: E731
+        return learner, jax.tree.map(join, found, last)
 
     keys = (batch_keys, jax.random.split(member_key, members))
-    return devices.in_chunks(advance, (population, *keys), chunk)
+    trained, (losses, aux) = devices.in_chunks(advance, (population, *keys), chunk)
+    return (trained, losses, aux) if has_aux else (trained, losses)
+
+
+def _taken(found: Any, params: Member, has_aux: bool) -> tuple[jax.Array, tuple[Member, Any]]:
+    """What a loss gives, as `(value, (params after the pass, aux))`."""
+    stateful = has_state(params)
+    names = ["value", *(["params"] if stateful else []), *(["aux"] if has_aux else [])]
+    if len(names) == 1:
+        return found, (params, ())
+    if not isinstance(found, tuple) or len(found) != len(names):
+        given = f"a tuple of {len(found)}" if isinstance(found, tuple) else type(found).__name__
+        why = "; those with state are updated by the pass: take y and params from Network.update" if stateful else ""
+        raise TypeError(f"the loss of these members gives ({', '.join(names)}), not {given}{why}")
+    value, *rest = found
+    after, aux = (rest[0] if stateful else params), (rest[-1] if has_aux else ())
+    if jax.tree.structure(after) != jax.tree.structure(params):
+        raise TypeError("the params that a loss gives have another structure than those it was given")
+    return value, (after, aux)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jevo import genetics, training
@@ -18,6 +19,7 @@ from jevo.experiments.hybrid.config import Config
 from jevo.genetics import Algorithm, Search, update_champion
 from jevo.networks import Network
 from jevo.runs import Programs
+from jevo.stateful import genome, with_genome
 from jevo.training import Learner, evaluate, mean_over_rows, train
 from jevo.training.criterion import Criterion
 from jevo.types import Fitness, Key, Member, Mutate, Population
@@ -31,6 +33,9 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "momentum": partial(optax.sgd, momentum=0.9),
     "sgd": optax.sgd,
 }
+
+CALIBRATION = 1024
+"""The most train examples on which a child's running statistics are estimated."""
 
 Objective = Callable[[jax.Array, jax.Array], jax.Array]
 """`(logits [batch, classes], labels [batch]) -> float32 []`, higher is better."""
@@ -66,7 +71,15 @@ def optimizer(config: Config, steps: int) -> optax.GradientTransformation:
     return optax.chain(descent, optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, steps)))
 
 
-def algorithm(config: Config, network: Network, chunk: int) -> Algorithm:
+def recalibrated(network: Network, task: Task) -> Mutate:
+    """A mutation that estimates running statistics anew, on train examples spread evenly over their set."""
+    examples = len(task.train.y)
+    count = min(examples, CALIBRATION)
+    rows = np.arange(count) * examples // count
+    return training.recalibration(network, task.inputs(task.train.x[rows]))
+
+
+def algorithm(config: Config, network: Network, chunk: int, task: Task) -> Algorithm:
     """How a population of `Learner` mates, so many children at once."""
     clone, soup = config.crossover == "clone", config.crossover == "soup"
     breeders = genetics.number_of(config.breeders, config.population)
@@ -75,12 +88,12 @@ def algorithm(config: Config, network: Network, chunk: int) -> Algorithm:
         "truncation": lambda: genetics.truncation(breeders, config.lucky),
     }[config.selection]
     crossover = genetics.CROSSOVERS["average" if soup else config.crossover]()
-    # A clone has nothing to match.
+    # A clone has nothing to match, and the state of its weights.
     symmetries = network.symmetries if config.align and not clone else ()
     return genetics.genetic(
         genetics.leaders(breeders) if soup else selection(),
         training.mating(crossover, symmetries),
-        retuned(genetics.perturb()) if clone else None,
+        retuned(genetics.perturb()) if clone else None if network.update is None else recalibrated(network, task),
         elites=config.elites,
         lucky=config.lucky,
         rescore=True,  # Survivors train too.
@@ -114,12 +127,12 @@ Mate = Callable[[Key, Search, Task, jax.Array], tuple[Search, jax.Array]]
 """`(key, search, task, gradient steps so far) -> (search, mean barrier of the children)`."""
 
 
-def mating(config: Config, algorithm: Algorithm, score: Score) -> Mate:
+def mating(config: Config, algorithm: Callable[[Task], Algorithm], score: Score) -> Mate:
     """How the population is replaced by its children between two cycles; they stand for champion before they train."""
     guard = config.guard and config.crossover != "clone"  # A clone is its parent: there is no mating to go wrong.
 
     def mate(key: Key, search: Search, task: Task, steps: jax.Array) -> tuple[Search, jax.Array]:
-        candidates = algorithm.ask(key, search.state)
+        candidates = algorithm(task).ask(key, search.state)
         fitness, validation = score(candidates.members.params, task)
         barrier = genetics.barrier(search.state, candidates, fitness)
         bred = genetics.guarded(search.state, candidates, fitness) if guard else candidates
@@ -131,12 +144,17 @@ def mating(config: Config, algorithm: Algorithm, score: Score) -> Mate:
     return mate
 
 
-def consensus(config: Config, network: Network, params: Population, fitness: Fitness) -> Population:
+def consensus(config: Config, network: Network, params: Population, fitness: Fitness, task: Task) -> Population:
     """The mean of all members, each matched to the best: a population of one."""
+    weights = genome(params)
     if config.align and network.symmetries:
-        best = pop.take(params, jnp.argmax(fitness))
-        params = jax.vmap(lambda member: genetics.align(best, member, network.symmetries))(params)
-    return jax.tree.map(lambda leaf: leaf.mean(axis=0, keepdims=True), params)
+        best = pop.take(weights, jnp.argmax(fitness))
+        weights = jax.vmap(lambda member: genetics.align(best, member, network.symmetries))(weights)
+    mean = jax.tree.map(lambda leaf: leaf.mean(axis=0, keepdims=True), weights)
+    if network.update is None:
+        return mean
+    member = with_genome(pop.take(params, 0), pop.take(mean, 0))
+    return pop.stack([recalibrated(network, task)(jax.random.key(0), member)])
 
 
 class OneSeed(NamedTuple):
@@ -161,7 +179,8 @@ def search(
         chunk: members of all seeds at once.
     """
     own = max(1, chunk // config.repeats)
-    breeding, score = algorithm(config, network, chunk), scoring(config, criterion, network, own)
+    breeding = partial(algorithm, config, network, chunk)
+    score = scoring(config, criterion, network, own)
     mate = mating(config, breeding, score)
     descend = optimizer(config, config.cycles * config.legs * leg)
     descended, _ = objectives(config, criterion)
@@ -169,12 +188,16 @@ def search(
 
     def start(key: Key, task: Task) -> Search:
         population = pop.init(jax.random.fold_in(key, 0), fresh, members, own)
-        state = breeding.init(population, jnp.full(members, -jnp.inf))
+        state = breeding(task).init(population, jnp.full(members, -jnp.inf))
         return Search(state, pop.take(population.params, 0), jnp.float32(-jnp.inf), jnp.int32(0))
 
     def learn(key: Key, population: Population, task: Task) -> Population:
-        def loss(params: Member, batch: Examples, key: Key) -> jax.Array:
-            return -descended(network.apply(params, task.inputs(batch.x), key), batch.y)
+        def loss(params: Member, batch: Examples, key: Key) -> Any:
+            x = task.inputs(batch.x)
+            if network.update is None:
+                return -descended(network.apply(params, x, key), batch.y)
+            logits, params = network.update(params, x, key)
+            return -descended(logits, batch.y), params
 
         return train(
             key,
@@ -203,7 +226,7 @@ def search(
         state = genetics.replaced(search.state, population, fitness)
         search = update_champion(search._replace(state=state), population.params, validation, (number + 1) * leg)
         if mates and config.consensus:
-            agreed = consensus(config, network, population.params, state.fitness)
+            agreed = consensus(config, network, population.params, state.fitness, task)
             search = update_champion(search, agreed, score(agreed, task)[1], (number + 1) * leg)
         return search, {
             "fitness": jnp.max(state.fitness),

@@ -9,7 +9,7 @@ from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
 from jevo.devices import in_room
 from jevo.experiments import elsewhere
-from jevo.experiments.forward import bred, contestants
+from jevo.experiments.forward import bred, contestants, require_no_state
 from jevo.experiments.masks.config import Config
 from jevo.experiments.masks.perturbation import perturbed
 from jevo.experiments.masks.search import Data, consensus, distribution, evolution, random_masks, share_kept
@@ -46,6 +46,7 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
     if criterion.name == "own":
         config.require_unset(("objectives",), "fitness alone, with a goal of your own")
     net = given.network or network(config, dataset.train.x.shape[1:], criterion.outputs)
+    require_no_state(net)
     data = Data(to_device(dataset), in_room(net.init, jax.random.fold_in(root, 0)))
     masks = lambda data: masked(net, data.weights, config.mask, config.density)  # noqa: E731
     agreed = consensus(config)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
 from jevo.experiments import elsewhere
-from jevo.experiments.forward import contestants
+from jevo.experiments.forward import contestants, require_no_state
 from jevo.experiments.weights.config import Config
 from jevo.experiments.weights.search import Data, learning, random_weights
 from jevo.networks import Network
@@ -36,6 +36,7 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
     """The search, random search at the same number of evaluations, and training by gradient if asked for."""
     criterion = given.criterion
     net = given.network or network(config, dataset.train.x.shape[1:], criterion.outputs)
+    require_no_state(net)
     data = Data(to_device(dataset))
 
     def saved(params: Member) -> Member:
