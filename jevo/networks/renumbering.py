@@ -12,7 +12,7 @@ import numpy as np
 from jevo.networks.network import Network
 from jevo.networks.propagation import Propagation
 from jevo.symmetry import array_at, arrays_of, renumbered, units_of
-from jevo.types import Axis, Key, Member, Symmetry
+from jevo.types import Axis, Member, Symmetry
 
 Layer = str | tuple[str | int, ...]
 """Where a layer is in the params: its name, or the path of names to it."""
@@ -162,14 +162,16 @@ def _tried(network: Network, x: Any, found: Sequence[Symmetry]) -> list[tuple[bo
             leaves = jax.tree.leaves(network.apply(params, x))
         return jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in leaves])
 
+    made = jax.jit(network.init)(jax.random.key(0))
     unchanged, told = [True] * len(found), [False] * len(found)
     for trial in range(_TRIALS):
-        params = jax.jit(lambda key: _random_params(network, key))(jax.random.fold_in(jax.random.key(0), trial))
+        rng = np.random.default_rng(trial)
+        params = jax.tree.map(lambda leaf, rng=rng: _noisy(rng, leaf), made)
         as_they_were = [np.arange(units_of(params, symmetry), dtype=np.int32) for symmetry in found]
         were = np.asarray(outputs(params, as_they_were, as_they_were), np.float64)
         tolerance = _TOLERANCE * max(float(np.abs(were).max()), 1e-30)
         for i, own in enumerate(as_they_were):
-            order = np.random.default_rng(trial).permutation(own)
+            order = rng.permutation(own)
             order = np.roll(order, 1) if np.array_equal(order, own) else order
             orders = [*as_they_were[:i], order, *as_they_were[i + 1 :]]
             unchanged[i] &= bool(np.abs(np.asarray(outputs(params, orders, orders)) - were).max() <= tolerance)
@@ -178,23 +180,14 @@ def _tried(network: Network, x: Any, found: Sequence[Symmetry]) -> list[tuple[bo
     return list(zip(unchanged, told, strict=True))
 
 
-def _random_params(network: Network, key: Key) -> Member:
-    """Params as they are made, with noise on each number: biases, and scales of normalisations, all differ.
-
-    The noise is less than the numbers are large, so that variances stay positive.
-    """
-    init_key, noise_key = jax.random.split(key)
-    params = network.init(init_key)
-    leaves, treedef = jax.tree.flatten(params)
-
-    def noisy(key: Key, leaf: jax.Array) -> jax.Array:
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            return leaf
-        size = jnp.sqrt(jnp.mean(jnp.square(leaf)))
-        return leaf + jnp.where(size > 0, size, 1.0) * jax.random.uniform(key, leaf.shape, leaf.dtype, -0.5, 0.5)
-
-    keys = jax.random.split(noise_key, max(1, len(leaves)))
-    return treedef.unflatten([noisy(*each) for each in zip(keys, leaves, strict=False)])
+def _noisy(rng: np.random.Generator, leaf: jax.Array) -> Any:
+    """With noise on each number, so that biases, and scales of normalisations, all differ; less of it than numbers are
+    large, so that variances stay positive."""
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return leaf
+    numbers = np.asarray(leaf, np.float32)
+    size = np.sqrt(np.mean(np.square(numbers))) or 1.0
+    return (numbers + size * rng.uniform(-0.5, 0.5, leaf.shape)).astype(leaf.dtype)
 
 
 def _layer(params: Member, layer: Layer) -> Any:
