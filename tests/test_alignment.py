@@ -10,7 +10,8 @@ import pytest
 from flax import nnx
 
 from jevo import genetics
-from jevo.genetics.alignment import match, renumber
+from jevo.genetics.alignment import renumber
+from jevo.genetics.matching import match
 from jevo.networks import chain_symmetries, cnn, from_nnx, mlp, reconstruction, stacked, tied
 from jevo.networks.renumbering import chain
 from jevo.training.sgd import Learner, learner
