@@ -93,7 +93,7 @@ RESNET = wired(
 
 
 def transformer(net, x):
-    h = net.embed(x) + net.places.value[None]
+    h = net.embed(x) + net.places[...][None]
     h = h + net.attend(net.norm(h), decode=False)
     return net.out((h + net.down(nnx.silu(net.gate(g := net.norm_b(h))) * net.up(g))).mean(1))
 
@@ -313,7 +313,8 @@ def test_modules_of_flax_have_theirs():
     class Linen(linen.Module):
         @linen.compact
         def __call__(self, x):
-            return linen.Dense(2)(linen.LayerNorm()(linen.relu(linen.Dense(6)(x))))
+            x = linen.LayerNorm()(linen.relu(linen.Dense(6)(x)))
+            return linen.Dense(2)(x)
 
     x = example(ROWS)
     found = symmetries(from_linen(Linen(), x), x)
@@ -363,7 +364,7 @@ ADVERSARIAL = {
     "through the unknown": (between(lambda h: jnp.fft.fft(h).real), NONE),
     "random numbers": (between(lambda h: h * jax.random.normal(jax.random.key(0), (8,))[None]), NONE),
     "as a square": (between(lambda h: h.reshape(-1, 2, 4).swapaxes(1, 2).reshape(-1, 8)), None),
-    "another square": (between(lambda h: h + h.reshape(-1, 2, 4).swapaxes(1, 2).reshape(-1, 8)), NONE),
+    "another square": (between(lambda h: h + h.reshape(-1, 2, 4).swapaxes(1, 2).reshape(-1, 8)), None),
     "outer product": (between(lambda h: (h[:, :, None] * h[:, None]).reshape(-1, 64), read=64), None),
     "in turn": (
         between(lambda h: jax.lax.scan(lambda c, row: (c * 0.5 + row, c), jnp.zeros(h.shape[0]), h.T)[1].T), NONE,
@@ -377,7 +378,7 @@ ADVERSARIAL = {
     "written over": (between(lambda h: h.at[:, 0].set(1.0)), NONE),
     "two at once": (between(lambda h: jax.lax.dynamic_slice_in_dim(h, jnp.int32(h.sum()) % 4, 4, 1), read=4), NONE),
     "tied": (
-        wired(lambda net, x: jnp.tanh(net.a(x)) @ net.a.kernel.value.T, a=linear(5, 6)),
+        wired(lambda net, x: jnp.tanh(net.a(x)) @ net.a.kernel[...].T, a=linear(5, 6)),
         [{("a/kernel", -1, 1), ("a/bias", -1, 1)}],
     ),
     "tied twice": (
@@ -386,7 +387,7 @@ ADVERSARIAL = {
           ("b/kernel", -2, 1)}],
     ),
     "transposed": (
-        wired(lambda net, x: net.b(jnp.tanh(jnp.tanh(net.a(x)) @ net.c.kernel.value.T)), a=linear(5, 6), b=linear(7, 3), c=linear(7, 6, use_bias=False)),
+        wired(lambda net, x: net.b(jnp.tanh(jnp.tanh(net.a(x)) @ net.c.kernel[...].T)), a=linear(5, 6), b=linear(7, 3), c=linear(7, 6, use_bias=False)),
         [{("a/kernel", -1, 1), ("a/bias", -1, 1), ("c/kernel", -1, 1)}, {("c/kernel", -2, 1), ("b/kernel", -2, 1)}],
     ),
     "two branches": (
@@ -463,16 +464,11 @@ def test_programs_at_random_are_read_right(seed):
     assert_sound(network, joined(network, example(ROWS)), example(ROWS), seeds=1)
 
 
-def test_programs_at_random_have_symmetries():
-    """Or the test above would be of nothing."""
-
-
-@pytest.mark.parametrize("name", ["sorted", "rolled", "by constants"])
+@pytest.mark.parametrize("name", ["sorted", "flipped", "by constants"])
 def test_what_is_read_wrong_does_not_pass_the_trials(name, monkeypatch):
     rules = propagation._RULES
-    loose = {"sort": rules["square"], "concatenate": lambda walk, eqn, given: [walk.fresh(eqn.outvars[0].aval)]}
-    for primitive, rule in loose.items():
-        monkeypatch.setitem(rules, primitive, rule)
+    for primitive in ("sort", "rev"):
+        monkeypatch.setitem(rules, primitive, rules["square"])
     monkeypatch.setattr(propagation.Propagation, "constant", lambda self, value: self.fresh(value))
     monkeypatch.setitem(rules, "iota", lambda walk, eqn, given: [walk.fresh(eqn.outvars[0].aval)])
     network, _ = ADVERSARIAL[name]
