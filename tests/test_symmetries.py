@@ -87,9 +87,18 @@ def resnet(net, x):
 
 
 RESNET = wired(
-    resnet, stem=conv(2, 4), norm=made(nnx.BatchNorm, 4), a=conv(4, 5), norm_a=made(nnx.BatchNorm, 5), b=conv(5, 4),
-    norm_b=made(nnx.BatchNorm, 4), short=conv(4, 6, 1, strides=2), c=conv(4, 7, strides=2), d=conv(7, 6), out=linear(6, 3),
-)  # fmt: skip
+    resnet,
+    stem=conv(2, 4),
+    norm=made(nnx.BatchNorm, 4),
+    a=conv(4, 5),
+    norm_a=made(nnx.BatchNorm, 5),
+    b=conv(5, 4),
+    norm_b=made(nnx.BatchNorm, 4),
+    short=conv(4, 6, 1, strides=2),
+    c=conv(4, 7, strides=2),
+    d=conv(7, 6),
+    out=linear(6, 3),
+)
 
 
 def transformer(net, x):
@@ -99,10 +108,17 @@ def transformer(net, x):
 
 
 TRANSFORMER = wired(
-    transformer, embed=linear(3, 8), places=lambda rngs: nnx.Param(rngs.params.normal((4, 8))),
-    norm=made(nnx.LayerNorm, 8), attend=made(nnx.MultiHeadAttention, 2, 8, 6), norm_b=made(nnx.RMSNorm, 8),
-    gate=linear(8, 5), up=linear(8, 5), down=linear(5, 8), out=linear(8, 2),
-)  # fmt: skip
+    transformer,
+    embed=linear(3, 8),
+    places=lambda rngs: nnx.Param(rngs.params.normal((4, 8))),
+    norm=made(nnx.LayerNorm, 8),
+    attend=made(nnx.MultiHeadAttention, 2, 8, 6),
+    norm_b=made(nnx.RMSNorm, 8),
+    gate=linear(8, 5),
+    up=linear(8, 5),
+    down=linear(5, 8),
+    out=linear(8, 2),
+)
 
 
 def heads(net, x):
@@ -127,8 +143,17 @@ def recurrent(net, x):
 
 
 IMAGE, ROWS, TOKENS = (6, 6, 2), (5,), (4, 3)
-STREAM = {("a/kernel", -1), ("a/bias", -1), ("b/kernel", -2), ("c/kernel", -1), ("c/bias", -1), ("d/kernel", -2),
-          ("e/kernel", -1), ("e/bias", -1), ("out/kernel", -2)}  # fmt: skip
+STREAM = {
+    ("a/kernel", -1),
+    ("a/bias", -1),
+    ("b/kernel", -2),
+    ("c/kernel", -1),
+    ("c/bias", -1),
+    ("d/kernel", -2),
+    ("e/kernel", -1),
+    ("e/bias", -1),
+    ("out/kernel", -2),
+}
 
 
 def units(name, *further, inner=1, bias="bias"):
@@ -143,46 +168,92 @@ def norm(name, *which):
 
 NETWORKS = {
     "layer norm": (
-        wired(lambda net, x: net.b(nnx.gelu(net.norm(net.a(x)))), a=linear(5, 6), norm=made(nnx.LayerNorm, 6), b=linear(6, 3)),
-        ROWS, [units("a", ("b/kernel", -2)) | norm("norm", "scale", "bias")],
+        wired(
+            lambda net, x: net.b(nnx.gelu(net.norm(net.a(x)))),
+            a=linear(5, 6),
+            norm=made(nnx.LayerNorm, 6),
+            b=linear(6, 3),
+        ),
+        ROWS,
+        [units("a", ("b/kernel", -2)) | norm("norm", "scale", "bias")],
     ),
     "group norm": (  # The groups, and the units within each of them alike.
-        wired(lambda net, x: net.b(nnx.relu(net.norm(net.a(x)))), a=linear(5, 6), norm=made(nnx.GroupNorm, 6, 2), b=linear(6, 3)),
+        wired(
+            lambda net, x: net.b(nnx.relu(net.norm(net.a(x)))),
+            a=linear(5, 6),
+            norm=made(nnx.GroupNorm, 6, 2),
+            b=linear(6, 3),
+        ),
         ROWS,
-        [{(path, axis, inner) for path, axis in (("a/kernel", -1), ("a/bias", -1), ("b/kernel", -2), ("norm/scale", -1),
-                                                 ("norm/bias", -1))} for inner in (3, 1)],
+        [
+            {
+                (path, axis, inner)
+                for path, axis in (
+                    ("a/kernel", -1),
+                    ("a/bias", -1),
+                    ("b/kernel", -2),
+                    ("norm/scale", -1),
+                    ("norm/bias", -1),
+                )
+            }
+            for inner in (3, 1)
+        ],
     ),
     "batch norm": (
-        wired(lambda net, x: net.b(nnx.relu(net.norm(net.a(x))).reshape(x.shape[0], -1)), a=conv(2, 4),
-              norm=made(nnx.BatchNorm, 4), b=linear(144, 3)),
-        IMAGE, [units("a", ("b/kernel", -2)) | norm("norm")],
+        wired(
+            lambda net, x: net.b(nnx.relu(net.norm(net.a(x))).reshape(x.shape[0], -1)),
+            a=conv(2, 4),
+            norm=made(nnx.BatchNorm, 4),
+            b=linear(144, 3),
+        ),
+        IMAGE,
+        [units("a", ("b/kernel", -2)) | norm("norm")],
     ),
     "residual": (
-        RESIDUAL, ROWS,
+        RESIDUAL,
+        ROWS,
         [{(*place, 1) for place in STREAM}, units("b", ("c/kernel", -2)), units("d", ("e/kernel", -2))],
     ),
     "resnet": (
-        RESNET, IMAGE,
+        RESNET,
+        IMAGE,
         [
             units("stem", ("a/kernel", -2), ("b/kernel", -1), ("b/bias", -1), ("short/kernel", -2), ("c/kernel", -2))
-            | norm("norm") | norm("norm_b"),
+            | norm("norm")
+            | norm("norm_b"),
             units("a", ("b/kernel", -2)) | norm("norm_a"),
             units("short", ("d/kernel", -1), ("d/bias", -1), ("out/kernel", -2)),
             units("c", ("d/kernel", -2)),
         ],
     ),
     "depthwise": (
-        wired(lambda net, x: net.c(nnx.relu(net.b(net.a(x)))).mean((1, 2)), a=conv(2, 4), b=conv(4, 4, feature_group_count=4),
-              c=conv(4, 3)),
-        IMAGE, [units("a", ("b/kernel", -1), ("b/bias", -1), ("c/kernel", -2))],
+        wired(
+            lambda net, x: net.c(nnx.relu(net.b(net.a(x)))).mean((1, 2)),
+            a=conv(2, 4),
+            b=conv(4, 4, feature_group_count=4),
+            c=conv(4, 3),
+        ),
+        IMAGE,
+        [units("a", ("b/kernel", -1), ("b/bias", -1), ("c/kernel", -2))],
     ),
     "transformer": (
-        TRANSFORMER, TOKENS,
+        TRANSFORMER,
+        TOKENS,
         [
-            units("embed", ("places", -1), *((f"attend/{name}/kernel", -3) for name in ("query", "key", "value")),
-                  ("attend/out/kernel", -1), ("attend/out/bias", -1), ("gate/kernel", -2), ("up/kernel", -2),
-                  ("down/kernel", -1), ("down/bias", -1), ("out/kernel", -2))
-            | norm("norm", "scale", "bias") | norm("norm_b", "scale"),
+            units(
+                "embed",
+                ("places", -1),
+                *((f"attend/{name}/kernel", -3) for name in ("query", "key", "value")),
+                ("attend/out/kernel", -1),
+                ("attend/out/bias", -1),
+                ("gate/kernel", -2),
+                ("up/kernel", -2),
+                ("down/kernel", -1),
+                ("down/bias", -1),
+                ("out/kernel", -2),
+            )
+            | norm("norm", "scale", "bias")
+            | norm("norm_b", "scale"),
             {(f"attend/{name}/{part}", -2, 1) for name in ("query", "key", "value") for part in ("kernel", "bias")}
             | {("attend/out/kernel", -3, 1)},
             units("attend/query", ("attend/key/kernel", -1), ("attend/key/bias", -1)),
@@ -191,23 +262,35 @@ NETWORKS = {
         ],
     ),
     "heads in one product": (
-        wired(heads, qkv=linear(3, 18), out=linear(6, 4)), TOKENS,
+        wired(heads, qkv=linear(3, 18), out=linear(6, 4)),
+        TOKENS,
         [units("qkv", ("out/kernel", -2, 3), inner=3), units("qkv", ("out/kernel", -2))],
     ),
     "gated unit": (wired(glu, a=linear(5, 12), b=linear(6, 3)), ROWS, [units("a", ("b/kernel", -2))]),
     "recurrent": (
-        wired(recurrent, a=linear(3, 5), b=linear(5, 5), c=linear(5, 2), d=linear(5, 2)), TOKENS,
+        wired(recurrent, a=linear(3, 5), b=linear(5, 5), c=linear(5, 2), d=linear(5, 2)),
+        TOKENS,
         [units("a", ("b/kernel", -2), ("b/kernel", -1), ("b/bias", -1), ("c/kernel", -2), ("d/kernel", -2))],
     ),
     "checkpointed": (
-        wired(lambda net, x: net.b(jax.checkpoint(lambda h: jax.nn.relu(h) ** 2)(net.a(x))), a=linear(5, 6), b=linear(6, 3)),
-        ROWS, [units("a", ("b/kernel", -2))],
+        wired(
+            lambda net, x: net.b(jax.checkpoint(lambda h: jax.nn.relu(h) ** 2)(net.a(x))),
+            a=linear(5, 6),
+            b=linear(6, 3),
+        ),
+        ROWS,
+        [units("a", ("b/kernel", -2))],
     ),
     "table": (
-        wired(lambda net, x: net.b(nnx.relu(net.table(jnp.int32(x * 9) % 7).sum(1))), table=made(nnx.Embed, 7, 6), b=linear(6, 3)),
-        ROWS, [{("table/embedding", -1, 1), ("b/kernel", -2, 1)}],
+        wired(
+            lambda net, x: net.b(nnx.relu(net.table(jnp.int32(x * 9) % 7).sum(1))),
+            table=made(nnx.Embed, 7, 6),
+            b=linear(6, 3),
+        ),
+        ROWS,
+        [{("table/embedding", -1, 1), ("b/kernel", -2, 1)}],
     ),
-}  # fmt: skip
+}
 
 
 def example(shape):
@@ -346,7 +429,8 @@ ADVERSARIAL = {
     "normed": (between(lambda h: h / jnp.linalg.norm(h, axis=-1, keepdims=True)), FREE),
     "largest of pairs": (between(lambda h: h.reshape(-1, 4, 2).max(-1), read=4), None),
     "pooled across": (
-        between(lambda h: jax.lax.reduce_window(h, -jnp.inf, jax.lax.max, (1, 3), (1, 1), "SAME")), NONE,
+        between(lambda h: jax.lax.reduce_window(h, -jnp.inf, jax.lax.max, (1, 3), (1, 1), "SAME")),
+        NONE,
     ),
     "half of them": (between(lambda h: h[:, :4], read=4), None),
     "half and half": (between(lambda h: jnp.concatenate([h[:, 4:], h[:, :4]], -1)), None),
@@ -356,7 +440,10 @@ ADVERSARIAL = {
     "by number": (between(lambda h: h[:, jnp.array([1, 0, 2, 3, 4, 5, 6, 7])]), NONE),
     "doubled": (between(lambda h: jnp.concatenate([h, jnp.sin(h)], -1), read=16), FREE),
     "padded": (between(lambda h: jnp.pad(h, ((0, 0), (1, 1))), read=10), NONE),
-    "with the input": (between(lambda h: h, 5, 5)._replace(apply=lambda p, x: jnp.tanh(x @ p["a"]["kernel"] + x) @ p["b"]["kernel"]), NONE),
+    "with the input": (
+        between(lambda h: h, 5, 5)._replace(apply=lambda p, x: jnp.tanh(x @ p["a"]["kernel"] + x) @ p["b"]["kernel"]),
+        NONE,
+    ),
     "by constants": (between(lambda h: h * jnp.arange(8.0)[None]), NONE),
     "by equal constants": (between(lambda h: h * jnp.full((1, 8), 2.0) + np.ones((4, 8), np.float32)), FREE),
     "through constants": (between(lambda h: h @ jnp.sin(jnp.arange(64.0)).reshape(8, 8)), NONE),
@@ -367,11 +454,16 @@ ADVERSARIAL = {
     "another square": (between(lambda h: h + h.reshape(-1, 2, 4).swapaxes(1, 2).reshape(-1, 8)), None),
     "outer product": (between(lambda h: (h[:, :, None] * h[:, None]).reshape(-1, 64), read=64), None),
     "in turn": (
-        between(lambda h: jax.lax.scan(lambda c, row: (c * 0.5 + row, c), jnp.zeros(h.shape[0]), h.T)[1].T), NONE,
+        between(lambda h: jax.lax.scan(lambda c, row: (c * 0.5 + row, c), jnp.zeros(h.shape[0]), h.T)[1].T),
+        NONE,
     ),
-    "while": (between(lambda h: jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, jnp.sin(c[1])), (0, h))[1]), FREE),
+    "while": (
+        between(lambda h: jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, jnp.sin(c[1])), (0, h))[1]),
+        FREE,
+    ),
     "while they roll": (
-        between(lambda h: jax.lax.fori_loop(0, 3, lambda i, c: jnp.roll(c, 1, -1) + h, h)), NONE,
+        between(lambda h: jax.lax.fori_loop(0, 3, lambda i, c: jnp.roll(c, 1, -1) + h, h)),
+        NONE,
     ),
     "either": (between(lambda h: jax.lax.cond(h.sum() > 0, jnp.sin, jnp.cos, h)), FREE),
     "either in order": (between(lambda h: jax.lax.cond(h.sum() > 0, lambda h: h, lambda h: h[:, ::-1], h)), NONE),
@@ -382,12 +474,30 @@ ADVERSARIAL = {
         [{("a/kernel", -1, 1), ("a/bias", -1, 1)}],
     ),
     "tied twice": (
-        wired(lambda net, x: net.b(jnp.tanh(net.c(jnp.tanh(net.c(net.a(x)))))), a=linear(5, 6), b=linear(6, 3), c=linear(6, 6)),
-        [{("a/kernel", -1, 1), ("a/bias", -1, 1), ("c/kernel", -2, 1), ("c/kernel", -1, 1), ("c/bias", -1, 1),
-          ("b/kernel", -2, 1)}],
+        wired(
+            lambda net, x: net.b(jnp.tanh(net.c(jnp.tanh(net.c(net.a(x)))))),
+            a=linear(5, 6),
+            b=linear(6, 3),
+            c=linear(6, 6),
+        ),
+        [
+            {
+                ("a/kernel", -1, 1),
+                ("a/bias", -1, 1),
+                ("c/kernel", -2, 1),
+                ("c/kernel", -1, 1),
+                ("c/bias", -1, 1),
+                ("b/kernel", -2, 1),
+            }
+        ],
     ),
     "transposed": (
-        wired(lambda net, x: net.b(jnp.tanh(jnp.tanh(net.a(x)) @ net.c.kernel[...].T)), a=linear(5, 6), b=linear(7, 3), c=linear(7, 6, use_bias=False)),
+        wired(
+            lambda net, x: net.b(jnp.tanh(jnp.tanh(net.a(x)) @ net.c.kernel[...].T)),
+            a=linear(5, 6),
+            b=linear(7, 3),
+            c=linear(7, 6, use_bias=False),
+        ),
         [{("a/kernel", -1, 1), ("a/bias", -1, 1), ("c/kernel", -1, 1)}, {("c/kernel", -2, 1), ("b/kernel", -2, 1)}],
     ),
     "two branches": (
@@ -395,22 +505,38 @@ ADVERSARIAL = {
         [{("a/kernel", -1, 1), ("a/bias", -1, 1), ("b/kernel", -2, 1), ("c/kernel", -2, 1)}],
     ),
     "one branch in order": (
-        wired(lambda net, x: net.b(h := jnp.tanh(net.a(x))) * net.c(h[:, ::-1]), a=linear(5, 6), b=linear(6, 3), c=linear(6, 3)),
+        wired(
+            lambda net, x: net.b(h := jnp.tanh(net.a(x))) * net.c(h[:, ::-1]),
+            a=linear(5, 6),
+            b=linear(6, 3),
+            c=linear(6, 3),
+        ),
         NONE,
     ),
     "what goes out": (wired(lambda net, x: net.a(x) + net.b(net.a(x)), a=linear(5, 3), b=linear(3, 3)), NONE),
     "two kernels side by side": (
-        wired(lambda net, x: net.b(jnp.tanh(jnp.concatenate([net.a(x), net.c(x)], -1))), a=linear(5, 4), b=linear(8, 3), c=linear(5, 4)),
+        wired(
+            lambda net, x: net.b(jnp.tanh(jnp.concatenate([net.a(x), net.c(x)], -1))),
+            a=linear(5, 4),
+            b=linear(8, 3),
+            c=linear(5, 4),
+        ),
         None,
     ),
     "two of other widths": (
-        wired(lambda net, x: net.b(jnp.tanh(jnp.concatenate([net.a(x), net.c(x)], -1))), a=linear(5, 4), b=linear(9, 3), c=linear(5, 5)),
+        wired(
+            lambda net, x: net.b(jnp.tanh(jnp.concatenate([net.a(x), net.c(x)], -1))),
+            a=linear(5, 4),
+            b=linear(9, 3),
+            c=linear(5, 5),
+        ),
         NONE,
     ),
     "groups": (
-        wired(lambda net, x: net.b(net.a(x)).mean((1, 2)), a=conv(2, 6), b=conv(6, 4, feature_group_count=2)), None,
+        wired(lambda net, x: net.b(net.a(x)).mean((1, 2)), a=conv(2, 6), b=conv(6, 4, feature_group_count=2)),
+        None,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)

@@ -9,9 +9,10 @@ from jevo import population as pop
 from jevo.data.datasets import Dataset, against_rest
 from jevo.data.task import to_device
 from jevo.devices import members_at_once
+from jevo.errors import shortened
 from jevo.experiments.hybrid.config import Config
 from jevo.experiments.hybrid.search import programs
-from jevo.networks import INITIALIZERS, Network, build, logistic
+from jevo.networks import INITIALIZERS, Network, build, logistic, symmetries
 from jevo.runs import (
     Champion,
     Contest,
@@ -25,6 +26,9 @@ from jevo.runs import (
 )
 
 _log = logging.getLogger("jevo")
+
+_EXAMPLES = 8
+"""That symmetries of the user's own network are tried on."""
 
 
 def dataset(config: Config, whole: Dataset) -> Dataset:
@@ -52,10 +56,14 @@ def network(config: Config, shape: tuple[int, ...], classes: int) -> Network:
 def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Contest:
     """The search, and its controls at equal gradient steps: independent restarts, and one long run; `own` is the
     network, if it is the user's."""
-    net = own or network(config, dataset.train.x.shape[1:], len(dataset.classes))
-    if config.align and own and not own.symmetries:
-        _log.info("your network does not say which hidden units may be renumbered: parents mate without alignment")
     task = to_device(dataset, config.center, config.scale)
+    net = own or network(config, dataset.train.x.shape[1:], len(dataset.classes))
+    if config.align and config.crossover != "clone" and not net.symmetries and own:
+        net = own._replace(symmetries=symmetries(own, task.inputs(dataset.train.x[:_EXAMPLES])))
+        if net.symmetries:
+            _log.info("units of your network that are matched before parents mate: %s", _names(net))
+        else:
+            _log.info("no units of your network are known that may be renumbered: parents mate without alignment")
     legs, chunk = config.cycles * config.legs, members_at_once(config.chunk, on_cpu=5)
     judge = classification(net, task, dataset)
     total = config.population * config.cycles * config.steps
@@ -90,6 +98,11 @@ def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Con
         "long_run": contestant("long_run", 1, mates=False),
     }
     return Contest(dataset, task, contestants, network=net)
+
+
+def _names(network: Network) -> str:
+    """Where a network's units are, by the array that says how many there are."""
+    return shortened(", ".join("/".join(map(str, symmetry[0].path)) for symmetry in network.symmetries), 200)
 
 
 def answers(saved: Saved) -> Champion:
