@@ -59,7 +59,7 @@ def contest(config: Config, dataset: Dataset, own: Network | None = None) -> Con
     task = to_device(dataset, config.center, config.scale)
     net = own or network(config, dataset.train.x.shape[1:], len(dataset.classes))
     if config.align and config.crossover != "clone" and not net.symmetries and own:
-        net = own._replace(symmetries=symmetries(own, task.inputs(dataset.train.x[:_EXAMPLES])))
+        net = own._replace(symmetries=symmetries(own, task.inputs(task.train.x[:_EXAMPLES])))
         if net.symmetries:
             _log.info("units of your network that are matched before parents mate: %s", _names(net))
         else:
