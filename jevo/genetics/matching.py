@@ -4,8 +4,8 @@ Source: Ainsworth, Hayase and Srinivasa, "Git Re-Basin: merging models modulo pe
 matching).
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,29 +47,47 @@ def _is_chain(params: Member, symmetries: Sequence[Symmetry]) -> bool:
 
 
 def _match_jointly(first: Member, second: Member, symmetries: Sequence[Symmetry]) -> list[jax.Array]:
-    pair = _pair(first, second, symmetries)
+    pair, sizes = _pair(first, second, symmetries), [units_of(first, symmetry) for symmetry in symmetries]
+    # All orders in one array, and the symmetries in a loop: the assignment, which takes long to compile, is compiled once
+    # for each number of units.
+    widest, distinct = max(sizes), sorted(set(sizes))
+    cut = lambda orders: [order[:n] for order, n in zip(orders, sizes, strict=True)]  # noqa: E731
+    as_they_are = jnp.tile(jnp.arange(widest, dtype=jnp.int32)[None], (len(sizes), 1))
 
-    def sweep(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        orders, best, improved, sweeps = list(carry[0]), carry[1], jnp.array(False), carry[3]
-        for i, symmetry in enumerate(symmetries):
-            order = _assign(_products(pair, symmetry, orders))
-            worth = _worth(pair, [*orders[:i], order, *orders[i + 1 :]])
-            better = worth > best
-            orders[i], best = jnp.where(better, order, orders[i]), jnp.where(better, worth, best)
-            improved |= better
-        return orders, best, improved, sweeps + 1
+    def assigned(i: jax.Array, orders: jax.Array, by_size: bool) -> jax.Array:
+        """The orders, with the best of symmetry `i`."""
 
-    def climbed(orders: list[jax.Array]) -> tuple[list[jax.Array], jax.Array]:
-        start = orders, _worth(pair, orders), jnp.array(True), jnp.int32(0)
+        def products(number: int) -> Callable[[jax.Array], jax.Array]:
+            missing = (0, widest - sizes[number])
+            matched = number if by_size else None
+            return lambda orders: jnp.pad(_products(pair, symmetries[number], cut(orders), matched), (missing, missing))
+
+        def assign(n: int) -> Callable[[jax.Array], jax.Array]:
+            return lambda similarity: as_they_are[0].at[:n].set(_assign(similarity[:n, :n]))
+
+        similarity = jax.lax.switch(i, [products(number) for number in range(len(sizes))], orders)
+        size = jnp.array([distinct.index(n) for n in sizes])[i]
+        return orders.at[i].set(jax.lax.switch(size, [assign(n) for n in distinct], similarity))
+
+    def improved(i: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        orders, best, any_yet = carry
+        tried = assigned(i, orders, by_size=False)
+        worth = _worth(pair, cut(tried))
+        better = worth > best
+        return jnp.where(better, tried, orders), jnp.where(better, worth, best), any_yet | better
+
+    def sweep(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        orders, best, _, sweeps = carry
+        return *jax.lax.fori_loop(0, len(sizes), improved, (orders, best, jnp.array(False))), sweeps + 1
+
+    def climbed(orders: jax.Array) -> tuple[jax.Array, jax.Array]:
+        start = orders, _worth(pair, cut(orders)), jnp.array(True), jnp.int32(0)
         orders, best, _, _ = jax.lax.while_loop(lambda carry: carry[2] & (carry[3] < JOINT_SWEEPS), sweep, start)
         return orders, best
 
-    as_they_are = [jnp.arange(units_of(first, symmetry), dtype=jnp.int32) for symmetry in symmetries]
-    by_size = list(as_they_are)
-    for i, symmetry in enumerate(symmetries):
-        by_size[i] = _assign(_products(pair, symmetry, by_size, matched=i))
-    orders, worth = jax.vmap(climbed)([jnp.stack(starts) for starts in zip(as_they_are, by_size, strict=True)])
-    return [order[jnp.argmax(worth)] for order in orders]
+    by_size = jax.lax.fori_loop(0, len(sizes), lambda i, orders: assigned(i, orders, by_size=True), as_they_are)
+    orders, worth = jax.vmap(climbed)(jnp.stack([as_they_are, by_size]))
+    return cut(orders[jnp.argmax(worth)])
 
 
 class _Pair(NamedTuple):
