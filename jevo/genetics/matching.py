@@ -48,8 +48,8 @@ def _is_chain(params: Member, symmetries: Sequence[Symmetry]) -> bool:
 
 def _match_jointly(first: Member, second: Member, symmetries: Sequence[Symmetry]) -> list[jax.Array]:
     pair, sizes = _pair(first, second, symmetries), [units_of(first, symmetry) for symmetry in symmetries]
-    # All orders in one array, and the symmetries in a loop: the assignment, which takes long to compile, is compiled once
-    # for each number of units.
+    # All orders in one array, and the symmetries in a loop: the assignment, which takes long to compile, is compiled
+    # once for each number of units.
     widest, distinct = max(sizes), sorted(set(sizes))
     cut = lambda orders: [order[:n] for order, n in zip(orders, sizes, strict=True)]  # noqa: E731
     as_they_are = jnp.tile(jnp.arange(widest, dtype=jnp.int32)[None], (len(sizes), 1))
