@@ -569,25 +569,33 @@ WAYS = (
 )
 
 
-@pytest.mark.parametrize("seed", range(24))
-def test_programs_at_random_are_read_right(seed):
+def program(seed):
+    """Four steps at random, some of which are added to what went before."""
     rng = np.random.default_rng(seed)
-    steps = rng.integers(len(WAYS), size=4)
-    beside = rng.integers(4, size=4)  # Some are added to what went before.
+    steps, added = rng.integers(len(WAYS), size=4), rng.integers(4, size=4) == 0
 
     def init(key):
-        keys = jax.random.split(key, 6)
-        return {f"w{i}": jax.random.normal(key, (12, 18)) / 3 for i, key in enumerate(keys)}
+        return {f"w{i}": jax.random.normal(key, (12, 18)) / 3 for i, key in enumerate(jax.random.split(key, 6))}
 
     def apply(params, x):
         h = x @ params["w4"][:5, :12]
-        for i, (step, also) in enumerate(zip(steps, beside, strict=True)):
+        for i, (step, also) in enumerate(zip(steps, added, strict=True)):
             made = WAYS[step](h, params[f"w{i}"])
-            h = h + made if also == 0 else made
+            h = h + made if also else made
         return h @ params["w5"]
 
-    network = Network(init, apply)
-    assert_sound(network, joined(network, example(ROWS)), example(ROWS), seeds=1)
+    return Network(init, apply)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_programs_at_random_are_read_right(seed):
+    x = example(ROWS)
+    assert_sound(program(seed), joined(program(seed), x), x, seeds=1)
+
+
+def test_programs_at_random_have_symmetries():
+    """So that what is above is no test of nothing."""
+    assert sum(bool(joined(program(seed), example(ROWS))) for seed in range(24)) >= 10
 
 
 @pytest.mark.parametrize("name", ["sorted", "flipped", "by constants"])

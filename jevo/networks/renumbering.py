@@ -91,8 +91,8 @@ def chain(layers: Sequence[Layer], bias: bool = True) -> tuple[Symmetry, ...]:
     """The symmetries of layers that feed one another, each `{"kernel" [..., in, out], "bias" [out]}`.
 
     >>> for symmetry in chain([("layers", 0), ("layers", 2)], bias=False):
-    ...     print(symmetry)
-    (Axis(path=('layers', 0, 'kernel'), axis=-1), Axis(path=('layers', 2, 'kernel'), axis=-2))
+    ...     print([(place.path, place.axis) for place in symmetry])
+    [(('layers', 0, 'kernel'), -1), (('layers', 2, 'kernel'), -2)]
     """
     symmetries = []
     for path, following in pairwise(_path(layer) for layer in layers):
