@@ -76,15 +76,19 @@ Mutate = Callable[[Key, Member], Member]
 
 
 class Axis(NamedTuple):
-    """Where hidden units run along an array: `path` to it from the root of the params, and its axis.
+    """Where units run along an array: `path` to it from the root of the params, and its axis.
 
-    If the axis is longer than there are units, it is `[blocks, units]` flattened, as after a convolution.
+    If the axis is longer than there are units, it is `[blocks, units, inner]` flattened: `[blocks, units]` as after a
+    convolution, `[units, inner]` as heads of attention are.
     """
 
     path: tuple[str | int, ...]
     axis: int
+    inner: int = 1
+    units: int = 0
+    """How many there are, where the symmetry's first axis is not as long as that."""
 
 
 Symmetry = tuple[Axis, ...]
-"""One layer's hidden units, which may be renumbered along all these axes at once without changing what the network
-computes. The first is the output axis of the layer's own kernel: its length is the number of units."""
+"""Units, such as the hidden ones of a layer, which may be renumbered along all these axes at once without changing what
+the network computes. The first is that of the layer's own kernel: its length, or its `units`, is their number."""

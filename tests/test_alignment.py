@@ -10,9 +10,10 @@ import pytest
 from flax import nnx
 
 from jevo import genetics
-from jevo.genetics.alignment import match, renumber
+from jevo.genetics.alignment import renumber
+from jevo.genetics.matching import match
 from jevo.networks import chain_symmetries, cnn, from_nnx, mlp, reconstruction, stacked, tied
-from jevo.networks.symmetries import chain
+from jevo.networks.renumbering import chain
 from jevo.training.sgd import Learner, learner
 
 FLAX = from_nnx(lambda rngs: nnx.Sequential(nnx.Linear(6, 9, rngs=rngs), nnx.relu, nnx.Linear(9, 3, rngs=rngs)))

@@ -10,6 +10,7 @@ from flax import nnx
 from jevo import data, networks
 from jevo.errors import InputError
 from jevo.experiments import champion, experiment, hybrid, masks, weights
+from jevo.experiments.hybrid.contest import contest
 from jevo.predict import main as predict
 from jevo.runs.own import build_own, find
 from jevo.types import Stateful
@@ -49,6 +50,13 @@ class Normed(nnx.Module):
 
     def __call__(self, x):
         return self.c(nnx.relu(self.norm(self.a(x.reshape(len(x), -1)))))
+
+class Plain(nnx.Module):
+    def __init__(self, shape, outputs, rngs):
+        self.a = nnx.Linear(64, outputs, rngs=rngs)
+
+    def __call__(self, x):
+        return self.a(x.reshape(len(x), -1))
 
 def broken(shape, outputs):
     return {}["nothing"]
@@ -196,11 +204,24 @@ def test_masks_that_are_bred_take_any_layers(source, tmp_path):
     masks.run(smoke("masks", tmp_path / "run", network="nets.py:Normed"))
 
 
-@pytest.mark.slow
-def test_mating_without_alignment_is_said(source, tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        ("Residual", "matched before parents mate: a/kernel"),
+        ("dense", "matched before parents mate: Dense_1/kernel"),
+        ("Normed", "matched before parents mate: a/kernel"),
+        ("Plain", "without alignment"),
+    ],
+)
+def test_ones_own_network_mates_aligned_where_it_can(network, says, source, tmp_path, caplog):
+    settings, digits = {"network": f"nets.py:{network}", "repeats": 1}, data.load("digits")
+    own = build_own(find(settings["network"])[0], digits.train.x.shape[1:], 10)
     with caplog.at_level("INFO", logger="jevo"):
-        hybrid.run(smoke("hybrid", tmp_path / "run", network="nets.py:dense", repeats=1))
-    assert "without alignment" in caplog.text
+        found = contest(smoke("hybrid", tmp_path / "run", **settings), digits, own).network
+        assert not contest(smoke("hybrid", tmp_path / "run", align=False, **settings), digits, own).network.symmetries
+    assert [record.getMessage() for record in caplog.records if says in record.getMessage()]
+    assert len(caplog.records) == 1
+    assert len(found.symmetries) == (network != "Plain")
 
 
 def test_settings_that_ones_own_network_does_not_read_are_refused():

@@ -14,12 +14,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jevo.genetics.matching import match
 from jevo.stateful import has_state, on_genomes
-from jevo.symmetry import array_at, blocks, renumbered, units_of
+from jevo.symmetry import renumbered
 from jevo.types import Cross, Key, Member, Symmetry
-
-SWEEPS = 3
-"""Times that all layers are matched in turn; a single hidden layer needs one."""
 
 
 def aligned(
@@ -72,45 +70,9 @@ def follow(cross: Cross, params: Callable[[Member], Any]) -> Cross:
     return operate
 
 
-def match(first: Member, second: Member, symmetries: Sequence[Symmetry]) -> list[jax.Array]:
-    """For each symmetry, the order of the second's units that best matches the first's: int32 `[units]`.
-
-    Unit `i` of the first corresponds to unit `order[i]` of the second. The orders maximise the inner product of all
-    weights that enter and leave the units, one layer at a time.
-    """
-    orders = [jnp.arange(units_of(first, symmetry), dtype=jnp.int32) for symmetry in symmetries]
-    for _ in range(1 if len(symmetries) == 1 else SWEEPS):
-        for i, symmetry in enumerate(symmetries):
-            # The others as matched so far, this one as it came.
-            rest = [jnp.arange(order.size) if i == j else order for j, order in enumerate(orders)]
-            orders[i] = _assign(_similarity(first, renumbered(second, symmetries, rest), symmetry))
-    return orders
-
-
 def renumber(member: Member, symmetries: Sequence[Symmetry], orders: Sequence[jax.Array], like: Member) -> Member:
     """The member with its hidden units in these orders, in all that has the structure of `like`, its params."""
     return _map_like(lambda tree: renumbered(tree, symmetries, orders), [like], [member])
-
-
-def _similarity(first: Member, second: Member, symmetry: Symmetry) -> jax.Array:
-    """Inner products `[units of the first, units of the second]` of the weights at this symmetry's axes."""
-    units, total = units_of(first, symmetry), 0.0
-    for place in symmetry:
-        a, b = (blocks(array_at(member, place), place, units) for member in (first, second))
-        total = total + jnp.einsum("abuc,abvc->uv", a, b)
-    return total  # type: ignore[return-value]
-
-
-def _assign(similarity: jax.Array) -> jax.Array:
-    """The columns that, one for each row, have the largest sum: int32 `[units]`.
-
-    Compiled, although SciPy on the host is twice as fast for strangers (and no faster for relatives, which most couples
-    are): a program that calls the host is not kept on disk, and cannot be spread over devices.
-    """
-    # A diverged member has no best match; any will do, as it is about to be dropped, but the search must end.
-    finite = jnp.where(jnp.isfinite(similarity).all(), jnp.clip(similarity, -1e30, 1e30), 0.0)
-    rows, columns = optax.assignment.hungarian_algorithm(-finite)
-    return jnp.zeros(len(finite), jnp.int32).at[rows].set(columns.astype(jnp.int32))
 
 
 def _map_like(function: Callable[..., Any], likes: Sequence[Member], members: Sequence[Member]) -> Member:

@@ -7,7 +7,7 @@ from jevo.networks.initializers import INITIALIZERS
 from jevo.networks.masks import MaskKind, masked, straight_through
 from jevo.networks.network import ACTIVATIONS, Network, from_linen, from_nnx, to_nnx
 from jevo.networks.perceptron import logistic, mlp
-from jevo.networks.symmetries import chain_symmetries
+from jevo.networks.renumbering import chain_symmetries, symmetries
 
 __all__ = [
     "ACTIVATIONS",
@@ -28,6 +28,7 @@ __all__ = [
     "reconstruction",
     "stacked",
     "straight_through",
+    "symmetries",
     "tied",
     "to_nnx",
 ]

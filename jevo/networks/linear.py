@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.core import eval_jaxpr
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
+from jax.extend.core import Jaxpr, Literal, Var
 
+from jevo.networks.jaxprs import called
 from jevo.types import Member
 
 _PRODUCTS = ("dot_general", "conv_general_dilated")
@@ -22,11 +23,6 @@ _SHAPES = (
     "transpose",
 )  # fmt: skip
 """Primitives that only move numbers."""
-_CALLS = {
-    "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr",
-    "checkpoint": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
-}  # fmt: skip
-"""Primitives that are programs of their own, and where these are."""
 
 
 class Factors(NamedTuple):
@@ -214,12 +210,10 @@ class _Walker:
         self, jaxpr: Jaxpr, eqn: Any, given: list[_Value], alone: list[bool]
     ) -> tuple[list[_Value], list[_Value]]:
         """What the arguments have become, and the results."""
-        name = eqn.primitive.name
         if (pending := self._pending(eqn, given, alone)) is not None:
             return given, [_Value(touched=True, pending=pending)]
         given = [self.forced(value) for value in given]
-        if name in _CALLS and (inner := eqn.params.get(_CALLS[name])) is not None:
-            closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+        if (closed := called(eqn)) is not None:
             # A function of a layer's outputs alone, such as an activation, is seen as a whole.
             inside = [replace(value, of=None) for value in given]
             found = self.run(closed.jaxpr, [_Value(const, fixed=True) for const in closed.consts], inside)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jevo.networks.initializers import INITIALIZERS, Initializer
 from jevo.networks.network import Network
-from jevo.networks.symmetries import chain
+from jevo.networks.renumbering import chain
 from jevo.types import Key, Member
 
 

@@ -9,11 +9,11 @@ from jevo import population as pop
 from jevo.data.datasets import Dataset, against_rest
 from jevo.data.task import to_device
 from jevo.devices import members_at_once
-from jevo.errors import require
+from jevo.errors import require, shortened
 from jevo.experiments import elsewhere
 from jevo.experiments.hybrid.config import Config
 from jevo.experiments.hybrid.search import programs
-from jevo.networks import INITIALIZERS, Network, build, logistic
+from jevo.networks import INITIALIZERS, Network, build, logistic, symmetries
 from jevo.runs import (
     Champion,
     Contest,
@@ -29,6 +29,9 @@ from jevo.runs import (
 from jevo.runs.own import Given
 
 _log = logging.getLogger("jevo")
+
+_EXAMPLES = 8
+"""That symmetries of the user's own network are tried on."""
 
 
 def dataset(config: Config, whole: Dataset) -> Dataset:
@@ -63,9 +66,13 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
     if not criterion.classifies:
         config.require_unset(("loss", "smoothing"), f"its default: it is of classes, and the goal is {config.goal}")
         require(config.network != "logistic", "network", config.network, "another one: this one tells classes")
-    if config.align and own and not own.symmetries:
-        _log.info("your network does not say which hidden units may be renumbered: parents mate without alignment")
     task = to_device(dataset, config.center, config.scale)
+    if config.align and config.crossover != "clone" and not net.symmetries and own:
+        net = own._replace(symmetries=symmetries(own, task.inputs(task.train.x[:_EXAMPLES])))
+        if net.symmetries:
+            _log.info("units of your network that are matched before parents mate: %s", _names(net))
+        else:
+            _log.info("no units of your network are known that may be renumbered: parents mate without alignment")
     legs, chunk = config.cycles * config.legs, members_at_once(config.chunk, on_cpu=5)
     judge = judging(net, criterion, task, dataset)
     total = config.population * config.cycles * config.steps
@@ -100,6 +107,11 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
         "long_run": contestant("long_run", 1, mates=False),
     }
     return Contest(dataset, task, contestants, network=net, criterion=criterion)
+
+
+def _names(network: Network) -> str:
+    """Where a network's units are, by the array that says how many there are."""
+    return shortened(", ".join("/".join(map(str, symmetry[0].path)) for symmetry in network.symmetries), 200)
 
 
 def answers(saved: Saved) -> Champion:
