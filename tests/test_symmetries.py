@@ -655,8 +655,8 @@ class Normed(nnx.Module):
 
 def test_units_of_a_network_with_state_are_those_of_its_params(key):
     """The state runs over the same units, is renumbered with them in the trials, and is left out of what mates."""
-    network = networks.from_nnx(Normed)
-    found = networks.symmetries(network, jax.random.normal(key, (4, 6, 6, 3)))
+    network = from_nnx(Normed)
+    found = symmetries(network, jax.random.normal(key, (4, 6, 6, 3)))
     said = [sorted("/".join(map(str, place.path)) for place in symmetry) for symmetry in found]
     stream = ["back/bias", "back/kernel", "first/bias", "first/scale", "inner/kernel", "out/kernel"]
     assert said == [
