@@ -78,6 +78,8 @@ class ForwardConfig(BreedingConfig):
     network: str = ""
     """A network of your own: FILE.py:NAME or package.module:NAME, a function or class that takes shape, outputs, and
     rngs for Flax NNX. Unset: what channels, hidden, activation and weights say."""
+    start: str = ""
+    """A finished run, or a champion.safetensors, whose weights the network begins with (in masks: the frozen ones)."""
     channels: tuple[int, ...] = ()
     """Channels of 3x3 convolutions before the dense layers, each with a 2x2 max-pooling; none for an MLP."""
     hidden: tuple[int, ...] = (100,)

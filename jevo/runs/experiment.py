@@ -37,7 +37,9 @@ from jevo.runs.portable import Portable, card, save_portable
 from jevo.runs.processes import join
 from jevo.runs.record import Run, open_run
 from jevo.runs.report import sizes, table
+from jevo.runs.start import from_params, from_run
 from jevo.training.criterion import Criterion, Goal, criterion_of
+from jevo.types import Member
 
 
 class Report(NamedTuple):
@@ -132,6 +134,7 @@ class Experiment(NamedTuple):
         dataset: Dataset | None = None,
         network: Network | Make | None = None,
         goal: Goal | None = None,
+        start: Member | None = None,
     ) -> dict[str, Any]:
         """Run the experiment, or go on with it, and return what `result.json` holds.
 
@@ -140,6 +143,7 @@ class Experiment(NamedTuple):
             dataset: in place of the one that they name, such as `data.from_arrays` makes.
             network: in place of the one that they describe: a Network, or what makes one (`jevo.runs.own.Make`).
             goal: in place of the one that they name: a task of your own.
+            start: in place of the run that they name: params of the network, with which it begins.
 
         Raises:
             InputError: for settings, data or a network that cannot be used.
@@ -148,6 +152,9 @@ class Experiment(NamedTuple):
         if network is not None:
             require(self.own_network, "network", "your own", f"none in {self.name}, which builds its own")
             config = dataclasses.replace(config, network=given_name(network))
+        if start is not None:
+            require(self.own_network, "start", "params", f"none in {self.name}")
+            config = dataclasses.replace(config, start="python:params")
         if goal is not None:
             config = dataclasses.replace(config, goal=given_name(checked_goal(goal, "goal")))
         if dataset is not None:
@@ -159,7 +166,7 @@ class Experiment(NamedTuple):
         kind = theirs.kind if theirs else config.goal
         dataset = self.dataset(config, dataset, regression=kind == "regression")
         criterion = criterion_of(config.goal, theirs, dataset)
-        given, digests = self._given(config, network, dataset.train.x.shape[1:], criterion)
+        given, digests = self._given(config, network, start, dataset.train.x.shape[1:], criterion)
         if theirs:
             y = to_device(dataset).train.y[:2]
             digests["goal"] = contents or goal_digest(theirs, criterion, y)
@@ -225,11 +232,21 @@ class Experiment(NamedTuple):
         return self.seen(config, load_dataset(config, regression) if given is None else given)
 
     def _given(
-        self, config: Any, network: Network | Make | None, shape: tuple[int, ...], criterion: Criterion
+        self,
+        config: Any,
+        network: Network | Make | None,
+        start: Member | None,
+        shape: tuple[int, ...],
+        criterion: Criterion,
     ) -> tuple[Given, dict[str, str]]:
-        """What the contest is made with, and what the user's own network is known by, if there is one."""
-        found = self._own(config, network, shape, criterion.outputs)
-        return (Given(criterion, found[0]), {"network": found[1]}) if found else (Given(criterion), {})
+        """What the contest is made with, and what the user's own network and its first weights are known by."""
+        given, digests = Given(criterion), {}
+        if found := self._own(config, network, shape, criterion.outputs):
+            given, digests["network"] = given._replace(network=found[0]), found[1]
+        if self.own_network and config.start:
+            begun, digests["start"] = from_run(config.start) if start is None else from_params(start)
+            given = given._replace(begun=begun)
+        return given, digests
 
     def _own(
         self, config: Any, network: Network | Make | None, shape: tuple[int, ...], outputs: int

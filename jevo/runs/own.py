@@ -21,6 +21,7 @@ from jevo.data.datasets import Dataset
 from jevo.errors import InputError, shortened
 from jevo.networks.network import Network, from_linen, from_nnx
 from jevo.programs import closed
+from jevo.runs.start import Begun, as_it_is
 from jevo.stateful import has_state
 from jevo.training.criterion import Criterion, Goal, criterion_of
 
@@ -38,10 +39,12 @@ class Given(NamedTuple):
     Attributes:
         criterion: how outputs are scored.
         network: the user's own, if it is.
+        begun: gives a network the weights that it begins with.
     """
 
     criterion: Criterion
     network: Network | None = None
+    begun: Begun = as_it_is
 
     @classmethod
     def usual(cls, dataset: Dataset) -> Self:

@@ -49,6 +49,8 @@ class Config(BreedingConfig):
     network: str = "mlp"
     """logistic (regression), mlp (dense layers), cnn (convolutions and then dense layers), or one of your own:
     FILE.py:NAME or package.module:NAME, a function or class that takes shape, outputs, and rngs for Flax NNX."""
+    start: str = ""
+    """A finished run, or a champion.safetensors, whose weights all members and both controls begin with."""
     hidden: tuple[int, ...] = (100,)
     """Units of each hidden dense layer of mlp and cnn."""
     channels: tuple[int, ...] = (8, 16)

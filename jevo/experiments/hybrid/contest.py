@@ -61,14 +61,14 @@ def network(config: Config, shape: tuple[int, ...], outputs: int) -> Network:
 
 def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
     """The search, and its controls at equal gradient steps: independent restarts, and one long run."""
-    criterion, own = given
-    net = own or network(config, dataset.train.x.shape[1:], criterion.outputs)
+    criterion, own, begun = given
+    net = begun(own or network(config, dataset.train.x.shape[1:], criterion.outputs))
     if not criterion.classifies:
         config.require_unset(("loss", "smoothing"), f"its default: it is of classes, and the goal is {config.goal}")
         require(config.network != "logistic", "network", config.network, "another one: this one tells classes")
     task = to_device(dataset, config.center, config.scale)
     if config.align and config.crossover != "clone" and not net.symmetries and own:
-        net = own._replace(symmetries=symmetries(own, task.inputs(task.train.x[:_EXAMPLES])))
+        net = net._replace(symmetries=symmetries(own, task.inputs(task.train.x[:_EXAMPLES])))
         if net.symmetries:
             _log.info("units of your network that are matched before parents mate: %s", _names(net))
         else:

@@ -47,7 +47,8 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
         config.require_unset(("objectives",), "fitness alone, with a goal of your own")
     net = given.network or network(config, dataset.train.x.shape[1:], criterion.outputs)
     require_no_state(net)
-    data = Data(to_device(dataset), in_room(net.init, jax.random.fold_in(root, 0)))
+    begun = given.begun(net)
+    data = Data(to_device(dataset), in_room(begun.init, jax.random.fold_in(root, 0)))
     masks = lambda data: masked(net, data.weights, config.mask, config.density)  # noqa: E731
     agreed = consensus(config)
     searcher = {
@@ -69,7 +70,7 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
         {"search": searcher, "random_search": control},
         {
             "straight_through": lambda data: straight_through(net, data.weights),
-            "trained_weights": lambda data: net,
+            "trained_weights": lambda data: begun,
         },
         judging(with_weights(net, config), criterion, data.task, dataset),
         key=root,

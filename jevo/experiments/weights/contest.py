@@ -37,6 +37,7 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
     criterion = given.criterion
     net = given.network or network(config, dataset.train.x.shape[1:], criterion.outputs)
     require_no_state(net)
+    begun = given.begun(net)
     data = Data(to_device(dataset))
 
     def saved(params: Member) -> Member:
@@ -51,8 +52,8 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
         dataset,
         data,
         lambda data: net,
-        {"search": learning(config, criterion, net), "random_search": random_weights(config, criterion, net)},
-        {"gradient": lambda data: net},
+        {"search": learning(config, criterion, begun), "random_search": random_weights(config, criterion, net)},
+        {"gradient": lambda data: begun},
         judging(with_scale(net), criterion, data.task, dataset),
         key=jax.random.key(config.seed),
         candidates=config.population,
