@@ -18,6 +18,7 @@ from jevo.runs.arguments import from_command_line
 
 README = Path(__file__).parent.parent / "README.md"
 GOOD = {
+    "a goal of one's own": lambda words: not words,
     "accuracy of an evolved network": lambda words: float(words[-1]) > 0.5,
     "accuracy of an evolved run": lambda words: float(words[-1]) > 0.8,
     "loss of a trained one": lambda words: 0 < float(words[-1]) < 0.3,
