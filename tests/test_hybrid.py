@@ -19,6 +19,7 @@ from jevo.experiments.hybrid.search import search
 from jevo.runs.lines import read_lines
 from jevo.runs.loop import run_stage
 from jevo.runs.own import Given
+from jevo.training.criterion import classification
 from tests.lowering import PLATFORMS, lower
 from tests.stages import walk
 
@@ -84,7 +85,7 @@ def test_no_key_is_used_twice(digits):
     with jax.debug_key_reuse(True):
         config = hybrid.Config(**SMALL, lr_spread=2.0)
         net = contest.network(config, (8, 8, 1), 10)
-        start, step = search(config, net, members=4, leg=3, mates=True, chunk=4)
+        start, step = search(config, classification(10), net, members=4, leg=3, mates=True, chunk=4)
         task = to_device(digits)
         state = jax.jit(start)(jax.random.key(0), task)
         jax.jit(step)(jax.random.key(0), state, task, jnp.int32(2))

@@ -28,6 +28,7 @@ from jevo.mixed.programs import Program, choices, pad, unpad
 from jevo.mixed.trainer import train
 from jevo.mixed.unpadded import first_weights
 from jevo.networks import ACTIVATIONS
+from jevo.training.criterion import classification
 
 BATCH = 16
 
@@ -45,7 +46,7 @@ def made_task(shape=(7, 6, 2), classes=3, examples=56, seed=0):
 
 @functools.cache
 def compiled(program):
-    return jax.jit(train(program, BATCH, 99))
+    return jax.jit(train(program, classification(3), BATCH, 99))
 
 
 def same_as_alone(genome, padding, task, epochs=2, tolerance=2e-4):
@@ -69,7 +70,7 @@ def same_as_alone(genome, padding, task, epochs=2, tolerance=2e-4):
     logits = network(of).apply(own, task.inputs(task.validation.x))
     by_flax = Alone(of).apply({"params": own}, task.inputs(task.validation.x))
     np.testing.assert_allclose(logits, by_flax, atol=1e-4)
-    assert float(trained.accuracy) == pytest.approx(float(jnp.mean(logits.argmax(1) == task.validation.y)))
+    assert float(trained.score) == pytest.approx(float(jnp.mean(logits.argmax(1) == task.validation.y)))
 
 
 def wider(of, by=3, deeper=1, epochs=3):
@@ -203,7 +204,7 @@ def test_vmapped_members_learn_what_they_learn_one_by_one():
     program = Program((9,), 3, (), (6, 6, 6), 1, 3)
     networks = [architecture(genome, (9,), 3, 3)[0] for genome in genomes]
     members = [(pad(first_weights(of, 5), of, program), choices(of, program)) for of in networks]
-    one = train(program, BATCH, 99)
+    one = train(program, classification(3), BATCH, 99)
     keys = jax.random.split(jax.random.key(2), 3)
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *members)
     together = jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None)))(keys, *stacked, task)
@@ -221,10 +222,14 @@ def test_a_member_stops_after_its_patience_and_keeps_its_best_weights():
     task = task._replace(validation=task.validation._replace(y=jnp.asarray(rng.integers(0, 3, 20), jnp.int32)))
     of, _ = architecture({"dense": [{"units": 16}], "lr": 0.05}, (9,), 3, 60)
     program = exact(of, 60)
-    found = jax.jit(train(program, BATCH, 4))(jax.random.key(0), first_weights(of, 5), choices(of, program), task)
+    found = jax.jit(train(program, classification(3), BATCH, 4))(
+        jax.random.key(0), first_weights(of, 5), choices(of, program), task
+    )
     assert int(found.epochs) == int(found.best) + 4 < 60
     shorter = of._replace(epochs=int(found.best))
-    again = jax.jit(train(program, BATCH, 4))(jax.random.key(0), first_weights(of, 5), choices(shorter, program), task)
+    again = jax.jit(train(program, classification(3), BATCH, 4))(
+        jax.random.key(0), first_weights(of, 5), choices(shorter, program), task
+    )
     jax.tree.map(np.testing.assert_array_equal, found.params, again.params)
     assert not found.curve[int(found.epochs) :].any()
 
@@ -233,7 +238,9 @@ def test_a_member_that_diverges_stops_at_once():
     task = made_task((9,))
     of, _ = architecture({"dense": [{"units": 8}], "optimizer": "sgd", "lr": 1e30}, (9,), 3, 50)
     program = exact(of, 50)
-    found = jax.jit(train(program, BATCH, 50))(jax.random.key(0), first_weights(of, 5), choices(of, program), task)
+    found = jax.jit(train(program, classification(3), BATCH, 50))(
+        jax.random.key(0), first_weights(of, 5), choices(of, program), task
+    )
     assert int(found.epochs) <= 3
     assert not np.isfinite(found.curve).all()
 

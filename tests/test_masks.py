@@ -300,7 +300,7 @@ def test_what_masks_say_goes_to_the_gradient_of_the_mean_network_with_their_numb
     for pairs in (2, 20, 300):
         found = jax.jit(
             lambda key, pairs=pairs: node_perturbation(
-                net.apply, mean, x, lambda logits: config.objective_by_example(logits, y), key,
+                net.apply, mean, x, lambda logits: config.objective_by_example(classification(10), logits, y), key,
                 noise=perturbation.noise(config, weights, theta), pairs=pairs,
             ).gradient
         )(jax.random.key(4))  # fmt: skip

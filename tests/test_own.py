@@ -12,7 +12,7 @@ from jevo.errors import InputError
 from jevo.experiments import champion, experiment, hybrid, masks, weights
 from jevo.experiments.hybrid.contest import contest
 from jevo.predict import main as predict
-from jevo.runs.own import build_own, find
+from jevo.runs.own import Given, build_own, find
 from jevo.types import Stateful
 from tests.commands import deterministic
 
@@ -164,7 +164,7 @@ def test_a_run_of_jevos_network_takes_no_other(smoke, source):
     ("name", "what"),
     [
         ("nets.py:wider", r"gives float32 \[2, 11\] for two examples of shape \[8, 8, 1\]; it takes float32 \[2, 10\]"),
-        ("nets.py:broken", r"KeyError: 'nothing' \(line 37 of .*nets.py\)"),
+        ("nets.py:broken", r"KeyError: 'nothing' \(line 44 of .*nets.py\)"),
         ("nets.py:stray", "an NNX module of random numbers of its own"),
         ("nets.py:text", "makes str, but takes a Network"),
         ("nets.py:NUMBER", "is no function or class, but int"),
@@ -216,9 +216,10 @@ def test_masks_that_are_bred_take_any_layers(source, tmp_path):
 def test_ones_own_network_mates_aligned_where_it_can(network, says, source, tmp_path, caplog):
     settings, digits = {"network": f"nets.py:{network}", "repeats": 1}, data.load("digits")
     own = build_own(find(settings["network"])[0], digits.train.x.shape[1:], 10)
+    given = Given.usual(digits)._replace(network=own)
     with caplog.at_level("INFO", logger="jevo"):
-        found = contest(smoke("hybrid", tmp_path / "run", **settings), digits, own).network
-        assert not contest(smoke("hybrid", tmp_path / "run", align=False, **settings), digits, own).network.symmetries
+        found = contest(smoke("hybrid", tmp_path / "run", **settings), digits, given).network
+        assert not contest(smoke("hybrid", tmp_path / "run", align=False, **settings), digits, given).network.symmetries
     assert [record.getMessage() for record in caplog.records if says in record.getMessage()]
     assert len(caplog.records) == 1
     assert len(found.symmetries) == (network != "Plain")
