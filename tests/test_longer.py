@@ -1,5 +1,6 @@
 """A finished run goes on for more generations or cycles, to where one run of them all comes."""
 
+import dataclasses
 import json
 
 import jax
@@ -9,18 +10,21 @@ from jevo.errors import InputError
 from jevo.experiments import experiment
 from tests.commands import deterministic
 
-GOES_ON = {
-    "masks": {"mutation_rate": 0.01, "final_mutation_rate": 0.01},
-    "weights": {"schedule": "constant"},
-    "hybrid": {"schedule": "constant"},
-    "hyperparams": {},
-}
-DOES_NOT = {
-    "masks": ({}, "its mutation_rate falls over all generations; with as large a final_mutation_rate it can"),
-    "weights": ({}, "its learning_rate falls to zero by the last one; with --schedule constant it can"),
-    "hybrid": ({}, "its lr falls to zero by the last cycle; with --schedule constant it can"),
-    "autoencoder": ({}, r"generations: \d+ -> \d+"),
-}
+GOES_ON = {"weights": {"schedule": "constant"}, "hybrid": {"schedule": "constant"}, "hyperparams": {}}
+PLANNED = {
+    ("masks", "its mutation_rate falls over them all; with as large a final_mutation_rate it can"): {},
+    ("masks", ""): {"mutation_rate": 0.01, "final_mutation_rate": 0.01},
+    ("masks", "its thinning grows in the last fifth of the generations"): {"preset": "pareto"},
+    ("masks", "its learning_rate falls to zero by the last one; with --schedule constant it can"): {"preset": "default"},
+    ("weights", "its learning_rate falls to zero by the last one; with --schedule constant it can"): {},
+    ("weights", ""): {"schedule": "constant"},
+    ("weights", "references take as many steps as the search makes passes; give reference_steps"): {
+        "preset": "default", "schedule": "constant", "reference": True,
+    },
+    ("hybrid", "its lr falls to zero by the last cycle; with --schedule constant it can"): {},
+    ("hyperparams", ""): {},
+}  # fmt: skip
+"""Of an experiment and some settings, why a run does not go on for more; "" if it does."""
 
 
 @pytest.fixture(autouse=True)
@@ -61,17 +65,27 @@ def test_a_finished_run_goes_on_for_more(name, tmp_path, capsys):
         ran(name, tmp_path / "run", **GOES_ON[name])
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name != "weights" else []) for name in DOES_NOT]
-)
-def test_a_run_that_was_planned_as_a_whole_says_why_it_does_not(name, tmp_path):
-    settings, says = DOES_NOT[name]
+@pytest.mark.parametrize(("name", "says"), PLANNED)
+def test_what_is_planned_over_a_whole_run_is_said(name, says):
+    settings = {"preset": "smoke", **PLANNED[name, says]}
+    assert experiment(name).config.from_preset(**settings).scheduled == says
+
+
+def test_a_run_that_was_planned_as_a_whole_stays_as_it_is(tmp_path):
     folder = tmp_path / "run"
-    ran(name, folder, **settings)
+    ran("weights", folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    with pytest.raises(InputError, match=says):
-        ran(name, folder, 2, **settings)
+    with pytest.raises(InputError, match="and cannot go on for more: its learning_rate falls to zero by the last one"):
+        ran("weights", folder, 2)
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_a_longer_autoencoder_is_another_run(smoke):
+    """Its phases read what the phases before them have found at their end."""
+    found = experiment("autoencoder")
+    config = found.config.from_preset("smoke", out=smoke("autoencoder"))
+    with pytest.raises(InputError, match=r"generations: \d+ -> \d+\); give another out"):
+        found.run(dataclasses.replace(config, generations=config.generations + 1))
 
 
 def test_a_kill_between_its_end_and_its_beginning_again_loses_nothing(tmp_path, monkeypatch):

@@ -101,7 +101,7 @@ class Config(ForwardConfig):
         if len(self.objectives) > 1:
             return "its thinning grows in the last fifth of the generations"
         if self.mutation_rate != self.final_mutation_rate:
-            return "its mutation_rate falls over all generations; with as large a final_mutation_rate it can"
+            return "its mutation_rate falls over them all; with as large a final_mutation_rate it can"
         return ""
 
     def __post_init__(self) -> None:
