@@ -10,13 +10,14 @@ from jevo.errors import InputError
 from jevo.experiments import experiment
 from tests.commands import deterministic
 
+FALLS = "its learning_rate falls to zero by the last one; with --schedule constant it can"
 GOES_ON = {"weights": {"schedule": "constant"}, "hybrid": {"schedule": "constant"}, "hyperparams": {}}
 PLANNED = {
     ("masks", "its mutation_rate falls over them all; with as large a final_mutation_rate it can"): {},
     ("masks", ""): {"mutation_rate": 0.01, "final_mutation_rate": 0.01},
     ("masks", "its thinning grows in the last fifth of the generations"): {"preset": "pareto"},
-    ("masks", "its learning_rate falls to zero by the last one; with --schedule constant it can"): {"preset": "default"},
-    ("weights", "its learning_rate falls to zero by the last one; with --schedule constant it can"): {},
+    ("masks", FALLS): {"preset": "default"},
+    ("weights", FALLS): {},
     ("weights", ""): {"schedule": "constant"},
     ("weights", "references take as many steps as the search makes passes; give reference_steps"): {
         "preset": "default", "schedule": "constant", "reference": True,
