@@ -6,6 +6,9 @@ import os
 import shutil
 import sys
 import tempfile
+import time
+
+BEGAN = time.monotonic()
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # A worker of pytest-xdist has its environment from the process that started it, and not its arguments.
@@ -33,6 +36,9 @@ EXPERIMENTS["signs"] = "tests.signs"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption(
+        "--minutes", type=float, help="skip the tests that would begin later than so many minutes from now"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -40,6 +46,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="slow: give --slow to run it"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = item.config.getoption("--minutes")
+    if minutes is not None and time.monotonic() - BEGAN > 60 * minutes:
+        pytest.skip("its turn came too late: give more --minutes, or leave them out")
 
 
 @pytest.fixture
