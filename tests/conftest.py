@@ -8,8 +8,6 @@ import sys
 import tempfile
 import time
 
-BEGAN = time.monotonic()
-
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # A worker of pytest-xdist has its environment from the process that started it, and not its arguments.
 if "PYTEST_XDIST_WORKER" not in os.environ and "--slow" not in sys.argv:
@@ -25,6 +23,7 @@ import pytest
 
 from jevo.experiments import EXPERIMENTS, experiment
 
+BEGAN = time.monotonic()
 atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
