@@ -274,3 +274,24 @@ def test_what_cannot_have_a_state_is_refused():
         algorithm.init(pop.init(jax.random.key(0), NETWORK.init, 4), jnp.zeros(4))
     with pytest.raises(TypeError, match="BatchNorm changes its batch_stats also where it is not training"):
         from_linen(nn.BatchNorm(use_running_average=False), jnp.ones((2, 3)))
+
+
+class Scaled(nnx.Module):
+    """An array that is no variable at all."""
+
+    def __init__(self, rngs):
+        self.layer, self.scale = nnx.Linear(4, 3, rngs=rngs), nnx.data(jnp.full((3,), 2.0))
+
+    def __call__(self, x):
+        return self.layer(x) * self.scale[None]
+
+
+@pytest.mark.parametrize("make", [Scaled, lambda rngs: nnx.WeightNorm(nnx.Linear(4, 3, rngs=rngs), rngs=rngs)])
+def test_arrays_of_a_module_that_are_no_variables_are_state(make, key):
+    network, x = networks.from_nnx(make), jnp.ones((2, 4))
+    member = network.init(key)
+    module = make(nnx.Rngs(key))
+    module.eval()
+    np.testing.assert_array_equal(network.apply(member, x), module(x))
+    np.testing.assert_array_equal(networks.to_nnx(make, member)(x), module(x))
+    assert jax.tree.leaves(member.state)

@@ -72,7 +72,7 @@ def from_nnx(make: Callable[[Any], Any]) -> Network:
     # Traced, not run: the structure is known without making an array.
     _, _, _, other = nnx.eval_shape(lambda: parts(jax.random.key(0)))
     places = [path for path, _ in nnx.to_flat_state(other)]
-    _require_arrays({".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(other)})
+    _require_arrays({".".join(map(str, path)): _value(leaf) for path, leaf in nnx.to_flat_state(other)})
 
     def init(key: Key) -> Member:
         _, params, _, other = parts(key)
@@ -223,7 +223,7 @@ def _kept(state: Any, paths: Sequence[Any]) -> Any:
     from flax import nnx
 
     found = dict(nnx.to_flat_state(state))
-    return _nested({path: found[path].get_value() for path in paths})
+    return _nested({path: _value(found[path]) for path in paths})
 
 
 def _replaced(state: Any, arrays: Any) -> Any:
@@ -231,7 +231,16 @@ def _replaced(state: Any, arrays: Any) -> Any:
     from flax import nnx
 
     flat = _flat(arrays)
-    return nnx.from_flat_state([(path, leaf.replace(flat[_names(path)])) for path, leaf in nnx.to_flat_state(state)])
+
+    def replaced(leaf: Any, array: Any) -> Any:
+        return leaf.replace(array) if hasattr(leaf, "get_value") else array
+
+    return nnx.from_flat_state([(path, replaced(leaf, flat[_names(path)])) for path, leaf in nnx.to_flat_state(state)])
+
+
+def _value(leaf: Any) -> Any:
+    """The array of an NNX variable, or of a module's that is none."""
+    return leaf.get_value() if hasattr(leaf, "get_value") else leaf
 
 
 def _names(path: tuple[Any, ...]) -> tuple[str | int, ...]:
