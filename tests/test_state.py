@@ -10,7 +10,7 @@ from flax import nnx
 
 from jevo import genetics, runs, training
 from jevo import population as pop
-from jevo.networks import from_linen, from_nnx, masked, straight_through
+from jevo.networks import from_linen, from_nnx, masked, straight_through, to_nnx
 from jevo.training import Learner, learner, recalibration, train
 from jevo.types import Stateful
 from tests.operators import CROSSOVERS, HIDDEN, MUTATIONS
@@ -288,10 +288,10 @@ class Scaled(nnx.Module):
 
 @pytest.mark.parametrize("make", [Scaled, lambda rngs: nnx.WeightNorm(nnx.Linear(4, 3, rngs=rngs), rngs=rngs)])
 def test_arrays_of_a_module_that_are_no_variables_are_state(make, key):
-    network, x = networks.from_nnx(make), jnp.ones((2, 4))
+    network, x = from_nnx(make), jnp.ones((2, 4))
     member = network.init(key)
     module = make(nnx.Rngs(key))
     module.eval()
     np.testing.assert_array_equal(network.apply(member, x), module(x))
-    np.testing.assert_array_equal(networks.to_nnx(make, member)(x), module(x))
+    np.testing.assert_array_equal(to_nnx(make, member)(x), module(x))
     assert jax.tree.leaves(member.state)
