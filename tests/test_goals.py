@@ -14,10 +14,11 @@ from jevo.data import load
 from jevo.data.targets import Targets, targets_of
 from jevo.data.task import to_device
 from jevo.errors import InputError
-from jevo.experiments import champion, experiment, hybrid, weights
+from jevo.experiments import champion, elsewhere, experiment, hybrid, weights
 from jevo.predict import main as predict
 from jevo.runs.arguments import from_command_line
-from jevo.runs.own import find_goal
+from jevo.runs.champion import Saved
+from jevo.runs.own import find_goal, goal_digest
 from jevo.training import Goal
 from jevo.training.criterion import classification, measure_targets, own, r2, regression
 from tests.commands import deterministic
@@ -94,6 +95,7 @@ broken = Goal(lambda outputs, targets: outputs @ targets)
 classes = Goal(lambda outputs, targets: outputs[:, 0], kind="classification")
 few = Goal(pinball, outputs=3, estimates=(3,))
 taken = Goal(pinball, {"r2": inside}, outputs=3)
+taken_too = Goal(pinball, {"rmse area": inside}, outputs=3)
 wordy = Goal("pinball")
 """
 
@@ -300,6 +302,23 @@ def test_another_loss_is_another_run(table, tmp_path, monkeypatch):
         weights.run(config)
 
 
+def test_what_a_goal_estimates_is_part_of_what_it_is_known_by(table):
+    targets = load(table, label="price", regression=True).targets
+    goals = [QUANTILES, QUANTILES._replace(estimates=(0,))]
+    digests = {goal_digest(goal, own(goal, 0, targets), jnp.zeros((2, 1))) for goal in goals}
+    assert len(digests) == 2
+
+
+def test_estimates_in_another_order_are_so_on_the_card(table):
+    """As many as outputs, and yet not as they come."""
+    targets = load(table, label="area,price", regression=True).targets
+    read = {"data": {"targets": targets.to_json(), "classes": []}, "outputs": 2, "estimates": [1, 0]}
+    saved = Saved(table, None, read)
+    assert not saved.whole
+    assert elsewhere.said(saved)[0] == "outputs = outputs[:, [1, 0]]"
+    assert Saved(table, None, {**read, "estimates": [0, 1]}).whole
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
@@ -310,6 +329,7 @@ def test_another_loss_is_another_run(table, tmp_path, monkeypatch):
         ("classes", "kind classification, but the data have real targets"),
         ("few", "the goal's estimates are"),
         ("taken", "a metric 'r2', a name that results have already"),
+        ("taken_too", "a metric 'rmse area', a name that results have already"),
         ("wordy", "loss is 'pinball'"),
     ],
 )
@@ -324,6 +344,7 @@ def test_what_is_no_goal(name, says, table, tmp_path, monkeypatch):
     ("name", "settings", "says"),
     [
         ("weights", {"fitness": "accuracy"}, "setting fitness is accuracy"),
+        ("masks", {"preset": "faithful"}, "setting fitness is accuracy"),
         ("hybrid", {"smoothing": 0.1}, "setting smoothing is 0.1"),
         ("hybrid", {"positive": "1"}, "setting positive is 1"),
         ("hybrid", {"network": "logistic"}, "setting network is logistic"),
@@ -335,5 +356,5 @@ def test_settings_of_classes_are_refused(name, settings, says, table, tmp_path):
     found = experiment(name)
     common = {"data": str(table), "label": "price", "goal": "regression", "out": tmp_path / "run"}
     with pytest.raises(InputError, match=says):
-        found.run(found.config.from_preset("smoke", **common, **settings))
+        found.run(found.config.from_preset(**{"preset": "smoke"} | common | settings))
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").glob("*.json"))

@@ -99,7 +99,7 @@ def head(saved: Saved, before: str = "") -> list[str]:
 def said(saved: Saved) -> list[str]:
     """Lines that say the class, or the targets, of each example by its `outputs`."""
     targets, names = saved.targets, list(saved.result["data"]["classes"])
-    own = [] if len(saved.estimates) == saved.outputs else [f"outputs = outputs[:, {saved.estimates}]"]
+    own = [] if saved.whole else [f"outputs = outputs[:, {saved.estimates}]"]
     if targets is not None:
         return [
             *own,

@@ -159,11 +159,6 @@ class ForwardConfig(BreedingConfig):
         rows = rotating_rows(examples, count, generation if self.batches == "rotating" else 0, self.first_image)
         return task.inputs(task.train.x[rows]), task.train.y[rows]
 
-    def require_goal(self, criterion: Criterion) -> None:
-        """Raise an InputError for settings that have no meaning for what outputs are for."""
-        if not criterion.classifies:
-            self.require_unset(("fitness", "spread"), f"its default: it is of classes, and the goal is {self.goal}")
-
     def objective(self, criterion: Criterion, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """The fitness of a member, float32 `[]`."""
         if not criterion.classifies:
@@ -315,7 +310,8 @@ def contestants(
         candidates: members that the search scores in a generation.
         saved: what is saved of a genome.
     """
-    config.require_goal(criterion)
+    if not criterion.classifies:
+        config.require_no_classes(("fitness", "spread"))
     if config.network:
         _require_layers(searchers, data)
     # Convolutions have large temporaries, and gain nothing by standing beside others on a CPU.

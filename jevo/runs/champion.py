@@ -115,6 +115,11 @@ class Saved(NamedTuple):
         return self.result.get("estimates", list(range(self.outputs)))
 
     @property
+    def whole(self) -> bool:
+        """Whether these are all outputs, in their order."""
+        return self.estimates == list(range(self.outputs))
+
+    @property
     def values(self) -> Values:
         """What the numbers of its examples are."""
         return Values.from_json(self.result["data"]["values"], self.shape)
@@ -160,8 +165,7 @@ class Saved(NamedTuple):
 
         def picked(x: jax.Array) -> jax.Array:
             # Where all are, nothing is added to the program: bits stay as they were judged.
-            whole = self.estimates == list(range(self.outputs))
-            return logits(x) if whole else logits(x)[:, jnp.array(self.estimates)]
+            return logits(x) if self.whole else logits(x)[:, jnp.array(self.estimates)]
 
         def answer(x: np.ndarray) -> Answers:
             if targets is not None:

@@ -116,6 +116,12 @@ class RunConfig:
         """What of these settings is planned over the whole run, so that it cannot be made longer: words, or nothing."""
         return ""
 
+    def require_no_classes(self, names: Sequence[str]) -> None:
+        """Raise an InputError for settings that are of classes, whatever a preset says, as the goal is of none."""
+        for name in names:
+            value, usual = getattr(self, name), getattr(type(self), name)
+            require(value == usual, name, value, f"its default, {usual}: it is of classes, and the goal is {self.goal}")
+
     def require_unset(self, names: Sequence[str], takes: str) -> None:
         """Raise an InputError for a setting that these others leave unread, unless it is as it is by default, or as the
         preset has it."""

@@ -53,9 +53,7 @@ def from_params(params: Member) -> tuple[Begun, str]:
     given = jax.tree.map(jnp.asarray, params)
 
     def begun(network: Network) -> Network:
-        wanted, found = (
-            jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), of) for of in (_shapes(network), given)
-        )
+        wanted, found = map(_described, (_shapes(network), given))
         if wanted != found:
             raise InputError(f"start has other arrays than the network: {found} instead of {wanted}")
         return _begun(network, given)

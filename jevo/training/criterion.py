@@ -150,7 +150,8 @@ def own(goal: Goal, classes: int, targets: Targets | None) -> Criterion:
     if len(set(estimates)) < least or len(estimates) != least or not all(0 <= i < count for i in estimates):
         raise InputError(f"the goal's estimates are {estimates}, but take one of the outputs 0 to {count - 1} for each "
                          f"of the {least} {kind}")  # fmt: skip
-    if taken := sorted(set(goal.metrics) & ({"loss", "accuracy", "r2", "rmse", "mae"})):
+    # Of several targets the usual ones have a target's name behind their own.
+    if taken := sorted(n for n in goal.metrics if n.partition(" ")[0] in ("loss", "accuracy", "r2", "rmse", "mae")):
         raise InputError(f"the goal has a metric {taken[0]!r}, a name that results have already; call it otherwise")
     example = jax.ShapeDtypeStruct((3, count), jnp.float32), jax.eval_shape(lambda: _labels(usual, targets))
     for name, function in {"loss": goal.loss, **goal.metrics}.items():

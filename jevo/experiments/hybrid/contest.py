@@ -64,7 +64,7 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
     criterion, own, begun = given
     net = begun(own or network(config, dataset.train.x.shape[1:], criterion.outputs))
     if not criterion.classifies:
-        config.require_unset(("loss", "smoothing"), f"its default: it is of classes, and the goal is {config.goal}")
+        config.require_no_classes(("loss", "smoothing"))
         require(config.network != "logistic", "network", config.network, "another one: this one tells classes")
     task = to_device(dataset, config.center, config.scale)
     if config.align and config.crossover != "clone" and not net.symmetries and own:

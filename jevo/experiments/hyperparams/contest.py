@@ -98,7 +98,7 @@ class GenomeSearch:
 def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
     """The search and its controls, each at as many trainings as the first."""
     if not given.criterion.classifies:
-        config.require_unset(("fitness",), f"its default: it is of classes, and the goal is {config.goal}")
+        config.require_no_classes(("fitness",))
     space, task = read_space(config.space), to_device(dataset)
     own_key, random_key = jax.random.split(jax.random.key(config.seed))
     asks = config.generations + 1

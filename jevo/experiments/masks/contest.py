@@ -8,6 +8,7 @@ from jevo import population as pop
 from jevo.data.datasets import Dataset
 from jevo.data.task import to_device
 from jevo.devices import in_room
+from jevo.errors import require
 from jevo.experiments import elsewhere
 from jevo.experiments.forward import bred, contestants, require_no_state
 from jevo.experiments.masks.config import Config
@@ -44,7 +45,7 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
     """The search, random search at the same number of evaluations, and the references if asked for."""
     root, criterion = jax.random.key(config.seed), given.criterion
     if criterion.name == "own":
-        config.require_unset(("objectives",), "fitness alone, with a goal of your own")
+        require(len(config.objectives) == 1, "objectives", config.objectives, "fitness alone, with a goal of your own")
     net = given.network or network(config, dataset.train.x.shape[1:], criterion.outputs)
     require_no_state(net)
     begun = given.begun(net)
