@@ -57,6 +57,11 @@ class Targets(NamedTuple):
         return cls(tuple(names), tuple(mean), tuple(scale))
 
 
+def learnt(y: np.ndarray, targets: Targets | None) -> np.ndarray:
+    """Labels of a data set as a network learns them: classes as they are, targets standardised."""
+    return y if targets is None else targets.standardised(y)
+
+
 def from_array(name: str, y: np.ndarray) -> np.ndarray:
     """Targets `[n]` or `[n, targets]` as float64 `[n, targets]`.
 

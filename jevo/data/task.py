@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jevo.data.datasets import Dataset
+from jevo.data.targets import learnt
 from jevo.data.values import moments
 
 
@@ -71,9 +72,8 @@ def to_device(dataset: Dataset, center: float | None = None, scale: float | None
         mean = np.full_like(mean, center) - (0.0 if offset is None else offset)
     if scale is not None:
         deviation = np.full_like(deviation, scale)
-    targets = dataset.targets
     train, validation = (
-        Examples(jnp.asarray(s.x), jnp.asarray(s.y if targets is None else targets.standardised(s.y)))
+        Examples(jnp.asarray(s.x), jnp.asarray(learnt(s.y, dataset.targets)))
         for s in (dataset.train, dataset.validation)
     )
     # What float32 cannot tell from 0 divides nothing.

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import yaml
 
 from jevo import plots
 from jevo.data.datasets import Dataset, load
-from jevo.data.task import to_device
+from jevo.data.targets import learnt
 from jevo.errors import InputError, require
 from jevo.networks import Network
 from jevo.runs.arguments import from_settings, resolved
@@ -162,14 +163,14 @@ class Experiment(NamedTuple):
             config = dataclasses.replace(config, data=dataset.name, goal=named)
         require_loggers(config.log)
         prepare(config)
-        theirs, contents = (goal, "") if goal or not is_own(config.goal) else find_goal(config.goal)
+        theirs, source = (goal, "") if goal or not is_own(config.goal) else find_goal(config.goal)
         kind = theirs.kind if theirs else config.goal
         dataset = self.dataset(config, dataset, regression=kind == "regression")
         criterion = criterion_of(config.goal, theirs, dataset)
         given, digests = self._given(config, network, start, dataset.train.x.shape[1:], criterion)
         if theirs:
-            y = to_device(dataset).train.y[:2]
-            digests["goal"] = contents or goal_digest(theirs, criterion, y)
+            labels = jnp.asarray(learnt(dataset.train.y[:2], dataset.targets))
+            digests["goal"] = source or goal_digest(theirs, criterion, labels)
         contents = {"data": dataset.digest, **digests, **self.contents(config)}
         with open_run(self.name, config, contents) as opened, jax.default_matmul_precision(precision(config)):
             if done := opened.result():

@@ -110,7 +110,7 @@ def checked_goal(goal: Any, name: str) -> Goal:
 
 
 def goal_digest(goal: Goal, criterion: Criterion, labels: Any) -> str:
-    """What a goal is known by that has no name: its programs, the arrays that they close over, and what it estimates."""
+    """What a goal is known by that has no name: its programs, what these close over, and what it estimates."""
     outputs, said = jnp.zeros((2, criterion.outputs)), [goal.kind, repr(criterion.estimates)]
     for name, function in {"": goal.loss, **goal.metrics}.items():
         program = closed(function, outputs, labels)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jevo.data.datasets import Dataset
-from jevo.data.targets import Targets
+from jevo.data.targets import Targets, learnt
 from jevo.errors import InputError, shortened
 from jevo.training.objectives import accuracy, log_likelihood_by_example
 from jevo.training.scoring import measure as measure_classes
@@ -166,7 +166,7 @@ def own(goal: Goal, classes: int, targets: Targets | None) -> Criterion:
         return jnp.mean(jnp.asarray(function(outputs, y), jnp.float32))
 
     def measure(outputs: np.ndarray, y: np.ndarray) -> dict[str, float]:
-        labels = jnp.asarray(y if targets is None else targets.standardised(y))
+        labels = jnp.asarray(learnt(y, targets))
         standard = usual.measure(np.asarray(usual.finish(jnp.asarray(outputs[:, list(estimates)]))), y)
         own = {name: float(mean(of, jnp.asarray(outputs), labels)) for name, of in goal.metrics.items()}
         return {"loss": float(mean(goal.loss, jnp.asarray(outputs), labels)), **own} | {
