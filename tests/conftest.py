@@ -12,7 +12,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # A worker of pytest-xdist has its environment from the process that started it, and not its arguments.
 if "PYTEST_XDIST_WORKER" not in os.environ and "--slow" not in sys.argv:
     # Most of the time of a test is XLA compiling it. The full suite (--slow) compiles as users do.
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    # Those that emit fusions take half of it.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
 
 # Many tests compile the same programs, some of them in processes of their own: within a session, each is compiled once.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jevo-test-programs-")
