@@ -24,9 +24,9 @@ from jevo.mixed.architectures import GENES
 from jevo.mixed.layers import dropout_gain
 from jevo.mixed.optimizers import OPTIMIZERS, coefficients, start, update
 from jevo.mixed.planner import COSTS, Work, exact, fits, join, plan
-from jevo.mixed.programs import Program, choices, pad, unpad
+from jevo.mixed.programs import Program, choices, unpad
+from jevo.mixed.progress import begin, padded
 from jevo.mixed.trainer import train
-from jevo.mixed.unpadded import first_weights
 from jevo.networks import ACTIVATIONS
 from jevo.training.criterion import classification
 
@@ -55,7 +55,8 @@ def same_as_alone(genome, padding, task, epochs=2, tolerance=2e-4):
     program = padding(of)
     assert fits(of, program)
     key = jax.random.key(5)
-    trained = compiled(program)(key, pad(first_weights(of, 5), of, program), choices(of, program), task)
+    before = padded(begin(of, 5, program.epochs), of, program)
+    trained = compiled(program)(key, before, choices(of, program), task).so_far
     params, curve = train_alone(of, task, BATCH, 5)
     np.testing.assert_allclose(trained.curve[:epochs], curve, rtol=tolerance)
     best = int(trained.best) - 1
@@ -99,7 +100,7 @@ def test_an_optimizer_equals_optax_step_for_step(optimizer):
         updates, inner = reference.update(gradient, inner, weights)
         return (optax.apply_updates(weights, updates),) * 1 + (inner,), optax.apply_updates(weights, updates)
 
-    _, found = jax.lax.scan(ours, (weights, *start((40,), index), jnp.int32(1)), gradients)
+    _, found = jax.lax.scan(ours, (weights, *start((40,), optimizer), jnp.int32(1)), gradients)
     _, expected = jax.lax.scan(theirs, (weights, reference.init(weights)), gradients)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
 
@@ -108,7 +109,7 @@ def test_weight_decay_is_decoupled():
     index, weights = jnp.int32(OPTIMIZERS.index("adam")), jnp.linspace(-1, 1, 9)
     reference, gradient = optax.adamw(1e-2, weight_decay=0.1), jnp.linspace(1, 2, 9)
     found = update(
-        coefficients(index, jnp.int32(1)), jnp.float32(1e-2), jnp.float32(0.1), gradient, *start((9,), index), weights
+        coefficients(index, jnp.int32(1)), jnp.float32(1e-2), jnp.float32(0.1), gradient, *start((9,), "adam"), weights
     )
     updates, _ = reference.update(gradient, reference.init(weights), weights)
     np.testing.assert_allclose(found[0], optax.apply_updates(weights, updates), rtol=1e-5)
@@ -117,7 +118,7 @@ def test_weight_decay_is_decoupled():
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_no_optimizer_moves_what_is_zero_and_has_no_gradient(optimizer):
     index, zeros = jnp.int32(OPTIMIZERS.index(optimizer)), jnp.zeros(4)
-    weights, moments = zeros, start((4,), index)
+    weights, moments = zeros, start((4,), optimizer)
     for count in range(1, 4):
         weights, *moments = update(
             coefficients(index, jnp.int32(count)), jnp.float32(1), jnp.float32(0.5), zeros, *moments, weights
@@ -203,14 +204,14 @@ def test_vmapped_members_learn_what_they_learn_one_by_one():
     ]
     program = Program((9,), 3, (), (6, 6, 6), 1, 3)
     networks = [architecture(genome, (9,), 3, 3)[0] for genome in genomes]
-    members = [(pad(first_weights(of, 5), of, program), choices(of, program)) for of in networks]
+    members = [(padded(begin(of, 5, 3), of, program), choices(of, program)) for of in networks]
     one = train(program, classification(3), BATCH, 99)
     keys = jax.random.split(jax.random.key(2), 3)
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *members)
     together = jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None)))(keys, *stacked, task)
     for i, member in enumerate(members):
         alone = jax.jit(one)(jax.random.split(jax.random.key(2), 3)[i], *member, task)
-        assert int(alone.epochs) == genomes[i]["epochs"]
+        assert int(alone.so_far.epochs) == genomes[i]["epochs"]
         mine = jax.tree.map(lambda leaf, i=i: leaf[i], together)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), mine, alone)
 
@@ -223,13 +224,13 @@ def test_a_member_stops_after_its_patience_and_keeps_its_best_weights():
     of, _ = architecture({"dense": [{"units": 16}], "lr": 0.05}, (9,), 3, 60)
     program = exact(of, 60)
     found = jax.jit(train(program, classification(3), BATCH, 4))(
-        jax.random.key(0), first_weights(of, 5), choices(of, program), task
-    )
+        jax.random.key(0), begin(of, 5, program.epochs), choices(of, program), task
+    ).so_far
     assert int(found.epochs) == int(found.best) + 4 < 60
     shorter = of._replace(epochs=int(found.best))
     again = jax.jit(train(program, classification(3), BATCH, 4))(
-        jax.random.key(0), first_weights(of, 5), choices(shorter, program), task
-    )
+        jax.random.key(0), begin(of, 5, program.epochs), choices(shorter, program), task
+    ).so_far
     jax.tree.map(np.testing.assert_array_equal, found.params, again.params)
     assert not found.curve[int(found.epochs) :].any()
 
@@ -239,8 +240,8 @@ def test_a_member_that_diverges_stops_at_once():
     of, _ = architecture({"dense": [{"units": 8}], "optimizer": "sgd", "lr": 1e30}, (9,), 3, 50)
     program = exact(of, 50)
     found = jax.jit(train(program, classification(3), BATCH, 50))(
-        jax.random.key(0), first_weights(of, 5), choices(of, program), task
-    )
+        jax.random.key(0), begin(of, 5, program.epochs), choices(of, program), task
+    ).so_far
     assert int(found.epochs) <= 3
     assert not np.isfinite(found.curve).all()
 

@@ -8,10 +8,13 @@ from jevo.hyperparams.loop import (
     Ask,
     Callbacks,
     Generation,
+    Halving,
+    Known,
     KnownScore,
     Proposal,
     Score,
     Strategy,
+    Tally,
     Trainable,
     Trial,
     best_trial,
@@ -22,7 +25,7 @@ from jevo.hyperparams.operators import redrawn, stepped
 from jevo.hyperparams.optuna_strategy import optuna_search
 from jevo.hyperparams.parsing import SPACES, parse_space
 from jevo.hyperparams.space import Genome, Group, Space, flatten, identity
-from jevo.hyperparams.strategies import evolve, grid_search, random_search
+from jevo.hyperparams.strategies import evolve, grid_search, hyperband, random_search
 
 __all__ = [
     "SPACES",
@@ -32,12 +35,15 @@ __all__ = [
     "Generation",
     "Genome",
     "Group",
+    "Halving",
+    "Known",
     "KnownScore",
     "Proposal",
     "Real",
     "Score",
     "Space",
     "Strategy",
+    "Tally",
     "Trainable",
     "Trial",
     "best_trial",
@@ -45,6 +51,7 @@ __all__ = [
     "flatten",
     "from_function",
     "grid_search",
+    "hyperband",
     "identity",
     "optuna_search",
     "parse_space",

@@ -2,6 +2,9 @@
 
 A strategy is a generator: it yields an `Ask` and is sent the scores. What it asks for depends on its key and on the
 scores alone. So a search that was interrupted is simply done again, with the scores that are known already.
+
+An ask may be halved: all of it is trained a little, the best of it goes on from there, and so on. That is done here, so
+that every strategy can have it.
 """
 
 import math
@@ -23,6 +26,7 @@ class Score(NamedTuple):
 
     Attributes:
         value: higher is better; NaN for one that failed.
+        spent: of training it from its start to here, in the trainable's unit: epochs, or calls of a function.
         seconds: of training.
         compile_s: of compiling, for it or for those in its batch.
         reason: why it failed, or nothing.
@@ -31,6 +35,7 @@ class Score(NamedTuple):
     """
 
     value: float
+    spent: float = 1.0
     seconds: float = 0.0
     compile_s: float = 0.0
     reason: str = ""
@@ -38,15 +43,69 @@ class Score(NamedTuple):
     params: Member = None
 
 
+class Halving(NamedTuple):
+    """How an ask is halved (successive halving: Jamieson and Talwalkar, "Non-stochastic best arm identification and
+    hyperparameter optimization", 2016).
+
+    Attributes:
+        rungs: how far genomes are trained, in the trainable's unit, ascending.
+        factor: one genome of so many goes on to the next rung, rounded up.
+
+    >>> Halving.between(1, 30, 3)
+    Halving(rungs=(1, 3, 10, 30), factor=3)
+    """
+
+    rungs: tuple[int, ...]
+    factor: int = 3
+
+    @classmethod
+    def between(cls, first: int, last: int, factor: int) -> "Halving":
+        """From `first` to `last`, each rung about `factor` times the one before."""
+        rungs = [last]
+        while rungs[0] // factor >= first:
+            rungs.insert(0, rungs[0] // factor)
+        return cls(tuple(rungs), factor)
+
+    def go_on(self, count: int) -> int:
+        """How many of so many go on to the next rung."""
+        return -(-count // self.factor)
+
+    def cost(self, count: int) -> int:
+        """What so many genomes cost, at the most.
+
+        >>> Halving((1, 3, 9)).cost(9)  # 9 + 3 * 2 + 1 * 6
+        21
+        """
+        spent = 0
+        for rung, before in zip(self.rungs, (0, *self.rungs), strict=False):
+            spent, count = spent + count * (rung - before), self.go_on(count)
+        return spent
+
+    @property
+    def expected(self) -> int:
+        """How far one of many that begin is trained in the mean, rounded up."""
+        many = self.factor ** len(self.rungs)
+        return -(-self.cost(many) // many)
+
+    def affords(self, budget: float, most: int) -> int:
+        """How many genomes a budget is enough for, `most` at the most; 1 at the least."""
+        return next((count for count in range(most, 1, -1) if self.cost(count) <= budget), 1)
+
+
 class Trainable(Protocol):
     """Whatever scores genomes. `from_function` makes one of a function."""
 
-    def plan(self, genomes: Sequence[Genome]) -> Any:
-        """How it will go about it, as a line of text (`str`) and for `score`."""
+    def plan(self, genomes: Sequence[Genome], halving: Halving | None = None, rung: int = 0) -> Any:
+        """How it will go about it, as a line of text (`str`) and for `score`: training them to their end, or to a rung
+        of a halving, from where they were at the one before."""
         ...
 
     def score(self, genomes: Sequence[Genome], plan: Any, skip: Sequence[int] = ()) -> Iterator[tuple[int, Score]]:
         """Scores as they come, each with the index of its genome; none for those in `skip`."""
+        ...
+
+    def forget(self, genome: Genome) -> None:
+        """Told that a genome goes no further: what was kept for that need not be."""
         ...
 
 
@@ -63,14 +122,18 @@ class Ask(NamedTuple):
     Attributes:
         proposals: what it wants scored.
         kept: numbers of earlier proposals that stay in the population beside them.
+        halving: how the proposals are halved; None: each is trained to its end.
+        undecided: whether the strategy may have them go on in its next ask, and decides that itself.
     """
 
     proposals: Sequence[Proposal]
     kept: Sequence[int] = ()
+    halving: Halving | None = None
+    undecided: bool = False
 
 
-Strategy = Generator[Ask, Sequence[float], None]
-"""Sent the scores of the proposals, in their order; a proposal that failed has NaN."""
+Strategy = Generator[Ask, Sequence[Score], None]
+"""Sent the scores of the proposals, in their order, each of its last rung."""
 
 
 class Trial(NamedTuple):
@@ -81,8 +144,10 @@ class Trial(NamedTuple):
         generation: that proposed it; the first is 0.
         genome: decoded.
         parents: numbers.
-        score: of its training.
+        score: of its training, at the last rung that it has reached.
         trained: whether it was trained for this proposal; otherwise its score was known.
+        until: that rung, in the trainable's unit; None if it was trained to its end.
+        rungs: values at all its rungs, the last one included.
     """
 
     number: int
@@ -91,6 +156,8 @@ class Trial(NamedTuple):
     parents: tuple[int, ...]
     score: Score
     trained: bool
+    until: int | None = None
+    rungs: tuple[float, ...] = ()
 
 
 class Generation(NamedTuple):
@@ -102,7 +169,8 @@ class Generation(NamedTuple):
         best, mean: score of its population, the members kept included; NaN if all failed.
         champion: number of the best trial so far; -1 if all failed.
         trained: genomes trained in it.
-        plan: how, as a line of text.
+        spent: by the search up to here, what was known included, in the trainable's unit.
+        plan: how, as a line of text, its first rung.
     """
 
     number: int
@@ -111,6 +179,7 @@ class Generation(NamedTuple):
     mean: float
     champion: int
     trained: int
+    spent: float
     plan: str
 
 
@@ -129,11 +198,15 @@ class KnownScore(NamedTuple):
     generation: int
 
 
+Known = MutableMapping[tuple[str, int | None], KnownScore]
+"""Scores by `identity` of the genome, and how far it was trained (None: to its end)."""
+
+
 class Callbacks(NamedTuple):
     """What is called as a search goes on. Each may raise, which ends the search; what is scored by then is known.
 
     Attributes:
-        planned: `(generation, genomes to train, plan)`, before they are trained.
+        planned: `(generation, genomes to train, plan)`, before they are trained: of a halved one, for every rung.
         scored: `(trial)`, for each of them. Its score has the weights, unless it was trained before an interruption.
         done: `(generation)`, when all of it is scored.
     """
@@ -146,7 +219,7 @@ class Callbacks(NamedTuple):
 def search(
     strategy: Strategy,
     trainable: Trainable,
-    known: MutableMapping[str, KnownScore] | None = None,
+    known: Known | None = None,
     name: str = "search",
     callbacks: Callbacks | None = None,
 ) -> tuple[list[Trial], list[Generation]]:
@@ -155,8 +228,8 @@ def search(
     Args:
         strategy: asks.
         trainable: answers.
-        known: scores by `identity`, of this search when it was interrupted, and of others with the same trainable;
-            new ones are added. Nothing that is in it is trained.
+        known: scores, of this search when it was interrupted, and of others with the same trainable; new ones are
+            added. Nothing that is in it is trained.
         name: of this search, in `known`.
         callbacks: called as it goes on.
 
@@ -177,31 +250,16 @@ def search(
     known, callbacks = {} if known is None else known, callbacks or Callbacks()
     trials: list[Trial] = []
     done: list[Generation] = []
+    tally = Tally()
     ask = next(strategy)
     while True:
-        number, first = len(done), len(trials)
-        here = (name, number)
-        names = [identity(proposal.genome) for proposal in ask.proposals]
-        # Asked for twice in one generation, it is trained once; known from another generation or search, not at all.
-        fresh = [n for n in dict.fromkeys(names) if n not in known or (known[n].search, known[n].generation) == here]
-        earlier = [i for i, n in enumerate(fresh) if n in known]
-        where = [names.index(n) for n in fresh]
-        genomes = [ask.proposals[i].genome for i in where]
-
-        def trial(i: int, score: Score, ask: Ask = ask, first: int = first, where: Sequence[int] = where) -> Trial:
-            genome, parents = ask.proposals[i]
-            return Trial(first + i, len(done), genome, tuple(parents), score, i in where)
-
-        plan = trainable.plan(genomes)
-        callbacks.planned(number, len(fresh), plan)
-        for i in earlier:
-            callbacks.scored(trial(where[i], known[fresh[i]].score))
-        for i, score in trainable.score(genomes, plan, earlier):
-            # The weights are for the callback: all of them together would fill the memory.
-            known[fresh[i]] = KnownScore(score._replace(params=None), *here)
-            callbacks.scored(trial(where[i], score))
-        trials += [trial(i, known[n].score) for i, n in enumerate(names)]
-        done.append(_generation(number, trials, first, ask.kept, len(fresh), str(plan)))
+        first = len(trials)
+        answer = _Answer(ask, trainable, known, (name, len(done)), first)
+        found = answer.train(callbacks)
+        trials += found
+        for trial in found:
+            tally.add(trial.genome, trial.score)
+        done.append(_generation(len(done), trials, first, ask.kept, len(answer.trained), tally.spent, answer.plan))
         callbacks.done(done[-1])
         if done[-1].champion < 0:
             # What fails every one of them, and none has ever succeeded, is no matter of genomes.
@@ -209,9 +267,120 @@ def search(
                 f"{name}: all {len(trials):,} genomes so far failed, the first one for: {trials[0].score.reason}"
             )
         try:
-            ask = strategy.send([trial.score.value for trial in trials[first:]])
+            following = strategy.send([trial.score for trial in found])
         except StopIteration:
+            following = None
+        if ask.undecided:
+            going = {identity(proposal.genome) for proposal in following.proposals} if following else set()
+            for trial in found:
+                if identity(trial.genome) not in going:
+                    trainable.forget(trial.genome)
+        if following is None:
             return trials, done
+        ask = following
+
+
+class _Answer:
+    """The scores of an ask as they come.
+
+    Attributes:
+        values: of each genome by name, at the rungs that it has reached.
+        trained: names of those that were trained for it.
+        plan: of its first rung.
+    """
+
+    def __init__(self, ask: Ask, trainable: Trainable, known: Known, here: tuple[str, int], first: int):
+        self._ask, self._trainable, self._known, self._here, self._first = ask, trainable, known, here, first
+        self._names = [identity(proposal.genome) for proposal in ask.proposals]
+        # Asked for twice in one generation, it is trained once: whoever is asked for first stands for the others.
+        self._where = {name: self._names.index(name) for name in self._names}
+        self._rungs: tuple[int | None, ...] = ask.halving.rungs if ask.halving else (None,)
+        self._forgotten: set[str] = set()
+        self.values: dict[str, list[float]] = {name: [] for name in self._where}
+        self.trained: set[str] = set()
+        self.plan = ""
+
+    def train(self, callbacks: Callbacks) -> list[Trial]:
+        """Train all of it, rung by rung."""
+        alive = list(self._where)
+        for rung in range(len(self._rungs)):
+            last = rung + 1 == len(self._rungs)
+            going = self._ask.halving.go_on(len(alive)) if self._ask.halving and not last else 0
+            for _ in self._rung(rung, alive, callbacks):
+                if not self._ask.undecided:
+                    self._forget(rung, alive, going)
+            alive = self._ranked(rung, alive)[:going]
+        ends = [self._rungs[len(self.values[name]) - 1] for name in self._names]
+        return [self._trial(i, until) for i, until in enumerate(ends)]
+
+    def _rung(self, rung: int, alive: Sequence[str], callbacks: Callbacks) -> Iterator[str]:
+        """Train some to a rung; the name of each that was trained, as it has its score."""
+        until, known = self._rungs[rung], self._known
+        # Known from another generation or search, it is not trained at all.
+        fresh = [n for n in alive if (n, until) not in known or known[n, until][1:] == self._here]
+        self.trained.update(fresh)
+        genomes = [self._genome(name) for name in fresh]
+        plan = self._trainable.plan(genomes, self._ask.halving, rung)
+        self.plan = self.plan or str(plan)
+        callbacks.planned(self._here[1], len(fresh), plan)
+        for name in alive:
+            if name not in fresh:
+                self.values[name].append(known[name, until].score.value)
+
+        def scored(name: str, params: Member = None) -> str:
+            self.values[name].append(known[name, until].score.value)
+            trial = self._trial(self._where[name], until)
+            callbacks.scored(trial._replace(score=trial.score._replace(params=params)))
+            return name
+
+        earlier = [i for i, name in enumerate(fresh) if (name, until) in known]
+        for i in earlier:
+            yield scored(fresh[i])
+        for i, score in self._trainable.score(genomes, plan, earlier):
+            # The weights are for the callback: all of them together would fill the memory.
+            known[fresh[i], until] = KnownScore(score._replace(params=None), *self._here)
+            yield scored(fresh[i], score.params)
+
+    def _forget(self, rung: int, alive: Sequence[str], going: int) -> None:
+        """Whoever cannot go on any more is forgotten at once: all of them together would fill the disk."""
+        scored = {name for name in alive if len(self.values[name]) > rung}
+        for name in scored - set(self._ranked(rung, alive)[:going]) - self._forgotten:
+            self._forgotten.add(name)
+            self._trainable.forget(self._genome(name))
+
+    def _ranked(self, rung: int, alive: Sequence[str]) -> list[str]:
+        """Those with a value at a rung, the best first, of equals the first; none that failed there."""
+        at = {name: self.values[name][rung] for name in alive if len(self.values[name]) > rung}
+        return sorted((name for name in at if math.isfinite(at[name])), key=lambda name: -at[name])
+
+    def _genome(self, name: str) -> Genome:
+        return self._ask.proposals[self._where[name]].genome
+
+    def _trial(self, i: int, until: int | None) -> Trial:
+        name, (genome, parents) = self._names[i], self._ask.proposals[i]
+        trained = i == self._where[name] and name in self.trained
+        score, rungs = self._known[name, until].score, tuple(self.values[name])
+        return Trial(self._first + i, self._here[1], genome, tuple(parents), score, trained, until, rungs)
+
+
+class Tally:
+    """What the genomes of a search have cost so far: each counts once, as far as it was trained."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, float] = {}
+
+    def add(self, genome: Genome, score: Score) -> None:
+        """Count a genome; again, if it was trained further."""
+        name = identity(genome)
+        self._of[name] = max(score.spent, self._of.get(name, 0.0))
+
+    @property
+    def spent(self) -> float:
+        """By all of them, in the trainable's unit."""
+        return sum(self._of.values())
+
+    def __len__(self) -> int:
+        return len(self._of)
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
@@ -221,7 +390,7 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
 
 
 def _generation(
-    number: int, trials: Sequence[Trial], first: int, kept: Sequence[int], trained: int, plan: str
+    number: int, trials: Sequence[Trial], first: int, kept: Sequence[int], trained: int, spent: float, plan: str
 ) -> Generation:
     population = [trials[i].score.value for i in kept] + [trial.score.value for trial in trials[first:]]
     alive = [value for value in population if math.isfinite(value)]
@@ -233,32 +402,64 @@ def _generation(
         float(np.mean(alive)) if alive else math.nan,
         best.number if best else -1,
         trained,
+        spent,
         plan,
     )
 
 
-def from_function(function: Callable[[Genome], float]) -> Trainable:
+def from_function(function: Callable[..., Any], budgets: bool = False) -> Trainable:
     """A trainable that calls a function with one genome after another. An `Exception`, and a score that is no finite
-    number, fail that genome alone, and say why."""
-    return _Function(function)
+    number, fail that genome alone, and say why.
+
+    Args:
+        function: `genome -> score`.
+        budgets: whether it can be halved: then it is `(genome, until, state) -> (score, state)`, trains from a `state`
+            that it gave before (None: from the start) until so many of its own units (None: to the end), and is
+            taken to have spent `until` of them.
+    """
+    return _Function(function, budgets)
+
+
+class _FunctionPlan(NamedTuple):
+    genomes: int
+    until: int | None
+
+    def __str__(self) -> str:
+        return f"{self.genomes} to score" + (f", to {self.until}" if self.until is not None else "")
 
 
 class _Function:
-    def __init__(self, function: Callable[[Genome], float]):
-        self._function = function
+    def __init__(self, function: Callable[..., Any], budgets: bool):
+        self._function, self._budgets = function, budgets
+        self._states: dict[str, Any] = {}
 
-    def plan(self, genomes: Sequence[Genome]) -> str:
-        return f"{len(genomes)} to score"
+    def plan(self, genomes: Sequence[Genome], halving: Halving | None = None, rung: int = 0) -> _FunctionPlan:
+        if halving and not self._budgets:
+            raise InputError(
+                "the search halves its genomes, but their function takes a genome alone; give from_function one that "
+                "takes (genome, until, state), and budgets=True"
+            )
+        return _FunctionPlan(len(genomes), halving.rungs[rung] if halving else None)
 
-    def score(self, genomes: Sequence[Genome], plan: Any, skip: Sequence[int] = ()) -> Iterator[tuple[int, Score]]:
+    def score(
+        self, genomes: Sequence[Genome], plan: _FunctionPlan, skip: Sequence[int] = ()
+    ) -> Iterator[tuple[int, Score]]:
         for i in (i for i in range(len(genomes)) if i not in set(skip)):
+            name, spent = identity(genomes[i]), float(plan.until or 1)
             try:
-                value = self._function(genomes[i])
+                if self._budgets:
+                    value, self._states[name] = self._function(genomes[i], plan.until, self._states.get(name))
+                else:
+                    value = self._function(genomes[i])
             except Exception as error:
-                yield i, Score(math.nan, reason=f"{type(error).__name__}: {error} ({_place(error)})")
+                reason = f"{type(error).__name__}: {error} ({_place(error)})"
+                yield i, Score(math.nan, spent, reason=reason)
                 continue
             score, reason = _real(value)
-            yield i, Score(score, reason=reason)
+            yield i, Score(score, spent, reason=reason)
+
+    def forget(self, genome: Genome) -> None:
+        self._states.pop(identity(genome), None)
 
 
 def _place(error: Exception) -> str:

@@ -1,29 +1,34 @@
 """Optuna's samplers as strategies, to compare with on the very same trainable. Needs the extra `optuna`."""
 
 import math
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 
 from jevo.errors import InputError, suggestion
 from jevo.hyperparams.genes import Choice
-from jevo.hyperparams.loop import Ask, Proposal, Strategy
-from jevo.hyperparams.space import Space, identity
+from jevo.hyperparams.loop import Ask, Halving, Proposal, Score, Strategy, Tally
+from jevo.hyperparams.space import Space
 from jevo.types import Member
 
-TRIES = 10
-"""How often as many trials as asked for may be proposals that were made before."""
+REPEATS = 200
+"""Trials in a row that may be proposals that were made before."""
 
 
-def optuna_search(space: Space, sampler: str, seed: int, count: int, population: int) -> Strategy:
+def optuna_search(
+    space: Space, sampler: str, seed: int, budget: float, population: int, halving: Halving | None = None
+) -> Strategy:
     """Optuna's `tpe` (one genome after another) or `nsga2` (a population at a time).
 
     Args:
         space: of the genomes.
         sampler: which.
         seed: of its draws.
-        count: distinct genomes to propose; what it proposes again is answered, and not counted.
+        budget: to spend, in the trainable's unit (`Score.spent`). What it proposes again costs nothing.
         population: of nsga2, and of what tpe draws at random to begin with.
+        halving: None: none. Otherwise tpe's genomes are trained from rung to rung until Optuna's own pruner for
+            Hyperband, with these resources and this factor, stops them.
 
     Raises:
         InputError: if Optuna is not installed, or the sampler is unknown.
@@ -40,20 +45,46 @@ def optuna_search(space: Space, sampler: str, seed: int, count: int, population:
     if sampler not in samplers:
         raise InputError(f"sampler {sampler!r} is unknown; {suggestion(sampler, samplers)}")
     make, at_once = samplers[sampler]
-    study = optuna.create_study(direction="maximize", sampler=make())
-    seen: set[str] = set()
-    for _ in range(TRIES * -(-count // at_once)):
-        trials = [study.ask() for _ in range(min(at_once, count - len(seen)))]
+    pruner = optuna.pruners.NopPruner()
+    if halving:
+        rungs, at_once = halving.rungs, 1
+        pruner = optuna.pruners.HyperbandPruner(rungs[0], rungs[-1], halving.factor)
+    # The pruner draws a trial's bracket from the name of the study.
+    study = optuna.create_study(study_name=sampler, direction="maximize", sampler=make(), pruner=pruner)
+    tally, repeated, dearest = Tally(), 0, 0.0
+    while (left := budget - tally.spent) > 0 and repeated < REPEATS:
+        count = min(at_once, max(int(left / dearest), 1)) if dearest else at_once
+        trials = [study.ask() for _ in range(count)]
         genomes = [space.decode(_suggested(space, trial)) for trial in trials]
-        scores = yield Ask([Proposal(genome) for genome in genomes])
-        for trial, score in zip(trials, scores, strict=True):
-            if math.isfinite(score):
-                study.tell(trial, score)
-            else:
+        before, known = tally.spent, len(tally)
+        proposals = [Proposal(genome) for genome in genomes]
+        if halving:
+            scores = [(yield from _pruned(trials[0], proposals[0], halving))]
+        else:
+            scores = yield Ask(proposals)
+        for trial, genome, score in zip(trials, genomes, scores, strict=True):
+            tally.add(genome, score)
+            if not math.isfinite(score.value):
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        seen.update(map(identity, genomes))
-        if len(seen) >= count:
-            return
+            elif halving and score.spent < halving.rungs[-1] and trial.should_prune():
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            else:
+                study.tell(trial, score.value)
+        repeated = repeated + count if len(tally) == known else 0
+        dearest = max(dearest, (tally.spent - before) / count)
+
+
+def _pruned(trial: Any, proposal: Proposal, halving: Halving) -> Generator[Ask, Sequence[Score], Score]:
+    """Train a genome from rung to rung, until the study's pruner stops it; its last score."""
+    score = Score(math.nan)
+    for rung in halving.rungs:
+        (score,) = yield Ask([proposal], (), Halving((rung,), halving.factor), undecided=rung < halving.rungs[-1])
+        if not math.isfinite(score.value):
+            break
+        trial.report(score.value, rung)
+        if trial.should_prune():
+            break
+    return score
 
 
 def _suggested(space: Space, trial: Any) -> Member:

@@ -1,5 +1,6 @@
 """Strategies: the genetic algorithm, random search and grid search."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -8,7 +9,8 @@ import numpy as np
 
 from jevo import genetics
 from jevo import population as pop
-from jevo.hyperparams.loop import Ask, Proposal, Strategy
+from jevo.errors import InputError
+from jevo.hyperparams.loop import Ask, Halving, Proposal, Score, Strategy, Tally
 from jevo.hyperparams.space import Genome, Space, identity
 from jevo.types import Cross, Key, Member, Mutate
 
@@ -29,6 +31,8 @@ def evolve(
     crossover: Cross | None = None,
     mutation: Mutate | None = None,
     novel: bool = True,
+    first: Sequence[Genome] = (),
+    halving: Halving | None = None,
 ) -> Strategy:
     """The genetic algorithm: `genetics.genetic` with its `ask` and `tell` called from the host.
 
@@ -46,7 +50,15 @@ def evolve(
         crossover: of encoded genomes; each gene from either parent by default.
         mutation: of encoded genomes.
         novel: whether a child that was proposed before is mutated until it is new.
+        first: genomes that the first population begins with; the rest of it is random.
+        halving: of each generation's proposals: children start at the lowest rung, as in DEHB (arXiv 2105.09821). A
+            member's fitness is its score at the last rung that it has reached.
+
+    Raises:
+        InputError: if one of `first` is no genome of the space, or they are more than the population.
     """
+    if len(first) > population:
+        raise InputError(f"first has {len(first):,} genomes, more than the population of {population:,}")
     start_key, run_key, novel_key = jax.random.split(key, 3)
     algorithm = genetics.genetic(
         genetics.truncation(breeders, lucky),
@@ -59,9 +71,10 @@ def evolve(
     ask = jax.jit(algorithm.ask)
     renewed = _renewal(space, mutation) if novel else lambda key, members, tries: members
     members = pop.unstack(jax.device_get(pop.init(start_key, space.init, population)))
+    members = [jax.device_get(space.encode(genome)) for genome in first] + members[len(first) :]
     members = renewed(novel_key, members, FIRST_TRIES)
-    scores = yield Ask(_proposals(space, members, [()] * population))
-    state = algorithm.init(pop.stack(members), jnp.asarray(scores, jnp.float32))
+    scores = yield Ask(_proposals(space, members, [()] * population), (), halving)
+    state = algorithm.init(pop.stack(members), _fitness(scores))
     # Whose proposal each member of the State is.
     numbers = np.arange(population)
     proposed = population
@@ -70,9 +83,8 @@ def evolve(
         members = renewed(jax.random.fold_in(novel_key, generation), pop.unstack(candidates.members), TRIES)
         kept = np.delete(numbers, candidates.places)
         proposals = _proposals(space, members, numbers[candidates.parents].tolist())
-        scores = yield Ask(proposals, list(dict.fromkeys(map(int, kept))))
-        fitness = jnp.asarray(scores, jnp.float32)
-        state = algorithm.tell(state, candidates._replace(members=pop.stack(members)), fitness)
+        scores = yield Ask(proposals, list(dict.fromkeys(map(int, kept))), halving)
+        state = algorithm.tell(state, candidates._replace(members=pop.stack(members)), _fitness(scores))
         numbers[candidates.places] = proposed + np.arange(len(members))
         proposed += len(members)
 
@@ -103,44 +115,100 @@ def _proposals(space: Space, members: Sequence[Member], parents: Sequence[Sequen
     ]
 
 
-def random_search(space: Space, key: Key, sizes: Sequence[int], first: Sequence[Genome] = ()) -> Strategy:
+def _fitness(scores: Sequence[Score]) -> jax.Array:
+    return jnp.asarray([score.value for score in scores], jnp.float32)
+
+
+def random_search(
+    space: Space,
+    key: Key,
+    size: int,
+    budget: float,
+    first: Sequence[Genome] = (),
+    halving: Halving | None = None,
+) -> Strategy:
     """Random search: genomes that were not proposed before, as long as there are any.
 
     Args:
         space: of the genomes.
         key: of all draws.
-        sizes: how many in each generation.
+        size: of a generation, at the most.
+        budget: to spend, in the trainable's unit (`Score.spent`). It ends when that is spent, in generations of a size
+            that does not overdraw it, as far as earlier ones tell, but for the last genome.
         first: genomes to begin with, in place of as many draws.
+        halving: of every generation.
     """
+    draw = fresh_genomes(space, key, first)
+    yield from within(budget, size, lambda count: [Proposal(genome) for genome in draw(count)], halving)
+
+
+def hyperband(space: Space, key: Key, budget: float, halving: Halving, first: Sequence[Genome] = ()) -> Strategy:
+    """Random search in Hyperband's brackets (Li et al., "Hyperband", JMLR 2018): many genomes that start at the lowest
+    rung, then fewer that start at the next, and so on to a few that are trained to the end, again and again.
+
+    Args:
+        space, key, budget, first: as of `random_search`.
+        halving: of the first bracket; those after it leave its lowest rungs out.
+    """
+    draw, tally = fresh_genomes(space, key, first), Tally()
+    rungs, brackets = halving.rungs, len(halving.rungs)
+    for bracket in itertools.cycle(range(brackets)):
+        steps = brackets - bracket
+        # As many as cost what any other bracket does.
+        size = -(-brackets * halving.factor ** (steps - 1) // steps)
+        own, left = halving._replace(rungs=rungs[bracket:]), budget - tally.spent
+        if left <= 0 or not (genomes := draw(own.affords(left, size))):
+            return
+        proposals = [Proposal(genome) for genome in genomes]
+        scores = yield Ask(proposals, (), own)
+        for proposal, score in zip(proposals, scores, strict=True):
+            tally.add(proposal.genome, score)
+
+
+def within(
+    budget: float, size: int, propose: Callable[[int], Sequence[Proposal]], halving: Halving | None = None
+) -> Strategy:
+    """A strategy that spends a budget in generations of at most `size`: `propose` gives as many proposals as it is
+    asked for, or fewer, or none at its end. What one will cost is taken from the dearest generation so far."""
+    tally, dearest = Tally(), 1.0
+    while (left := budget - tally.spent) > 0:
+        count = halving.affords(left, size) if halving else min(size, int(left / dearest))
+        proposals = propose(max(count, 1))
+        if not proposals:
+            return
+        before = tally.spent
+        scores = yield Ask(proposals, (), halving)
+        for proposal, score in zip(proposals, scores, strict=True):
+            tally.add(proposal.genome, score)
+        dearest = max(dearest, (tally.spent - before) / len(proposals))
+
+
+def fresh_genomes(space: Space, key: Key, first: Sequence[Genome] = ()) -> Callable[[int], list[Genome]]:
+    """`count -> genomes`, uniform, none of them given before; fewer where the space has no more."""
     init = jax.jit(space.init)
     seen: set[str] = set()
-    queue, drawn, total = list(first), 0, space.size()
-    for size in sizes:
+    queue, numbers, total = list(first), itertools.count(), space.size()
+
+    def draw(count: int) -> list[Genome]:
         found = []
-        while len(found) < size and len(seen) < total:
-            if queue:
-                genome = queue.pop(0)
-            else:
-                genome = space.decode(jax.device_get(init(jax.random.fold_in(key, drawn))))
-                drawn += 1
+        while len(found) < count and len(seen) < total:
+            genome = (
+                queue.pop(0) if queue else space.decode(jax.device_get(init(jax.random.fold_in(key, next(numbers)))))
+            )
             if identity(genome) not in seen:
                 seen.add(identity(genome))
-                found.append(Proposal(genome))
-        if found:
-            yield Ask(found)
+                found.append(genome)
+        return found
+
+    return draw
 
 
-def grid_search(space: Space, size: int) -> Strategy:
-    """Every genome once, `size` in a generation.
+def grid_search(space: Space, size: int, halving: Halving | None = None) -> Strategy:
+    """Every genome once, `size` in a generation; where it is halved, all of them in one.
 
     Raises:
         InputError: if there are infinitely many, naming the gene.
     """
-    found: list[Proposal] = []
-    for genome in space.genomes():
-        found.append(Proposal(genome))
-        if len(found) == size:
-            yield Ask(found)
-            found = []
-    if found:
-        yield Ask(found)
+    proposals = map(Proposal, space.genomes())
+    while found := list(proposals if halving else itertools.islice(proposals, size)):
+        yield Ask(found, (), halving)

@@ -4,7 +4,8 @@ from jevo.mixed.architectures import GENES, Architecture, Conv, architecture, ch
 from jevo.mixed.cluster import ray_backend
 from jevo.mixed.executors import Backend, Executor, MakeExecutor, jobs_at_once, thread_executor
 from jevo.mixed.planner import COSTS, Costs, Plan, plan
-from jevo.mixed.trainable import MixedTrainer
+from jevo.mixed.progress import Kept, Progress
+from jevo.mixed.trainable import MixedTrainer, RungPlan
 from jevo.mixed.unpadded import network
 from jevo.mixed.worker import Job, MemberResult, MemberSpec, Training, Worker
 
@@ -17,11 +18,14 @@ __all__ = [
     "Costs",
     "Executor",
     "Job",
+    "Kept",
     "MakeExecutor",
     "MemberResult",
     "MemberSpec",
     "MixedTrainer",
     "Plan",
+    "Progress",
+    "RungPlan",
     "Training",
     "Worker",
     "architecture",

@@ -147,7 +147,7 @@ class _RayExecutor:
                     left.remove(job)
                     worker.free -= 1
                     worker.programs.add(job.compiled)
-                    running[worker.actor.train.remote(job)] = job, slot, worker
+                    running[worker.actor.train.remote(job.loaded())] = job, slot, worker
             if not running:
                 _log.info("no node of the Ray cluster has room for a worker; waiting")
                 time.sleep(POLL_S)
@@ -166,7 +166,7 @@ class _RayExecutor:
                         left.insert(0, job)
                         continue
                     reason = f"{TRIES} workers died of it, perhaps for want of memory ({why})"
-                    results = [MemberResult(spec, None, None, reason) for spec in job.members]
+                    results = [MemberResult(spec, None, None, reason=reason) for spec in job.members]
                 else:
                     worker.free += 1
                 yield results

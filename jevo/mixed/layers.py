@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jevo.mixed.architectures import ACTIVATION_NAMES, Conv
-from jevo.mixed.optimizers import Coefficients, Slots, start, update
+from jevo.mixed.optimizers import Coefficients, Slots, update
 from jevo.mixed.programs import Choices, Program, offsets
 from jevo.mixed.unpadded import layer_key
 from jevo.networks import ACTIVATIONS
@@ -50,12 +50,6 @@ class Layer(NamedTuple):
     def present(self, chosen: Choices) -> jax.Array:
         """1 or 0, int32 `[]`: whether the member has it."""
         return (self.number - len(self.program.conv) < chosen.depth).astype(jnp.int32)
-
-    def start(self, params: Member, chosen: Choices) -> Slots:
-        """The layer before its first step."""
-        moments = {name: start(array.shape, chosen.optimizer) for name, array in params.items()}
-        first, second = ({name: slots[i] for name, slots in moments.items()} for i in (0, 1))
-        return Slots(params, (first, second))
 
     def linear(self, params: Member, h: jax.Array, chosen: Choices) -> jax.Array:
         """`[channels, height, width, batch]` or `[features, batch]`, before the activation."""

@@ -81,10 +81,10 @@ ADAGRAD_START = 0.1
 """What adagrad's sums of squares begin at, as in optax."""
 
 
-def start(shape: tuple[int, ...], optimizer: jax.Array) -> tuple[jax.Array, jax.Array]:
+def start(shape: tuple[int, ...], optimizer: str) -> tuple[np.ndarray, np.ndarray]:
     """The two slots of an array of weights before the first step."""
-    first_sum = jnp.where(optimizer == OPTIMIZERS.index("adagrad"), ADAGRAD_START, 0.0)
-    return jnp.zeros(shape), jnp.full(shape, first_sum)
+    first_sum = ADAGRAD_START if optimizer == "adagrad" else 0.0
+    return np.zeros(shape, np.float32), np.full(shape, first_sum, np.float32)
 
 
 def coefficients(optimizer: jax.Array, count: jax.Array) -> Coefficients:

@@ -6,7 +6,7 @@ changes the last bits of a result.
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations, zip_longest
 from typing import NamedTuple
@@ -100,7 +100,13 @@ class Plan(NamedTuple):
 Groups = dict[Program, list[Architecture]]
 
 
-def plan(members: Sequence[Architecture], known: Collection[Program], work: Work, costs: Costs) -> Plan:
+def plan(
+    members: Sequence[Architecture],
+    known: Collection[Program],
+    work: Work,
+    costs: Costs,
+    settled: Mapping[int, Program] | None = None,
+) -> Plan:
     """The cheapest of three plans: every member exactly, as few programs as there can be, or joined where that pays.
 
     Args:
@@ -108,7 +114,17 @@ def plan(members: Sequence[Architecture], known: Collection[Program], work: Work
         known: programs that need no compiling.
         work: what they are trained with.
         costs: of the device.
+        settled: programs of members that go on, by their index: they stay where they are, so that what they come to
+            has the same bits as without a pause.
     """
+    settled = dict(settled or {})
+    free = [i for i in range(len(members)) if i not in settled]
+    chosen = dict(zip(free, _chosen([members[i] for i in free], known, work, costs), strict=True))
+    return _planned(members, [(settled | chosen)[i] for i in range(len(members))], known, work, costs)
+
+
+def _chosen(members: Sequence[Architecture], known: Collection[Program], work: Work, costs: Costs) -> list[Program]:
+    """The program of each member."""
 
     def cost(program: Program, group: Sequence[Architecture]) -> float:
         compiling = 0.0 if program in known else compile_seconds(program, costs)
@@ -130,7 +146,7 @@ def plan(members: Sequence[Architecture], known: Collection[Program], work: Work
     def cheapest(member: Architecture) -> Program:
         return min((p for p in programs if fits(member, p)), key=lambda p: seconds(p, member, work, costs))
 
-    return _planned(members, [cheapest(member) for member in members], known, work, costs)
+    return [cheapest(member) for member in members]
 
 
 def _merged(

@@ -9,7 +9,7 @@ passes through a conditional, which would copy it, and the gradient of one layer
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jevo.data.task import Task
 from jevo.mixed.layers import Layer
 from jevo.mixed.optimizers import Slots, coefficients
 from jevo.mixed.programs import Choices, Program
+from jevo.mixed.progress import Progress, Trained
 from jevo.mixed.unpadded import channels_first
 from jevo.training.criterion import Criterion
 from jevo.types import Key, Member
@@ -26,39 +27,13 @@ ROWS = 1024
 """Examples scored at a time."""
 
 
-class Trained(NamedTuple):
-    """What became of a member.
-
-    Attributes:
-        params: padded, those with the best validation.
-        score: float32 `[]`, theirs on the validation set: the accuracy, or minus the loss where there are no classes.
-        loss: float32 `[]`, on the validation set.
-        epochs: int32 `[]`, how many it trained before it was done, or was stopped.
-        best: int32 `[]`, after how many it had these params.
-        curve: float32 `[program.epochs]`, the mean train loss of each epoch; 0 after its last.
-    """
-
-    params: Member
-    score: jax.Array
-    loss: jax.Array
-    epochs: jax.Array
-    best: jax.Array
-    curve: jax.Array
-
-
-class _MemberState(NamedTuple):
-    """A member between two epochs: its weights, and what it will have become if it stops here."""
-
-    weights: Sequence[Slots]
-    so_far: Trained
-
-
 def train(
     program: Program, criterion: Criterion, batch_size: int, patience: int
-) -> Callable[[Key, Member, Choices, Task], Trained]:
-    """The training of one member: `(key, its first weights, choices, task) -> Trained`.
+) -> Callable[[Key, Progress, Choices, Task], Progress]:
+    """The training of one member: `(key, how far it is, choices, task) -> how far it is then`.
 
-    It stops for good when its train loss is not a finite number.
+    It trains until `choices.epochs`, and stops for good when its train loss is not a finite number, or by its patience.
+    In parts, each going on from the one before, it comes to the same as at once.
 
     Args:
         program: the sizes.
@@ -69,7 +44,7 @@ def train(
     """
     layers = [Layer(program, number) for number in range(len(program.padded.layers))]
 
-    def member(key: Key, first: Member, chosen: Choices, task: Task) -> Trained:
+    def member(key: Key, before: Progress, chosen: Choices, task: Task) -> Progress:
         batch_key, noise_key = jax.random.split(key)
         examples = len(task.train.y)
         size = min(batch_size, examples)
@@ -88,8 +63,8 @@ def train(
                 new[layer.number], slope = _if_present(layer, chosen, back, weights[layer.number], slope)
             return new, loss
 
-        def epoch(state: _MemberState) -> _MemberState:
-            before = state.so_far
+        def epoch(state: tuple[Sequence[Slots], Trained]) -> tuple[Sequence[Slots], Trained]:
+            weights, before = state
             rows = shuffled(jax.random.fold_in(batch_key, before.epochs), examples)
 
             def step(i: jax.Array, now: tuple[Sequence[Slots], jax.Array]) -> tuple[Sequence[Slots], jax.Array]:
@@ -97,25 +72,25 @@ def train(
                 weights, loss = descend(now[0], batch, before.epochs * steps + i)
                 return weights, now[1] + loss
 
-            weights, total = jax.lax.fori_loop(0, steps, step, (state.weights, jnp.float32(0)))
+            weights, total = jax.lax.fori_loop(0, steps, step, (weights, jnp.float32(0)))
             score, loss = _validate(layers, criterion, weights, chosen, task)
             better = (score > before.score) | ((score == before.score) & (loss < before.loss))
             found = (_params(layers, weights), score, loss, before.epochs + 1)
             kept = (before.params, before.score, before.loss, before.best)
             params, score, loss, best = jax.tree.map(lambda new, old: jnp.where(better, new, old), found, kept)
             curve = before.curve.at[before.epochs].set(total / steps)
-            return _MemberState(weights, Trained(params, score, loss, before.epochs + 1, best, curve))
+            return weights, Trained(params, score, loss, before.epochs + 1, best, curve)
 
-        def goes_on(state: _MemberState) -> jax.Array:
-            so_far = state.so_far
+        def goes_on(state: tuple[Sequence[Slots], Trained]) -> jax.Array:
+            _, so_far = state
             sound = jnp.isfinite(so_far.curve[jnp.maximum(so_far.epochs - 1, 0)])
             return sound & (so_far.epochs < chosen.epochs) & (so_far.epochs - so_far.best < patience)
 
-        weights = [layer.start(first[layer.name], chosen) for layer in layers]
-        curve = jnp.zeros(program.epochs)
-        unseen = (jnp.float32(-jnp.inf), jnp.float32(jnp.inf), jnp.int32(0), jnp.int32(0))
-        state = _MemberState(weights, Trained(_params(layers, weights), *unseen, curve))
-        return jax.lax.while_loop(goes_on, epoch, state).so_far
+        params, (first, second) = before.weights
+        weights = [Slots(params[layer.name], (first[layer.name], second[layer.name])) for layer in layers]
+        weights, so_far = jax.lax.while_loop(goes_on, epoch, (weights, before.so_far))
+        moments = [{layer.name: own.moments[i] for layer, own in zip(layers, weights, strict=True)} for i in (0, 1)]
+        return Progress(Slots(_params(layers, weights), (moments[0], moments[1])), so_far)
 
     return member
 

@@ -2,7 +2,9 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +15,9 @@ from jevo import devices
 from jevo import population as pop
 from jevo.data.task import Task
 from jevo.mixed.architectures import Architecture
-from jevo.mixed.programs import Choices, Program, choices, pad, unpad
-from jevo.mixed.trainer import Trained, train
-from jevo.mixed.unpadded import first_weights
+from jevo.mixed.programs import Choices, Program, choices
+from jevo.mixed.progress import Progress, Trained, begin, padded, unpadded
+from jevo.mixed.trainer import train
 from jevo.training.criterion import Criterion
 from jevo.types import Member
 
@@ -41,7 +43,7 @@ class MemberSpec(NamedTuple):
 
     Attributes:
         genome, repeat: which one it is, for whoever gathers the results.
-        architecture: of its network.
+        architecture: of its network; its epochs are where it is to be then.
         seed: of its weights and batches.
     """
 
@@ -51,16 +53,36 @@ class MemberSpec(NamedTuple):
     seed: int
 
 
-class Job(NamedTuple):
-    """Members of one program that train in one call."""
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Members of one program that train in one call.
+
+    Attributes:
+        program: that they share.
+        members: who they are.
+        starts: gives how far each is, unpadded, None for one that begins; called when its turn comes, as all of them
+            together would fill the memory. None: they all begin.
+        go_on: whether they may be asked to go on, and shall tell how far they are.
+    """
 
     program: Program
     members: tuple[MemberSpec, ...]
+    starts: Callable[[], Sequence[Progress | None]] | None = None
+    go_on: bool = False
 
     @property
     def compiled(self) -> tuple[Program, int]:
         """What must be compiled for it: a program, and for how many members."""
         return self.program, len(self.members)
+
+    def part(self, which: slice) -> "Job":
+        """Some of its members, in a call of their own."""
+        starts = self.starts and (lambda starts=self.starts: starts()[which])
+        return replace(self, members=self.members[which], starts=starts)
+
+    def loaded(self) -> "Job":
+        """With all that it takes in it, to be sent to another process."""
+        return replace(self, starts=self.starts and partial(tuple, self.starts()))
 
 
 class MemberResult(NamedTuple):
@@ -70,6 +92,7 @@ class MemberResult(NamedTuple):
         spec: which one it is.
         trained: without its padded weights; None if it could not be trained.
         params: its own weights, as `network` takes them; None if it could not be trained.
+        progress: how far it is, if it may go on.
         reason: why it failed, or nothing.
         seconds, compile_s: its share of the training and the compiling of its batch [s].
     """
@@ -77,6 +100,7 @@ class MemberResult(NamedTuple):
     spec: MemberSpec
     trained: Trained | None
     params: Member
+    progress: Progress | None = None
     reason: str = ""
     seconds: float = 0.0
     compile_s: float = 0.0
@@ -86,7 +110,7 @@ class _Members(NamedTuple):
     """What a call takes for each of its members, `[members, ...]`."""
 
     key: jax.Array
-    first: Member
+    before: Progress
     chosen: Choices
 
 
@@ -112,31 +136,32 @@ class Worker:
 
     def train(self, job: Job) -> list[MemberResult]:
         """One call of a program. Members that do not fit the memory together are tried in halves, then given up."""
-        program, specs = job
+        program, specs = job.program, job.members
         try:
             self.compile(job)
             devices.require_room(self._programs[job.compiled])
-            first = [pad(first_weights(spec.architecture, spec.seed), spec.architecture, program) for spec in specs]
             # The batch that is trained first counts the compiling as its own.
             call, compile_s = self._programs[job.compiled], self._uncounted.pop(job.compiled, 0.0)
             began = time.perf_counter()
-            members = _members(program, [spec.architecture for spec in specs], first, [spec.seed for spec in specs])
-            trained = jax.device_get(call(members, self._task))
+            after = jax.device_get(call(_members(job), self._task))
         except jax.errors.JaxRuntimeError as error:
             if not devices.is_exhausted(error):
                 raise
             if len(specs) == 1:
-                return [MemberResult(specs[0], None, None, "it needs more memory than there is")]
+                return [MemberResult(specs[0], None, None, reason="it needs more memory than there is")]
             middle = len(specs) // 2
-            return [result for half in (specs[:middle], specs[middle:]) for result in self.train(Job(program, half))]
+            halves = job.part(slice(middle)), job.part(slice(middle, None))
+            return [result for half in halves for result in self.train(half)]
         times = (time.perf_counter() - began) / len(specs), compile_s / len(specs)
         results = []
         for i, spec in enumerate(specs):
-            one: Trained = pop.take(trained, i)
-            params = unpad(one.params, spec.architecture, program)
+            own = unpadded(pop.take(after, i), spec.architecture, program)
+            one: Trained = own.so_far
             sound = np.isfinite(one.curve).all() and np.isfinite(one.loss)
             reason = "" if sound else f"diverged in epoch {one.epochs}"
-            results.append(MemberResult(spec, one._replace(params=None), params, reason, *times))
+            # Views of what the call gave would keep all of it.
+            progress = jax.tree.map(np.array, own) if job.go_on else None
+            results.append(MemberResult(spec, one._replace(params=None), one.params, progress, reason, *times))
         return results
 
     def compile(self, job: Job) -> None:
@@ -150,21 +175,20 @@ class Worker:
 
     def traced(self, job: Job) -> jax.stages.Traced:
         """The program of a job, not compiled yet."""
-        program, specs = job
+        program = job.program
         one = train(program, self._training.criterion, self._training.batch_size, self._training.patience)
         alone = jax.default_backend() == "cpu"
 
-        def several(members: _Members, task: Task) -> Trained:
-            def each(member: _Members) -> Trained:
-                return one(member.key, member.first, member.chosen, task)
+        def several(members: _Members, task: Task) -> Progress:
+            def each(member: _Members) -> Progress:
+                return one(member.key, member.before, member.chosen, task)
 
             # One at a time, a layer that is passed by costs nothing; side by side, they fill a GPU.
             share = (lambda some: jax.lax.map(each, some)) if alone else jax.vmap(each)
             return devices.over_devices(share, members)
 
-        largest = program.padded
-        zeros = jax.tree.map(np.zeros_like, pad(first_weights(largest, 0), largest, program))
-        like = _members(program, [largest] * len(specs), [zeros] * len(specs), [0] * len(specs))
+        largest = MemberSpec(0, 0, program.padded, 0)
+        like = _members(Job(program, (largest,) * len(job.members)))
         everywhere = jax.tree.map(lambda array: array.sharding, self._task)
         # The precision and the mesh are settings of the thread.
         with jax.default_matmul_precision(self._training.precision), devices.spread(self._mesh):
@@ -173,8 +197,13 @@ class Worker:
             )
 
 
-def _members(program: Program, own: Sequence[Architecture], first: Sequence[Member], seeds: Sequence[int]) -> _Members:
+def _members(job: Job) -> _Members:
     """What a call takes, stacked on the host."""
-    pairs = [(weights, choices(of, program)) for weights, of in zip(first, own, strict=True)]
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *pairs)
-    return _Members(jax.vmap(jax.random.key)(np.asarray(seeds)), *stacked)
+    program, starts = job.program, job.starts() if job.starts else [None] * len(job.members)
+    each = []
+    for (_, _, of, seed), start in zip(job.members, starts, strict=True):
+        before = start or begin(of, seed, program.epochs)
+        each.append((padded(before, of, program), choices(of, program)))
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
+    seeds = np.asarray([spec.seed for spec in job.members])
+    return _Members(jax.vmap(jax.random.key)(seeds), *stacked)

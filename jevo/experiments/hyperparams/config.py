@@ -33,10 +33,16 @@ class Config(BreedingConfig):
     """Without effect: every genome is on disk as soon as it is scored."""
     space: str = "mlp"
     """What can be chosen: mlp, dense, cnn, or the path of your own .yaml file."""
-    search: Literal["genetic", "random", "brute"] = "genetic"
+    search: Literal["genetic", "random", "hyperband", "brute"] = "genetic"
     """How it is searched. brute: every genome once."""
+    halving: int = 0
+    """Successive halving: all genomes of a generation train a little, the best one of so many goes on from there, three
+    times as far for 3, and so on to the end; 0: every genome is trained to its end."""
+    first_epochs: int = 1
+    """With halving, epochs that a genome trains at least [epochs]."""
     control: Literal["random", "optuna"] = "random"
-    """What it is compared with at as many trainings: random search always; optuna: its TPE and NSGA-II, too."""
+    """What it is compared with at as many epochs: random search always, also with the same halving where the search has
+    it; optuna: its TPE, too, and its NSGA-II, or with halving TPE with its own Hyperband pruner."""
     population: int = 20
     """Genomes of the population."""
     generations: int = 9
@@ -80,6 +86,12 @@ class Config(BreedingConfig):
         for name in ("epochs", "patience", "batch_size", "repeats"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.repeats <= 1000, "repeats", self.repeats, "at most 1,000")
-        for name in ("generations", "workers"):
+        require(self.halving != 1, "halving", self.halving, "0, or 2 or more: one genome of so many goes on")
+        require(self.first_epochs >= 1, "first_epochs", self.first_epochs, "at least 1")
+        require(
+            self.halving > 0 or self.search != "hyperband", "halving", self.halving,
+            "2 or more with the search hyperband; 3 is usual",
+        )  # fmt: skip
+        for name in ("generations", "workers", "halving"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(0 <= self.mutation_rate <= 1, "mutation_rate", self.mutation_rate, "a probability between 0 and 1")

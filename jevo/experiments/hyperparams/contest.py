@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import jax
 
@@ -14,9 +13,9 @@ from jevo.data.task import to_device
 from jevo.errors import InputError
 from jevo.experiments import elsewhere
 from jevo.experiments.hyperparams.config import Config
-from jevo.experiments.hyperparams.journal import Found, Journal, WeightStore
-from jevo.experiments.hyperparams.search import read_space, strategy, trainer, training_backend
-from jevo.hyperparams import Space, Strategy, Trial, best_trial, identity
+from jevo.experiments.hyperparams.journal import Found, Journal, ProgressStore, WeightStore
+from jevo.experiments.hyperparams.search import budget, halving, read_space, strategy, trainer, training_backend
+from jevo.hyperparams import Halving, Space, Strategy, Trial, best_trial
 from jevo.mixed import Architecture, Job, MemberSpec, MixedTrainer, Worker, architecture, network
 from jevo.runs import (
     Champion,
@@ -36,8 +35,8 @@ from jevo.runs import (
 from jevo.runs.own import Given
 from jevo.types import Member
 
-Opening = Callable[[Mapping[str, Outcome]], tuple[Strategy, int]]
-"""`earlier outcomes -> (strategy, how many generations it will ask for)`."""
+Opening = Callable[[Mapping[str, Outcome]], tuple[Strategy, int | None]]
+"""`earlier outcomes -> (strategy, how many generations it will ask for, if that is known)`."""
 
 MOST = 1_000_000
 """Genomes that brute force trains."""
@@ -72,6 +71,7 @@ class GenomeSearch:
             Lines(path, durable=True) as lines,
         ):
             weights = WeightStore(run.scratch)
+            self.trainer.kept = ProgressStore(run.scratch / "kept", self.trainer.begin)
             own = next(iter(earlier), self.name)
             file = metrics_file(self.name, own)
             journal = Journal(self.name, generations, path, lines, weights, table, stop, partial(run.log.tell, file))
@@ -82,21 +82,21 @@ class GenomeSearch:
             assert champion, "a search that has ended has a best genome"
             of, params = weights_of(champion, weights, self.trainer, table)
         found.write_metrics(run.folder / file)
-        return Outcome(found, budget(found, self.trainer.repeats), [self.judge(of, params)])
+        return Outcome(found, found.budget, [self.judge(of, params)])
 
     def traced(self) -> Iterator[jax.stages.Traced]:
         """The programs that train a few genomes of the space."""
         trainer = replace(self.trainer)  # What is only looked at counts as compiled for nobody.
         genomes = [self.space.decode(self.space.init(jax.random.key(seed))) for seed in range(4)]
         worker = Worker(trainer.task, trainer.training)
-        for batch in trainer.plan(genomes).batches[:2]:
+        for batch in trainer.plan(genomes).plan.batches[:2]:
             members = [i % len(genomes) for i in batch.members]
             specs = tuple(MemberSpec(i, 0, trainer.architecture(genomes[i])[0], 0) for i in members)
             yield worker.traced(Job(batch.program, specs))
 
 
 def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
-    """The search and its controls, each at as many trainings as the first."""
+    """The search and its controls, each at as many epochs as the first."""
     if not given.criterion.classifies:
         config.require_no_classes(("fitness",))
     space, task = read_space(config.space), to_device(dataset)
@@ -110,27 +110,34 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
                 f"space {config.space} has more than {MOST:,} genomes, too many for the search brute; "
                 "take genetic or random, or a smaller space"
             )
-        asks = -(-size // config.population)
-    sizes = [config.population] + [config.population - config.survivors] * config.generations
+        asks = 1 if config.halving else -(-size // config.population)
+    rungs = halving(config, space)
+    most = budget(config, space, rungs)
 
-    def opening(name: str, earlier: Mapping[str, Outcome]) -> tuple[Strategy, int]:
+    def opening(name: str, halved: Halving | None, earlier: Mapping[str, Outcome]) -> tuple[Strategy, int | None]:
         if not earlier:
-            return strategy(config, space, name, own_key, sizes), asks
+            known = config.search in ("genetic", "brute")
+            return strategy(config, space, name, own_key, halved, most), asks if known else None
         first: Found = earlier[config.search].found
-        trained = [len({identity(t.genome) for t in g.trials if t.trained}) for g in first.generations]
         start = [t.genome for t in first.generations[0].trials] if config.search == "genetic" else ()
-        return strategy(config, space, name, random_key, trained, start), len(trained)
+        return strategy(config, space, name, random_key, halved, first.generations[-1].spent, start), None
 
     def judge(of: Architecture, params: Member) -> Judged:
         return judging(network(of), given.criterion, task, dataset)(params)
 
-    names = {config.search: config.search, "random_search": "random"}
-    names |= {name: name for name in ("tpe", "nsga2")} if config.control == "optuna" else {}
+    names: dict[str, tuple[str, Halving | None]] = {
+        config.search: (config.search, rungs),
+        "random_search": ("random", None),
+    }
+    if rungs and config.search != "random":
+        names["random_halving"] = "random", rungs
+    if config.control == "optuna":
+        names |= {"tpe": ("tpe", None), **({"tpe_hyperband": ("tpe", rungs)} if rungs else {"nsga2": ("nsga2", None)})}
     with ExitStack() as stack:
         backend = stack.enter_context(training_backend(config))
         train = trainer(config, space, task, given.criterion, backend)
         contestants: dict[str, Contestant] = {
-            name: GenomeSearch(name, partial(opening, of), space, train, judge) for name, of in names.items()
+            name: GenomeSearch(name, partial(opening, *of), space, train, judge) for name, of in names.items()
         }
         return Contest(dataset, task, contestants, stack.pop_all(), criterion=given.criterion)
 
@@ -148,20 +155,10 @@ def weights_of(
     params = weights.load(trial.genome, jax.eval_shape(lambda: network(of).init(jax.random.key(0))))
     if params is None:
         table.say(f"the weights of genome {trial.number} were not kept: it is trained again")
-        ((_, again),) = trainer.score([trial.genome], trainer.plan([trial.genome]))
+        rung = Halving((trial.until,)) if trial.until else None
+        ((_, again),) = trainer.score([trial.genome], trainer.plan([trial.genome], rung))
         params = again.params
     return of, params
-
-
-def budget(found: Found, repeats: int) -> dict[str, Any]:
-    """What a search spent, as `result.json` holds it; what it did not train because it was known counts, too."""
-    once = {identity(trial.genome): trial.score for trial in found.trials}
-    return {
-        "evaluations": len(once) * repeats,
-        "gradient_steps": sum(score.details.get("steps", 0) for score in once.values()),
-        "wall_s": round(found.wall_s, 3),
-        "compile_s": round(found.compile_s, 3),
-    }
 
 
 def answers(saved: Saved) -> Champion:

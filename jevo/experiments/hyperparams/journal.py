@@ -1,16 +1,34 @@
 """The journal of a genome search: what is known, what is shown, what is kept, and when to stop."""
 
 import hashlib
+import io
 import math
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
+
+from jevo.data.files import atomic_write
 from jevo.errors import InputError
 from jevo.experiments.hyperparams.genomes import describe
-from jevo.hyperparams import Callbacks, Generation, KnownScore, Score, Strategy, Trial, best_trial, identity, search
-from jevo.mixed import MixedTrainer, Plan
+from jevo.hyperparams import (
+    Callbacks,
+    Generation,
+    Genome,
+    Known,
+    KnownScore,
+    Score,
+    Strategy,
+    Trial,
+    best_trial,
+    identity,
+    search,
+)
+from jevo.mixed import MixedTrainer, Progress
 from jevo.runs import (
     Interrupted,
     Lines,
@@ -50,7 +68,44 @@ class WeightStore:
             return None
 
     def _path(self, genome: Any) -> Path:
-        return self._folder / hashlib.sha256(identity(genome).encode()).hexdigest()[:16]
+        return self._folder / _digest(genome)
+
+
+class ProgressStore:
+    """How far those genomes are that may go on, on disk: what a stopped run has trained is not lost.
+
+    Args:
+        folder: of them alone.
+        begin: how far a genome is before its first epoch, for each repeat: what is read has the same shapes.
+    """
+
+    def __init__(self, folder: Path, begin: Callable[[Genome], Sequence[Progress]]):
+        self._folder, self._begin = folder, begin
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, genome: Genome, progress: Sequence[Progress]) -> None:
+        """Save how far a genome is, for each repeat."""
+        file = io.BytesIO()
+        np.savez(file, *jax.tree.leaves(progress))
+        atomic_write(self._path(genome), file.getvalue())
+
+    def load(self, genome: Genome) -> Sequence[Progress] | None:
+        """How far it is; None if that is not there, or damaged: NumPy's files hold a checksum of each array."""
+        like, treedef = jax.tree.flatten(self._begin(genome))
+        try:
+            with np.load(self._path(genome), allow_pickle=False) as file:
+                leaves = list(file.values())
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return None
+        fits = [leaf.shape for leaf in leaves] == [np.shape(leaf) for leaf in like]
+        return jax.tree.unflatten(treedef, leaves) if fits else None
+
+    def drop(self, genome: Genome) -> None:
+        """Delete it."""
+        self._path(genome).unlink(missing_ok=True)
+
+    def _path(self, genome: Genome) -> Path:
+        return self._folder / f"{_digest(genome)}.npz"
 
 
 class Found(NamedTuple):
@@ -59,13 +114,12 @@ class Found(NamedTuple):
     Attributes:
         trials: every proposal.
         generations: every one.
-        wall_s, compile_s: seconds that it took, over all sessions of the run.
+        budget: what it spent, as `result.json` holds it; what it did not train because it was known counts, too.
     """
 
     trials: Sequence[Trial]
     generations: Sequence[Generation]
-    wall_s: float
-    compile_s: float
+    budget: dict[str, Any]
 
     def write_metrics(self, path: Path) -> None:
         """Write a line a generation."""
@@ -77,7 +131,7 @@ class Journal:
 
     Args:
         name: of the search.
-        generations: how many it will ask for.
+        generations: how many it will ask for, if that is known.
         path: of the file of all scores of the run, of this search and of others.
         lines: that file, open.
         weights: where the weights of the best are kept.
@@ -89,7 +143,7 @@ class Journal:
     def __init__(
         self,
         name: str,
-        generations: int,
+        generations: int | None,
         path: Path,
         lines: Lines,
         weights: WeightStore,
@@ -97,13 +151,16 @@ class Journal:
         stop: StopSignal,
         tell: Callable[[Sequence[dict[str, Any]]], None],
     ):
-        self._name, self._last, self._path, self._lines = name, generations - 1, path, lines
+        self._name, self._path, self._lines = name, path, lines
+        self._of = f"/{generations - 1}" if generations else ""
         self._weights, self._table, self._stop, self._tell = weights, table, stop, tell
         entries = read_lines(path)
         if lines.damaged:
             table.say(f"{path}: {lines.damaged} damaged lines were dropped: the genomes in them are trained again")
-        self.known = {
-            identity(entry["genome"]): KnownScore(_score(entry), entry["search"], entry["generation"])
+        self.known: Known = {
+            (identity(entry["genome"]), entry.get("until")): KnownScore(
+                _score(entry), entry["search"], entry["generation"]
+            )
             for entry in entries
         }
         self._written = set(self.known)
@@ -122,21 +179,30 @@ class Journal:
         callbacks = Callbacks(self._planned, self._scored, self._ended)
         trials, generations = search(strategy, trainer, self.known, self._name, callbacks)
         own = [entry for entry in read_lines(self._path) if entry["search"] == self._name]
-        wall_s = max((entry["clock"] for entry in own), default=0.0)
-        return Found(trials, generations, wall_s, sum(entry["compile_s"] for entry in own))
+        furthest: dict[str, Score] = {}
+        for trial in sorted(trials, key=lambda trial: trial.score.spent):
+            furthest[identity(trial.genome)] = trial.score
+        spent = {
+            "evaluations": len(furthest) * trainer.repeats,
+            "epochs": sum(sum(score.details.get("epochs", ())) for score in furthest.values()),
+            "gradient_steps": sum(score.details.get("steps", 0) for score in furthest.values()),
+            "wall_s": max((entry["clock"] for entry in own), default=0.0),
+            "compile_s": round(sum(entry["compile_s"] for entry in own), 3),
+        }
+        return Found(trials, generations, spent)
 
     def _clock(self) -> float:
         """Seconds that this search has taken, over all sessions of the run."""
         return self._before + time.perf_counter() - self._began
 
-    def _planned(self, generation: int, genomes: int, plan: Plan) -> None:
+    def _planned(self, generation: int, genomes: int, plan: Any) -> None:
         self._generation, self._expected, self._done, self._since = generation, genomes, 0, time.perf_counter()
         if genomes:
-            self._table.say(f"{self._name} {generation}/{self._last}: {plan}")
+            self._table.say(f"{self._name} {generation}{self._of}: {plan}")
 
     def _scored(self, trial: Trial) -> None:
         self._trials.append(trial)
-        key, score, leader = identity(trial.genome), trial.score, best_trial(self._trials)
+        key, score, leader = (identity(trial.genome), trial.until), trial.score, best_trial(self._trials)
         if key not in self._written:
             self._written.add(key)
             if leader is trial:
@@ -152,19 +218,21 @@ class Journal:
         self._trials.extend(trial for trial in generation.trials if not trial.trained)
         self._tell([_line(generation)])
         self._table.say(
-            f"{self._name}  generation {generation.number}/{self._last}  best {generation.best:.4f}  "
+            f"{self._name}  generation {generation.number}{self._of}  best {generation.best:.4f}  "
             f"mean {generation.mean:.4f}  {duration(self._clock())}"
         )
         self._stop_if_asked()
 
     def _show(self, leader: Trial | None) -> None:
-        ranked = sorted((t for t in self._trials if not t.score.reason), key=lambda t: -t.score.value)[:SHOWN]
+        # Of a genome at several rungs, the furthest.
+        each = {identity(t.genome): t for t in sorted(self._trials, key=lambda t: t.until or 0) if not t.score.reason}
+        ranked = sorted(each.values(), key=lambda t: -t.score.value)[:SHOWN]
         self._table.rank([(f"{t.score.value:.4f}", str(t.generation), describe(t.genome)) for t in ranked])
         spent = time.perf_counter() - self._since
         left = spent / self._done * (self._expected - self._done)
         best = f"best {leader.score.value:.4f}  " if leader else ""
         self._table.show(
-            f"{self._name}  generation {self._generation}/{self._last}  {best}"
+            f"{self._name}  generation {self._generation}{self._of}  {best}"
             f"trained {self._done}/{self._expected}  {duration(left)} left in it"
         )
 
@@ -179,6 +247,7 @@ def _entry(search: str, trial: Trial, clock: float) -> dict[str, Any]:
         "search": search,
         "generation": trial.generation,
         "genome": trial.genome,
+        "until": trial.until,
         "value": score.value if math.isfinite(score.value) else None,
         "seconds": round(score.seconds, 3),
         "compile_s": round(score.compile_s, 3),
@@ -190,7 +259,14 @@ def _entry(search: str, trial: Trial, clock: float) -> dict[str, Any]:
 
 def _score(entry: dict[str, Any]) -> Score:
     value = math.nan if entry["value"] is None else entry["value"]
-    return Score(value, entry["seconds"], entry["compile_s"], entry["reason"], entry["details"])
+    epochs = entry["details"].get("epochs", [])
+    spent = sum(epochs) / max(len(epochs), 1)
+    return Score(value, spent, entry["seconds"], entry["compile_s"], entry["reason"], entry["details"])
+
+
+def _digest(genome: Genome) -> str:
+    """What names the files of a genome."""
+    return hashlib.sha256(identity(genome).encode()).hexdigest()[:16]
 
 
 def _line(generation: Generation) -> dict[str, Any]:
@@ -203,5 +279,6 @@ def _line(generation: Generation) -> dict[str, Any]:
         "validation": best,
         "champion": generation.champion,
         "trained": generation.trained,
+        "epochs": generation.spent,
         "plan": generation.plan,
     }

@@ -1,7 +1,7 @@
 """What the hyperparameter experiment searches, how, and with what it trains."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,15 +10,17 @@ import jax
 from jevo import genetics
 from jevo.data.files import expanded
 from jevo.data.task import Task
-from jevo.errors import InputError, suggestion
+from jevo.errors import InputError, require, suggestion
 from jevo.experiments.hyperparams.config import Config
 from jevo.hyperparams import (
     SPACES,
     Choice,
+    Halving,
     Space,
     Strategy,
     evolve,
     grid_search,
+    hyperband,
     optuna_search,
     parse_space,
     random_search,
@@ -70,15 +72,48 @@ def mutation(config: Config, space: Space) -> Mutate:
     return stepped(space, config.mutation_rate, nominal=config.mutation == "step")
 
 
-def strategy(config: Config, space: Space, name: str, key: Key, sizes: Sequence[int] = (), first: Any = ()) -> Strategy:
+def longest(config: Config, space: Space) -> int:
+    """Epochs that a genome may train at the most."""
+    gene = space.genes.get("epochs")
+    return max(int(value) for value in gene.values) if isinstance(gene, Choice) else config.epochs
+
+
+def halving(config: Config, space: Space) -> Halving | None:
+    """The rungs of a halved generation; None if it is not halved.
+
+    Raises:
+        InputError: if its first rung is beyond its last.
+    """
+    if not config.halving:
+        return None
+    last = longest(config, space)
+    require(
+        config.first_epochs <= last, "first_epochs", config.first_epochs, f"at most the {last} epochs of a training"
+    )
+    return Halving.between(config.first_epochs, last, config.halving)
+
+
+def budget(config: Config, space: Space, halved: Halving | None) -> int:
+    """Epochs that the genetic search may spend at the most, for the other searches."""
+
+    def cost(count: int) -> int:
+        return halved.cost(count) if halved else count * longest(config, space)
+
+    return cost(config.population) + config.generations * cost(config.population - config.survivors)
+
+
+def strategy(
+    config: Config, space: Space, name: str, key: Key, halved: Halving | None, budget: float, first: Any = ()
+) -> Strategy:
     """How genomes are chosen.
 
     Args:
         config: the settings.
         space: of the genomes.
-        name: genetic, random, brute, tpe or nsga2.
+        name: genetic, random, hyperband, brute, tpe or nsga2.
         key: of the draws.
-        sizes: of random search and Optuna: genomes in each generation.
+        halved: how generations are halved.
+        budget: epochs that it may spend; genetic and brute have their own end.
         first: genomes that random search begins with.
     """
     if name == "genetic":
@@ -94,12 +129,15 @@ def strategy(config: Config, space: Space, name: str, key: Key, sizes: Sequence[
             crossover=genetics.CROSSOVERS[config.crossover](),
             mutation=mutation(config, space),
             novel=config.novel,
+            halving=halved,
         )
     if name == "random":
-        return random_search(space, key, sizes, first)
+        return random_search(space, key, config.population, budget, first, halved)
+    if name == "hyperband" and halved:
+        return hyperband(space, key, budget, halved, first)
     if name == "brute":
-        return grid_search(space, config.population)
-    return optuna_search(space, name, config.seed, sum(sizes), config.population)
+        return grid_search(space, config.population, halved)
+    return optuna_search(space, name, config.seed, budget, config.population, halved)
 
 
 @contextmanager
@@ -124,14 +162,12 @@ def costs_of(config: Config, platform: str) -> Costs:
 def trainer(config: Config, space: Space, task: Task, criterion: Criterion, backend: Backend) -> MixedTrainer:
     """What trains the genomes."""
     costs = costs_of(config, backend.platform)
-    gene = space.genes.get("epochs")
-    longest = [int(value) for value in gene.values] if isinstance(gene, Choice) else [config.epochs]
     found = MixedTrainer(
         task,
         criterion,
         batch_size=config.batch_size,
         epochs=config.epochs,
-        max_epochs=max(longest),
+        max_epochs=longest(config, space),
         patience=config.patience,
         repeats=config.repeats,
         seed=config.seed,
