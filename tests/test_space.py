@@ -18,6 +18,7 @@ from jevo.hyperparams import (
     SPACES,
     Choice,
     Group,
+    LogInteger,
     Real,
     Space,
     flatten,
@@ -164,7 +165,11 @@ def same(a, b):
         ("{min: 0, max: 1.0}", Real(0.0, 1.0)),
         ("{min: 1e-3, max: 1}", Real(0.001, 1.0)),
         ("{min: 1e-5, max: 1e-1, log: true}", Real(1e-5, 0.1, True)),
-        ("{min: 1, max: 100, log: true}", Real(1.0, 100.0, True)),
+        ("{min: 1, max: 100.0, log: true}", Real(1.0, 100.0, True)),
+        ("{min: 1, max: 100, log: true}", LogInteger(1, 100)),
+        ("{values: [16, 32]}", Choice((16, 32))),
+        ("{values: adam}", Choice(("adam",))),
+        ("[null, 0.1, none]", Choice((None, 0.1, "none"))),
         ("{min: 1, max: 2, log: false}", Choice((1, 2))),
         ("{layers: 2, units: [4, 8]}", Group(Choice((2,)), {"units": Choice((4, 8))})),
         (
@@ -192,7 +197,10 @@ def test_a_gene_is_read(text, gene):
         ("units:", "gene units is None, but takes text, finite"),
         ("units: [.nan]", "gene units is [nan], but takes text, finite"),
         ("day: 2001-12-14", "gene day is datetime.date(2001, 12, 14), but takes text"),
-        ("lr: {mim: 1, max: 2}", "gene lr has 'mim'; did you mean min? known: min, max, step, log, layers"),
+        (
+            "lr: {mim: 1, max: 2}",
+            "gene lr has 'mim'; did you mean min? known: min, max, step, log, values, when, layers",
+        ),
         ("conv: {layer: 1, units: 3}", "gene conv has 'layer'; did you mean layers?"),
         ("lr: {}", "gene lr is {}, but takes both min and max; min is missing"),
         ("lr: {min: 1}", "gene lr is {'min': 1}, but takes both min and max; max is missing"),
@@ -572,7 +580,11 @@ def test_redrawn_takes_every_gene_and_every_other_value_alike(population):
     assert set(differing.sum(axis=0)) == {0, 1}
     assert differing.any(axis=0).mean() == pytest.approx(0.75, abs=0.03)
     varies = np.array([gene.varies for gene in genes])
-    assert uniform(differing.sum(axis=1)[varies])
+    active = np.stack(jax.tree.leaves(jax.vmap(MIXED.active)(population)))
+    assert not np.any(differing & ~active)
+    for index in range(3):
+        here = population["conv"]["layers"] == index
+        assert uniform(differing[:, here].sum(axis=1)[varies & active[:, here].all(axis=1)])
     for gene, (_, new), where in zip(genes, pairs, differing, strict=True):
         if gene.varies:
             assert uniform(histogram(gene, new[where]))

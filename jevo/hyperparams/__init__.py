@@ -3,7 +3,7 @@
 Nothing here trains a network: `jevo.mixed` does.
 """
 
-from jevo.hyperparams.genes import Choice, Real
+from jevo.hyperparams.genes import Choice, LogInteger, Real
 from jevo.hyperparams.loop import (
     Ask,
     Callbacks,
@@ -33,6 +33,7 @@ __all__ = [
     "Genome",
     "Group",
     "KnownScore",
+    "LogInteger",
     "Proposal",
     "Real",
     "Score",

@@ -15,6 +15,7 @@ from jevo.experiments.hyperparams.config import Config
 from jevo.hyperparams import (
     SPACES,
     Choice,
+    LogInteger,
     Space,
     Strategy,
     evolve,
@@ -38,15 +39,18 @@ from jevo.mixed import (
     thread_executor,
 )
 from jevo.runs import population_mesh, precision, read_yaml
+from jevo.runs.own import find_own, is_own
 from jevo.training.criterion import Criterion
 from jevo.types import Key, Mutate
 
 COPIES = 4
 """Arrays as large as the weights while they are trained: themselves, a gradient, and two moments."""
 
+OWN = "the path of a .yaml file, or FILE.py:NAME or package.module:NAME of a dictionary"
+
 
 def read_space(name: str) -> Space:
-    """The space of that name, or in that file.
+    """The space of that name, in that file, or of that name in the user's own code.
 
     Raises:
         InputError: naming the gene that is wrong.
@@ -54,11 +58,13 @@ def read_space(name: str) -> Space:
     if name in SPACES:
         return parse_space(SPACES[name], name)
     path = expanded(name)
-    if path.suffix not in (".yaml", ".yml"):
-        raise InputError(
-            f"space {name[:60]!r} is unknown; {suggestion(name[:60], SPACES)}, or the path of a .yaml file"
-        )
-    space = parse_space(read_yaml(path), str(path))
+    if path.suffix in (".yaml", ".yml"):
+        space = parse_space(read_yaml(path), str(path))
+    elif is_own(name):
+        found, _ = find_own(name, "space", OWN)
+        space = found if isinstance(found, Space) else parse_space(found, name)
+    else:
+        raise InputError(f"space {name[:60]!r} is unknown; {suggestion(name[:60], SPACES)}, or {OWN}")
     check_genes(space)
     return space
 
@@ -125,7 +131,9 @@ def trainer(config: Config, space: Space, task: Task, criterion: Criterion, back
     """What trains the genomes."""
     costs = costs_of(config, backend.platform)
     gene = space.genes.get("epochs")
-    longest = [int(value) for value in gene.values] if isinstance(gene, Choice) else [config.epochs]
+    longest = [] if gene and "epochs" not in space.conditions else [config.epochs]
+    if isinstance(gene, Choice | LogInteger):
+        longest += [int(value or config.epochs) for value in gene.values]
     found = MixedTrainer(
         task,
         criterion,
