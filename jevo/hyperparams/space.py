@@ -324,9 +324,10 @@ class Space:
     def _words(self, path: Path) -> str:
         """The condition of a leaf, as people read it."""
         gene = self.genes[path[0]]
-        conditions = gene.conditions if isinstance(gene, Group) and len(path) == 3 else self.conditions
-        said = (f"{other} is {' or '.join(map(word, values))}" for other, values in conditions[path[-1]].items())
-        return " and ".join(said)
+        condition = self.conditions.get(path[0], {})
+        if isinstance(gene, Group) and len(path) == 3:
+            condition = gene.conditions[path[2]]
+        return " and ".join(f"{other} is {' or '.join(map(word, values))}" for other, values in condition.items())
 
 
 def identity(decoded: Genome) -> str:
