@@ -26,6 +26,19 @@ from jevo.runs.own import Given
 
 SLOW = 2.0
 """A refusal may take so long [s]."""
+CONDITIONAL = {
+    "optimizer": ["sgd", "adam", "nadam"],
+    "weight_decay": {"values": [None, 0.1], "when": {"optimizer": ["adam", "nadam"]}},
+    "lr": {"min": 0.001, "max": 0.1, "log": True, "when": {"weight_decay": 0.1, "optimizer": "adam"}},
+    "dense": {
+        "layers": [1, 2],
+        "units": {"min": 4, "max": 64, "log": True},
+        "activation": ["relu", "tanh"],
+        "dropout": {"values": [None, 0.5], "when": {"activation": "relu", "optimizer": "sgd"}},
+    },
+    "conv": {"layers": 1, "units": [2, 3], "when": {"optimizer": "nadam"}},
+}
+"""A space with every form that a gene has."""
 HOSTILE = [
     *("", " ", "-", "--", "--fresh", "-1", "0", "1e30", "1e999", "-inf", "inf", "nan", "NaN", "abc", "1_000", "0x10"),
     *("None", "null", "true", "[]", "{}", "!!", "\u0661\u0662", "\udcff", "a\nb", "'", '"', "~nosuchuser", "/dev/zero"),
@@ -54,7 +67,12 @@ def nested(generator, depth=0):
         return generator.choice([word for word in HOSTILE if word.isprintable()])
     if kind < 8:
         return [nested(generator, depth + 1) for _ in range(generator.randrange(4))]
-    return {generator.choice([1, None, "a", "layers", "min", "max"]): nested(generator, depth + 1) for _ in range(3)}
+    return {
+        generator.choice([1, None, "a", "layers", "min", "max", "when", "values", "optimizer"]): nested(
+            generator, depth + 1
+        )
+        for _ in range(3)
+    }
 
 
 def hostile_yaml(generator, folder, name):
@@ -95,7 +113,9 @@ def broken(generator, text):
 
 def hostile_space(generator, folder, name):
     """A space in which one value, of any gene, is no value."""
-    space = yaml.safe_load(yaml.safe_dump(SPACES[generator.choice(list(SPACES))]))
+    space = yaml.safe_load(
+        yaml.safe_dump({**SPACES, "conditional": CONDITIONAL}[generator.choice([*SPACES, "conditional"])])
+    )
     for _ in range(generator.randint(1, 2)):
         at = space
         while True:

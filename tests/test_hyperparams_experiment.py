@@ -343,3 +343,74 @@ def test_genes_that_all_layers_share_are_one():
     assert found["dense.0.activation"] == ["relu", "relu"]
     assert found["dense.1.activation"] == ["relu", "tanh"]
     assert describe(genomes[0]) == "dense 2 x (4, relu), adam"
+
+
+def test_a_gene_that_is_left_out_is_none_and_one_that_is_null_is_null():
+    genomes = [
+        {"dense": [{"units": 4, "drop": 0.1}, {"units": 8}], "optimizer": "sgd", "decay": None},
+        {"dense": [{"units": 4}, {"units": 4}], "optimizer": "adam"},
+        {"optimizer": "adam", "decay": 0.1},
+        {"dense": [{"units": 4, "drop": None}], "optimizer": "sgd", "decay": 0.2},
+    ]
+    found = by_gene(genomes)
+    assert found["decay"] == ["null", None, 0.1, 0.2]
+    assert found["dense.layers"] == [2, 2, None, 1]
+    assert (found["dense.0.units"], found["dense.1.units"]) == ([4, 4, None, 4], [8, 4, None, None])
+    assert (found["dense.0.drop"], "dense.1.drop" in found) == ([0.1, None, None, "null"], False)
+    assert by_gene(genomes[1:])["dense.drop"] == [None, None, "null"]
+    assert by_gene(genomes[1:])["dense.units"] == [4, None, 4]
+    assert describe(genomes[0]) == "dense (4, drop 0.1) (8), sgd, decay null"
+    assert describe(genomes[3]) == "dense (4, drop null), sgd, decay 0.2"
+
+
+CONDITIONS = """
+import numpy as np
+
+SPACE = {
+    "optimizer": ("adam", "sgd"),
+    "weight_decay": {"values": [None, np.float32(0.25)], "when": {"optimizer": "adam"}},
+    "epochs": {"values": [1], "when": {"optimizer": "adam"}},
+    "dense": {
+        "layers": (1, 2),
+        "units": {"min": 4, "max": 8, "log": True},
+        "dropout": {"values": [None, 0.5], "when": {"units": 4}},
+    },
+}
+"""
+
+
+def test_a_space_of_ones_own_may_be_python(tmp_path):
+    """From its conditions to the figures, with genes that are left out or null."""
+    path = tmp_path / "mine.py"
+    path.write_text(CONDITIONS.replace('"units": {"min": 4, "max": 8, "log": True}', '"units": [4, 8]'))
+    result = finished(tmp_path / "run", space=f"{path}:SPACE", population=8, generations=1, epochs=2)
+    found = rows(tmp_path / "run")
+    assert all((row["weight_decay"] == "") == (row["optimizer"] == "sgd") for row in found)
+    assert {row["weight_decay"] for row in found} <= {"", "null", "0.25"}
+    assert all((row["dense.0.dropout"] == "") == (row["dense.0.units"] == "8") for row in found)
+    genomes = [line["genome"] for line in read_lines(tmp_path / "run" / "genomes.jsonl")]
+    space = read_space(f"{path}:SPACE")
+    assert all(space.decode(space.encode(genome)) == genome for genome in genomes)
+    assert (tmp_path / "run" / "genes.png").exists()
+    assert result["champion"]["genome"] in genomes
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        (CONDITIONS, "SPACES", "has no SPACES; it has np, SPACE"),
+        (CONDITIONS, "np", "but takes at least one gene"),
+        ("SPACE = {'a': 1}", "SPACE", "space has the gene a; known: optimizer"),
+        ("SPACE = {'lr': {1: 2}}", "SPACE", "mine.py:SPACE: gene lr has 1; known: min"),
+        ("SPACE = 1 / 0", "SPACE", "ZeroDivisionError: division by zero (line 1 of"),
+        (CONDITIONS, "", "but takes the path of a .yaml file, or FILE.py:NAME or package.module:NAME of a dictionary"),
+        (CONDITIONS, None, "is unknown; known: mlp, dense, cnn, or the path of a .yaml file, or FILE.py:NAME"),
+        (CONDITIONS, "SPACE", "gene dense.dropout.when is {'units': 4}, but takes a gene that is a list of values"),
+    ],
+)
+def test_a_python_file_without_a_space_is_refused_in_a_line(text, name, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_space("mine.py" if name is None else f"mine.py:{name}")
+    assert message in str(caught.value)

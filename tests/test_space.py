@@ -18,6 +18,7 @@ from jevo.hyperparams import (
     SPACES,
     Choice,
     Group,
+    LogInteger,
     Real,
     Space,
     flatten,
@@ -56,11 +57,15 @@ positives = st.floats(1e-9, 1e6)
 @st.composite
 def one(draw, finite=False):
     """A gene as YAML gives it; a finite one has a few values."""
-    kind = draw(st.sampled_from(["fixed", "list", "integers", "spaced", *([] if finite else ["floats", "log"])]))
+    kinds = ["fixed", "list", "integers", "spaced", "factors", *([] if finite else ["floats", "log"])]
+    kind = draw(st.sampled_from(kinds))
     if kind == "fixed":
         return draw(scalars)
     if kind == "list":
-        return draw(st.lists(scalars, min_size=1, max_size=4, unique=True))
+        return draw(st.lists(scalars | st.none(), min_size=1, max_size=4, unique=True))
+    if kind == "factors":
+        low = draw(st.integers(1, 20))
+        return {"min": low, "max": low + draw(st.integers(0, 3)), "log": True}
     if kind in ("integers", "spaced"):
         low, count, step = draw(st.integers(-5, 5)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
         gene = {"min": low, "max": low + (count - 1) * step, "step": step}
@@ -79,13 +84,40 @@ def group(draw, finite=False, most=3):
     return {"layers": layers, **same, **{name: draw(one(finite)) for name in names}}
 
 
+def choices(mapping):
+    """The values of the genes that are choices, by name."""
+    genes = {name: parse_space({"x": gene}, "drawn").genes["x"] for name, gene in mapping.items()}
+    return {name: gene.values for name, gene in genes.items() if isinstance(gene, Choice)}
+
+
+@st.composite
+def conditional(draw, genes, outer=()):
+    """The same genes and groups, some of them under conditions on others, or on those of `outer`, in any order."""
+    found, known = {}, {name: values for name, values in dict(outer).items() if name not in genes}
+    for name in draw(st.permutations(list(genes))):
+        gene, own = genes[name], choices({name: genes[name]})
+        if known and draw(st.booleans()):
+            others = draw(st.lists(st.sampled_from(sorted(known)), min_size=1, max_size=2, unique=True))
+            some = lambda values: st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True)  # noqa: E731
+            when = {other: draw(some(known[other]) | st.sampled_from(known[other])) for other in others}
+            gene = {**(gene if isinstance(gene, dict) else {"values": gene}), "when": when}
+        found[name] = gene
+        known |= own
+    return {name: found[name] for name in genes}
+
+
 @st.composite
 def spaces(draw, finite=False):
-    """A space with one to three genes or groups."""
-    names = draw(st.lists(st.sampled_from(["b", "a", "optimizer", "layers"]), min_size=1, max_size=2, unique=True))
-    mapping = {name: draw(one(finite)) for name in names}
+    """A space with one to four genes or groups."""
+    names = draw(st.lists(st.sampled_from(["b", "a", "optimizer", "max"]), min_size=1, max_size=3, unique=True))
+    loose = {name: draw(one(finite)) for name in names}
+    mapping = draw(conditional(loose))
     if draw(st.booleans()):
-        mapping["conv"] = draw(group(finite, 2 if finite else 3))
+        conv = draw(group(finite, 2 if finite else 3))
+        inner = {name: gene for name, gene in conv.items() if name not in ("layers", "same")}
+        mapping["conv"] = {**conv, **draw(conditional(inner, choices(loose)))}
+        if draw(st.booleans()) and (known := choices(loose)):
+            mapping["conv"]["when"] = {other: draw(st.sampled_from(known[other])) for other in known}
     # As in a file: what is parsed is what YAML makes of it.
     return parse_space(yaml.safe_load(yaml.safe_dump(mapping)), "drawn")
 
@@ -117,13 +149,27 @@ def well_formed(space, genomes):
         assert np.all((np.asarray(leaf) >= 0) & (leaf <= (len(gene.values) - 1 if isinstance(gene, Choice) else 1)))
 
 
+def there(genes, conditions, values, outer):
+    """Of these genes those whose condition holds of the values of this layer, or at the top."""
+    return [
+        name
+        for name in genes
+        if all(
+            other in (scope := values if other in genes else outer) and scope[other] in taken
+            for other, taken in conditions.get(name, {}).items()
+        )
+    ]
+
+
 def legal(space, decoded):
     """It is in the space, checked against what the space says and not by its own methods."""
-    assert list(decoded) == list(space.genes)
-    for name, gene in space.genes.items():
+    assert list(decoded) == there(space.genes, space.conditions, decoded, {})
+    for name in decoded:
+        gene = space.genes[name]
         if isinstance(gene, Group):
             assert len(decoded[name]) in gene.layers.values
-            assert all(list(layer) == list(gene.genes) for layer in decoded[name])
+            for layer in decoded[name]:
+                assert list(layer) == there(gene.genes, gene.conditions, layer, decoded)
             pairs = [(gene.genes[inner], value) for layer in decoded[name] for inner, value in layer.items()]
             if gene.same:
                 assert all(layer == decoded[name][0] for layer in decoded[name])
@@ -132,6 +178,9 @@ def legal(space, decoded):
         for inner, value in pairs:
             if isinstance(inner, Choice):
                 assert any(value is known for known in inner.values)
+            elif isinstance(inner, LogInteger):
+                assert type(value) is int
+                assert inner.low <= value <= inner.high
             else:
                 assert type(value) is float
                 assert inner.low <= value <= inner.high
@@ -164,7 +213,11 @@ def same(a, b):
         ("{min: 0, max: 1.0}", Real(0.0, 1.0)),
         ("{min: 1e-3, max: 1}", Real(0.001, 1.0)),
         ("{min: 1e-5, max: 1e-1, log: true}", Real(1e-5, 0.1, True)),
-        ("{min: 1, max: 100, log: true}", Real(1.0, 100.0, True)),
+        ("{min: 1, max: 100.0, log: true}", Real(1.0, 100.0, True)),
+        ("{min: 1, max: 100, log: true}", LogInteger(1, 100)),
+        ("{values: [16, 32]}", Choice((16, 32))),
+        ("{values: adam}", Choice(("adam",))),
+        ("[null, 0.1, none]", Choice((None, 0.1, "none"))),
         ("{min: 1, max: 2, log: false}", Choice((1, 2))),
         ("{layers: 2, units: [4, 8]}", Group(Choice((2,)), {"units": Choice((4, 8))})),
         (
@@ -172,6 +225,10 @@ def same(a, b):
             Group(Choice((0, 1, 2)), {"max": Real(0.5, 1.0)}, True),
         ),
         ("{layers: [1, 3]}", Group(Choice((1, 3)), {})),
+        (
+            "{layers: 1, a: [1, 2], b: {values: [3, 4], when: {a: 2}}}",
+            Group(Choice((1,)), {"a": Choice((1, 2)), "b": Choice((3, 4))}, False, {"b": {"a": (2,)}}),
+        ),
     ],
 )
 def test_a_gene_is_read(text, gene):
@@ -192,7 +249,10 @@ def test_a_gene_is_read(text, gene):
         ("units:", "gene units is None, but takes text, finite"),
         ("units: [.nan]", "gene units is [nan], but takes text, finite"),
         ("day: 2001-12-14", "gene day is datetime.date(2001, 12, 14), but takes text"),
-        ("lr: {mim: 1, max: 2}", "gene lr has 'mim'; did you mean min? known: min, max, step, log, layers"),
+        (
+            "lr: {mim: 1, max: 2}",
+            "gene lr has 'mim'; did you mean min? known: min, max, step, log, values, when, layers",
+        ),
         ("conv: {layer: 1, units: 3}", "gene conv has 'layer'; did you mean layers?"),
         ("lr: {}", "gene lr is {}, but takes both min and max; min is missing"),
         ("lr: {min: 1}", "gene lr is {'min': 1}, but takes both min and max; max is missing"),
@@ -222,6 +282,33 @@ def test_a_gene_is_read(text, gene):
         ("conv: {layers: 1, same: 1}", "gene conv.same is 1, but takes true or false"),
         ("conv: {layers: 1, in: {layers: 1}}", "gene conv.in is {'layers': 1}, but takes a list or a range"),
         ("conv: {layers: 1, units: {max: 1}}", "gene conv.units is {'max': 1}, but takes both min and max"),
+        ("units: [1, null, null]", "each value once; None equals"),
+        ("units: {values: }", "gene units is None, but takes text, finite"),
+        ("units: {values: []}", "gene units is [], but takes at least one value"),
+        ("units: {values: [1], min: 2}", "gene units is {'min': 2, 'values': [1]}, but takes beside values only when"),
+        (
+            "units: {min: 1, max: 200000, log: true}",
+            "takes at most 100000 whole numbers; write 1.0 for a range of floats",
+        ),
+        ("a: 1\nb: {values: 2, when: {}}", "gene b.when is {}, but takes values of another gene by its name"),
+        ("a: 1\nb: {values: 2, when: a}", "gene b.when is 'a', but takes values of another gene by its name"),
+        ("a: 1\nb: {values: 2, when: }", "gene b.when is None, but takes values of another gene"),
+        ("a: 1\nb: {values: 2, when: {aa: 1}}", "gene b.when names 'aa'; did you mean a? known: a, b"),
+        ("a: [x, y]\nb: {values: 2, when: {a: z}}", "gene b.when.a is 'z', but takes x or y"),
+        ("a: [0, 1]\nb: {values: 2, when: {a: [1, true]}}", "gene b.when.a is True, but takes 0 or 1"),
+        ("a: [0, 1]\nb: {values: 2, when: {a: }}", "gene b.when.a is None, but takes 0 or 1"),
+        ("a: [0, 1]\nb: {values: 2, when: {a: []}}", "but takes at least one value for a"),
+        ("a: [0, 1]\nb: {values: 2, when: {a: {x: 1}}}", "gene b.when.a is {'x': 1}, but takes 0 or 1"),
+        ("a: {values: 1, when: {a: 1}}", "gene a.when is {'a': 1}, but takes a gene other than itself"),
+        (
+            "a: {values: 1, when: {c: 1}}\nb: {values: 1, when: {a: 1}}\nc: {values: 1, when: {b: 1}}",
+            "gene a.when is {'c': 1}, but takes no circle: a needs c needs b needs a",
+        ),
+        ("a: {min: 0.0, max: 1.0}\nb: {values: 1, when: {a: 0.5}}", "a gene that is a list of values; a is a number"),
+        ("c: {layers: 1}\nb: {values: 1, when: {c: 1}}", "gene b.when is {'c': 1}, but takes a gene that is a list"),
+        ("a: 1\nc: {layers: {values: [1, 2], when: {a: 1}}}", "takes no condition of its own; give it to the group"),
+        ("c: {layers: 1, b: {values: 1, when: {x: 1}}}\na: 1", "gene c.b.when names 'x'; known: a, b"),
+        ("c: {layers: 1, b: {values: 1, when: {b: 1}}}\nb: 1", "gene c.b.when is {'b': 1}, but takes a gene other"),
         ("on: 1", "gene True has no usable name; it takes text"),
         ("conv: {layers: 1, 3: 1}", "gene conv.3 has no usable name"),
         ("a.b: 1", "gene 'a.b' has no usable name; it takes text without dots"),
@@ -238,6 +325,26 @@ def test_what_is_no_space_is_said_in_one_line(text, message):
     assert "\n" not in str(error.value)
 
 
+def test_pythons_own_and_numpys_values_are_those_of_yaml():
+    written = {
+        "lr": {"min": np.float64(0.5), "max": np.int32(2), "log": np.True_},
+        "units": (np.int64(16), np.uint8(32)),
+        "share": np.array([0.25, 0.5]),
+        "flag": (np.bool_(True), False, None, np.str_("word")),
+        "conv": {"layers": np.arange(1, 3), "same": np.False_, "a": {"values": (1, 2), "when": {"units": np.int8(16)}}},
+    }
+    plain = {
+        "lr": {"min": 0.5, "max": 2, "log": True},
+        "units": [16, 32],
+        "share": [0.25, 0.5],
+        "flag": [True, False, None, "word"],
+        "conv": {"layers": [1, 2], "a": {"values": [1, 2], "when": {"units": [16]}}},
+    }
+    space = parse_space(written, "python")
+    assert repr(space) == repr(parse_space(plain, "yaml"))
+    assert space.encode({**space.decode(space.init(jax.random.key(0))), "units": np.int16(16), "conv": [{"a": 2}]})
+
+
 @pytest.mark.parametrize(
     ("values", "ordered"),
     [
@@ -248,6 +355,7 @@ def test_what_is_no_space_is_said_in_one_line(text, message):
         ((False, True), False),
         (("a", "b"), False),
         ((1, "a"), False),
+        ((None, 1), False),
     ],
 )
 def test_what_is_ordered(values, ordered):
@@ -269,6 +377,27 @@ def test_encode_is_the_inverse_of_decode(space, seed):
         assert identity(space.decode(again)) == identity(decoded)
         assert json.loads(identity(decoded)) == decoded
         assert space.decode(space.encode(json.loads(identity(decoded)))) == decoded
+
+
+@settings(max_examples=200, deadline=None)
+@given(low=st.integers(1, 200) | st.integers(1, 10**18), count=st.integers(1, 100_000), seed=seeds)
+def test_an_integer_by_factors_is_the_inverse_of_itself(low, count, seed):
+    gene = LogInteger(low, low + count - 1)
+    ends = {low, min(low + 1, gene.high), max(gene.high - 1, low), gene.high}
+    for value in [*ends, *np.random.default_rng(seed).integers(low, gene.high, 20, endpoint=True)]:
+        position = gene.encode(value, "x")
+        assert gene.decode(position) == value
+        # Each has positions enough to be drawn: those of uniform draws are 2**-23 apart.
+        assert gene.decode(position + np.float32(2**-23)) == value == gene.decode(position - np.float32(2**-23))
+    assert (gene.decode(0.0), gene.decode(1.0)) == (gene.low, gene.high)
+
+
+def test_integers_by_factors_are_drawn_by_factors():
+    gene = LogInteger(1, 16)
+    positions = jax.vmap(gene.draw)(jax.random.split(jax.random.key(0), 16000))
+    counts = np.bincount([gene.decode(position) for position in np.asarray(positions)], minlength=17)[1:]
+    expected = np.diff(np.log(np.arange(0.5, 17))) / np.log(33)
+    assert np.sum((counts / 16000 - expected) ** 2 / expected) * 16000 < 15 + 6 * math.sqrt(30)
 
 
 @settings(max_examples=200, deadline=None)
@@ -497,6 +626,7 @@ def test_mutations_at_the_ends_of_their_rates(space, seed):
     same(jax.vmap(stepped(space, 0.0))(keys[0], genomes), genomes)
     same(jax.vmap(redrawn(space, 0.0))(keys[1], genomes), genomes)
     genes, before = list(space.leaves().values()), jax.tree.leaves(genomes)
+    active = np.stack(jax.tree.leaves(jax.vmap(space.active)(genomes)))
     moved = jax.tree.leaves(jax.vmap(stepped(space, 1.0))(keys[2], genomes))
     for gene, old, new in zip(genes, before, moved, strict=True):
         assert np.all((new != old) == gene.varies)
@@ -504,11 +634,12 @@ def test_mutations_at_the_ends_of_their_rates(space, seed):
             assert np.all(np.abs(new - old) == 1)
     calm = jax.tree.leaves(jax.vmap(stepped(space, 1.0, nominal=False))(keys[3], genomes))
     for gene, old, new in zip(genes, before, calm, strict=True):
-        assert np.all((new != old) == (gene.varies and (isinstance(gene, Real) or gene.ordered)))
+        assert np.all((new != old) == (gene.varies and (not isinstance(gene, Choice) or gene.ordered)))
     changed = jax.tree.leaves(jax.vmap(redrawn(space, 1.0))(keys[4], genomes))
     differing = np.stack([np.asarray(new != old) for old, new in zip(before, changed, strict=True)])
-    assert np.all(differing.sum(axis=0) == any(gene.varies for gene in genes))
-    assert not np.any(differing[[not gene.varies for gene in genes]])
+    may = active & np.array([gene.varies for gene in genes])[:, None]
+    assert np.all(differing.sum(axis=0) == may.any(axis=0))
+    assert not np.any(differing & ~may)
 
 
 N = 8000
@@ -572,7 +703,11 @@ def test_redrawn_takes_every_gene_and_every_other_value_alike(population):
     assert set(differing.sum(axis=0)) == {0, 1}
     assert differing.any(axis=0).mean() == pytest.approx(0.75, abs=0.03)
     varies = np.array([gene.varies for gene in genes])
-    assert uniform(differing.sum(axis=1)[varies])
+    active = np.stack(jax.tree.leaves(jax.vmap(MIXED.active)(population)))
+    assert not np.any(differing & ~active)
+    for index in range(3):
+        here = population["conv"]["layers"] == index
+        assert uniform(differing[:, here].sum(axis=1)[varies & active[:, here].all(axis=1)])
     for gene, (_, new), where in zip(genes, pairs, differing, strict=True):
         if gene.varies:
             assert uniform(histogram(gene, new[where]))

@@ -3,7 +3,7 @@
 Nothing here trains a network: `jevo.mixed` does.
 """
 
-from jevo.hyperparams.genes import Choice, Real
+from jevo.hyperparams.genes import Choice, LogInteger, Real
 from jevo.hyperparams.loop import (
     Ask,
     Callbacks,
@@ -38,6 +38,7 @@ __all__ = [
     "Halving",
     "Known",
     "KnownScore",
+    "LogInteger",
     "Proposal",
     "Real",
     "Score",

@@ -1,13 +1,12 @@
 """Mutations of encoded genomes."""
 
-import itertools
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from jevo.genetics.genes import map_genes
-from jevo.hyperparams.genes import Choice, Gene, Real
+from jevo.hyperparams.genes import Choice, Gene
 from jevo.hyperparams.space import Space
 from jevo.types import Key, Member, Mutate, Rate
 
@@ -15,8 +14,9 @@ from jevo.types import Key, Member, Mutate, Rate
 def stepped(space: Space, rate: Rate, nominal: bool = True) -> Mutate:
     """Move each gene a little, with probability `rate`.
 
-    A value of an ordered choice moves to a neighbour, up or down at even odds, and from an end inward; a `Real` moves
-    by normal noise, a tenth of its range in standard deviation, reflected at the ends.
+    A value of an ordered choice moves to a neighbour, up or down at even odds, and from an end inward; a number in a
+    range moves by normal noise, a tenth of the range in standard deviation, reflected at the ends. Genes that are not
+    active move, too, unseen until they are.
 
     Args:
         space: of the genomes.
@@ -36,23 +36,24 @@ def stepped(space: Space, rate: Rate, nominal: bool = True) -> Mutate:
 
 
 def redrawn(space: Space, rate: Rate) -> Mutate:
-    """With probability `rate`, draw one gene anew among its other values: any that has more than one, at equal odds.
+    """With probability `rate`, draw one gene anew among its other values: any that is active and has more than one, at
+    equal odds. A number in a range is drawn from all of it, and a `LogInteger` of a few may come out as it was.
 
     Source: Harvey, neural-network-genetic-algorithm, 2017.
     """
     tree = space.tree()
     genes, treedef = jax.tree.flatten(tree)
-    numbers = treedef.unflatten(itertools.accumulate(int(gene.varies) for gene in genes))
-    count = sum(gene.varies for gene in genes)
 
-    def change(chosen: jax.Array, key: Key, value: jax.Array, gene: Gene, number: int) -> jax.Array:
+    def change(chosen: jax.Array, key: Key, value: jax.Array, gene: Gene, number: jax.Array) -> jax.Array:
         return jnp.where(chosen == number, _other(key, value, gene), value) if gene.varies else value
 
     def mutate(key: Key, genome: Member) -> Member:
         where, which, fresh = jax.random.split(key, 3)
-        # Genes that vary are numbered from 1: 0 is none of them.
-        chosen = jax.random.bernoulli(where, rate) * jax.random.randint(which, (), 1, count + 1)
-        return map_genes(partial(change, chosen), fresh, genome, tree, numbers)
+        may = [active & gene.varies for active, gene in zip(jax.tree.leaves(space.active(genome)), genes, strict=True)]
+        # Genes that may be chosen are numbered from 1: 0 is none of them, and -1 all others.
+        numbers = jnp.where(jnp.stack(may), jnp.cumsum(jnp.stack(may), dtype=jnp.int32), -1)
+        chosen = jax.random.bernoulli(where, rate) * jax.random.randint(which, (), 1, numbers.max() + 1)
+        return map_genes(partial(change, chosen), fresh, genome, tree, treedef.unflatten(numbers))
 
     return mutate
 
@@ -66,7 +67,7 @@ def _other(key: Key, value: jax.Array, gene: Gene) -> jax.Array:
 
 def _moved(key: Key, value: jax.Array, gene: Gene) -> jax.Array:
     """A value near this one, or any other if there is no order."""
-    if isinstance(gene, Real):
+    if not isinstance(gene, Choice):
         there = jnp.mod(value + 0.1 * jax.random.normal(key, (), jnp.float32), 2)
         return 1 - jnp.abs(1 - there)
     if not gene.ordered:

@@ -1,15 +1,15 @@
 """Optuna's samplers as strategies, to compare with on the very same trainable. Needs the extra `optuna`."""
 
+import itertools
 import math
 from collections.abc import Generator, Sequence
+from decimal import Decimal
 from typing import Any
 
-import jax.numpy as jnp
-
 from jevo.errors import InputError, suggestion
-from jevo.hyperparams.genes import Choice
+from jevo.hyperparams.genes import Choice, Gene, LogInteger, Real, Scalar, rounded
 from jevo.hyperparams.loop import Ask, Halving, Proposal, Score, Strategy, Tally
-from jevo.hyperparams.space import Space
+from jevo.hyperparams.space import Path, Space
 from jevo.types import Member
 
 REPEATS = 200
@@ -88,18 +88,35 @@ def _pruned(trial: Any, proposal: Proposal, halving: Halving) -> Generator[Ask, 
 
 
 def _suggested(space: Space, trial: Any) -> Member:
-    """An encoded genome of what a trial suggests."""
-    found: Member = {}
-    for path, gene in space.leaves().items():
-        name = ".".join(path)
-        if not isinstance(gene, Choice):
-            value = jnp.float32(trial.suggest_float(name, 0.0, 1.0))
-        elif gene.ordered:
-            value = jnp.int32(trial.suggest_int(name, 0, len(gene.values) - 1))
-        else:
-            value = jnp.int32(trial.suggest_categorical(name, list(range(len(gene.values)))))
-        at = found
-        for part in path[:-1]:
-            at = at.setdefault(part, {})
-        at[path[-1]] = value
-    return found
+    """An encoded genome of what a trial suggests: each active gene by its name in a decoded genome, with its values.
+
+    So the sampler sees the conditions, and Optuna's own plots have the genes as they are.
+    """
+
+    def choose(path: Path, gene: Gene) -> Scalar:
+        # Layers that share their genes have them once: conv.units.
+        name = ".".join((path[0], path[2]) if path[1:2] == ("each",) else path)
+        if not gene.varies:
+            return gene.decode(0)
+        if isinstance(gene, Real):
+            return rounded(trial.suggest_float(name, gene.low, gene.high, log=gene.log), gene.low, gene.high)
+        if isinstance(gene, LogInteger):
+            return trial.suggest_int(name, gene.low, gene.high, log=True)
+        if (step := _step(gene)) is None:
+            return trial.suggest_categorical(name, gene.values)
+        low, high = (float(gene.values[i] or 0) for i in (0, -1))
+        if all(isinstance(value, int) for value in gene.values):
+            return trial.suggest_int(name, int(low), int(high), step=int(step))
+        return gene.values[round((trial.suggest_float(name, low, high, step=step) - low) / step)]
+
+    return space.encode(space.built(choose))
+
+
+def _step(gene: Choice) -> float | None:
+    """From each value to the next, if these are numbers, at equal distances as they are written."""
+    if not gene.ordered:
+        return None
+    numbers = [Decimal(str(value)) for value in gene.values]
+    steps = {b - a for a, b in itertools.pairwise(numbers)}
+    # Optuna counts steps in float64.
+    return float(*steps) if len(steps) == 1 and max(map(abs, numbers)) < 2**53 else None

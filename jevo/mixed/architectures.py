@@ -131,10 +131,15 @@ def _one_of(names: Sequence[str]) -> Rule:
     return Rule(lambda value: isinstance(value, str) and value in names, f"one of {', '.join(names)}", names)
 
 
+def _or_null(rule: Rule) -> Rule:
+    """For a gene that may be null, and then is left out: its default is what one expects of that."""
+    return Rule(lambda value: value is None or rule.holds(value), f"{rule.takes}, or null", rule.names)
+
+
 _SIZE = _whole(2**31 - 1)
 _LAYER = {
     "units": _SIZE,
-    "dropout": _between(0, 1, "a share from 0, below 1"),
+    "dropout": _or_null(_between(0, 1, "a share from 0, below 1")),
     "activation": _one_of(ACTIVATION_NAMES),
 }
 GENES: dict[str, dict[str, Rule]] = {
@@ -142,9 +147,9 @@ GENES: dict[str, dict[str, Rule]] = {
     "dense": _LAYER,
     "": {
         "optimizer": _one_of(tuple(OPTIMIZERS)),
-        "lr": _between(1e-38, 3.4e38, "a number > 0"),
-        "weight_decay": _between(0, 3.4e38, "a number >= 0"),
-        "epochs": _whole(1_000_000),
+        "lr": _or_null(_between(1e-38, 3.4e38, "a number > 0")),
+        "weight_decay": _or_null(_between(0, 3.4e38, "a number >= 0")),
+        "epochs": _or_null(_whole(1_000_000)),
     },
 }
 """What a genome may hold, by group."""
@@ -153,8 +158,8 @@ GENES: dict[str, dict[str, Rule]] = {
 def check_genes(space: Space) -> None:
     """Raise an InputError if a space has a gene, or any value of one, that no network is built from."""
     loose = {name: gene for name, gene in space.genes.items() if not isinstance(gene, Group)}
-    groups = {name: gene.genes for name, gene in space.genes.items() if isinstance(gene, Group)}
-    for group, genes in {"": loose, **groups}.items():
+    groups = {name: gene for name, gene in space.genes.items() if isinstance(gene, Group)}
+    for group, genes in {"": loose, **{name: of.genes for name, of in groups.items()}}.items():
         if group not in GENES:
             raise InputError(f"space has the group {group[:40]}, but a network has conv and dense")
         for name, gene in genes.items():
@@ -163,9 +168,14 @@ def check_genes(space: Space) -> None:
                 raise InputError(f"space has the gene {where}{name[:40]}; {suggestion(name[:40], GENES[group])}")
             for value in gene.values if isinstance(gene, Choice) else (gene.low, gene.high):
                 _require(group, name, value, f"{where}{name}")
-    for group, genes in groups.items():
-        if "units" not in genes:
+    for group, of in groups.items():
+        if "units" not in of.genes:
             raise InputError(f"space has the group {group} without units")
+        if "units" in of.conditions:
+            raise InputError(
+                f"gene {group}.units has the condition {dict(of.conditions['units'])}, but every layer takes units; "
+                "give the condition to the group"
+            )
 
 
 def _require(group: str, name: str, value: Any, where: str) -> Any:
@@ -178,7 +188,8 @@ def _require(group: str, name: str, value: Any, where: str) -> Any:
 
 
 def largest(space: Space, shape: tuple[int, ...], classes: int) -> dict[str, int]:
-    """Weights of each layer of the largest network that a space has, by the layer's name.
+    """Weights of each layer of the largest network that a space has, by the layer's name; where genes have conditions,
+    of one at least as large.
 
     Args:
         space: that `check_genes` has let pass.
@@ -194,9 +205,13 @@ def largest(space: Space, shape: tuple[int, ...], classes: int) -> dict[str, int
         group = space.genes.get(name)
         if not isinstance(group, Group):
             return {}, [0]
-        chosen = {"units": max, "kernel": max, "stride": min}
-        genes = {gene: chosen[gene](of.values) for gene, of in group.genes.items() if gene in chosen}  # pyright: ignore[reportAttributeAccessIssue]
-        return genes, sorted(map(int, group.layers.values))
+        genes = {}
+        for gene, most in {"units": max, "kernel": max, "stride": min}.items():
+            if gene in group.genes:
+                values: Any = group.genes[gene].values  # pyright: ignore[reportAttributeAccessIssue]
+                # Without the gene, the layer has its default.
+                genes[gene] = most([*values, *([_KERNEL[gene]] if gene in group.conditions else [])])
+        return genes, sorted({*group.counts, *([0] if name in space.conditions else [])})
 
     conv, convs = layers("conv")
     dense, denses = layers("dense")
@@ -228,20 +243,22 @@ def architecture(genome: Genome, shape: tuple[int, ...], classes: int, epochs: i
     >>> found.flat, found.dense, found.layers, found.optimizer, repairs
     (64, (32, 16), ['dense_0', 'dense_1', 'output'], 'adam', [])
     """
-    for group, genes in (("conv", genome.get("conv", [])), ("dense", genome.get("dense", []))):
-        for i, layer in enumerate(genes):
+    genome = _without_nulls("", genome)
+    genome |= {group: [_without_nulls(group, layer) for layer in genome.get(group, [])] for group in ("conv", "dense")}
+    for group in ("conv", "dense"):
+        for i, layer in enumerate(genome[group]):
             for name in ("units", *layer):
                 _require(group, name, layer.get(name), f"{group}.{i}.{name}")
     optimizer = _require("", "optimizer", genome.get("optimizer", "adam"), "optimizer")
     settings = {"lr": LEARNING_RATES[optimizer], "weight_decay": 0.0, "epochs": epochs}
     settings = {name: _require("", name, genome.get(name, or_else), name) for name, or_else in settings.items()}
-    conv, repairs = _convolutions(genome.get("conv", []), shape)
-    hidden = [*genome.get("conv", []), *genome.get("dense", [])]
+    conv, repairs = _convolutions(genome["conv"], shape)
+    hidden = [*genome["conv"], *genome["dense"]]
     return Architecture(
         tuple(shape),
         classes,
         tuple(conv),
-        tuple(layer["units"] for layer in genome.get("dense", [])),
+        tuple(layer["units"] for layer in genome["dense"]),
         tuple(layer.get("activation", "relu") for layer in hidden),
         tuple(float(layer.get("dropout", 0.0)) for layer in hidden),
         optimizer,
@@ -249,6 +266,16 @@ def architecture(genome: Genome, shape: tuple[int, ...], classes: int, epochs: i
         float(settings["weight_decay"]),
         settings["epochs"],
     ), repairs
+
+
+def _without_nulls(group: str, genes: Mapping[str, Any]) -> dict[str, Any]:
+    """The genes of a genome, or of a layer, less those that are null as they may be."""
+    rules = GENES[group]
+    return {
+        name: value
+        for name, value in genes.items()
+        if value is not None or name not in rules or not rules[name].holds(None)
+    }
 
 
 def _convolutions(layers: Sequence[Mapping[str, Any]], shape: tuple[int, ...]) -> tuple[list[Conv], list[str]]:
@@ -272,7 +299,7 @@ def _convolutions(layers: Sequence[Mapping[str, Any]], shape: tuple[int, ...]) -
     return convs, repairs
 
 
-_KERNEL = {"kernel": 3, "stride": 1, "padding": "same"}
+_KERNEL: dict[str, Any] = {"kernel": 3, "stride": 1, "padding": "same"}
 
 
 def _require_images(shape: tuple[int, ...]) -> None:

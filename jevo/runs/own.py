@@ -69,7 +69,7 @@ def find(name: str) -> tuple[Make, str]:
     Raises:
         InputError: if there is none, or its file raises an error.
     """
-    make, digest = _found(name, "network", TAKES)
+    make, digest = find_own(name, "network", TAKES)
     if not callable(make):
         raise InputError(f"{name} is no function or class, but {type(make).__name__}; the network is {TAKES}")
     return make, digest
@@ -81,7 +81,7 @@ def find_goal(name: str) -> tuple[Goal, str]:
     Raises:
         InputError: if there is none, or its file raises an error.
     """
-    found, digest = _found(name, "goal", GOALS)
+    found, digest = find_own(name, "goal", GOALS)
     with _of_the_user(name):
         goal = found() if callable(found) and not isinstance(found, Goal) else found
     return checked_goal(goal, name), digest
@@ -118,8 +118,17 @@ def goal_digest(goal: Goal, criterion: Criterion, labels: Any) -> str:
     return hashlib.sha256(" ".join(said).encode()).hexdigest()
 
 
-def _found(name: str, setting: str, takes: str) -> tuple[Any, str]:
-    """What has that name, and the digest."""
+def find_own(name: str, setting: str, takes: str) -> tuple[Any, str]:
+    """What has that name, and the digest.
+
+    Args:
+        name: as `FILE.py:NAME` or `package.module:NAME`.
+        setting: that has it.
+        takes: words for what the setting takes.
+
+    Raises:
+        InputError: if there is nothing of that name, or its file raises an error.
+    """
     place, _, attribute = name.rpartition(":")
     if not place or not attribute.isidentifier():
         raise InputError(f"setting {setting} is {name!r}, but takes {takes}")

@@ -6,6 +6,9 @@ from typing import Any
 
 from jevo.data.datasets import SPLITS
 
+BUDGET = ("evaluations", "epochs", "gradient_steps", "example_passes")
+"""What a budget may say beside its seconds, in the order of the report."""
+
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
     """The metrics of a run, of its control and of its references, as a Markdown table.
@@ -19,7 +22,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     rows = {first["experiment"]: results, f"{first['control']['name']} (control)": [r["control"] for r in results]}
     rows |= {f"{name} (reference)": [r["references"][name] for r in results] for name in first["references"]}
     names = list(first["metrics"]["test"])
-    spent = ("evaluations", "gradient_steps", *(["example_passes"] if "example_passes" in first["budget"] else []))
+    spent = [name for name in BUDGET if name in first["budget"]]
     head = ["", *(f"{split} {name}" for name in names for split in SPLITS), *(name.replace("_", " ") for name in spent)]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for title, entries in rows.items():

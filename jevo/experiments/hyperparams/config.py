@@ -32,7 +32,8 @@ class Config(BreedingConfig):
     checkpoint_every: int = 1
     """Without effect: every genome is on disk as soon as it is scored."""
     space: str = "mlp"
-    """What can be chosen: mlp, dense, cnn, or the path of your own .yaml file."""
+    """What can be chosen: mlp, dense, cnn, the path of your own .yaml file, or FILE.py:NAME or package.module:NAME of a
+    dictionary."""
     search: Literal["genetic", "random", "hyperband", "brute"] = "genetic"
     """How it is searched. brute: every genome once."""
     halving: int = 0

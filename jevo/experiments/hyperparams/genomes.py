@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jevo.hyperparams import flatten
+from jevo.hyperparams.genes import word
 from jevo.mixed import Architecture
 from jevo.plots import Layer
 
@@ -30,7 +31,7 @@ def describe(genome: Mapping[str, Any]) -> str:
     parts = []
     for name, value in genome.items():
         if not isinstance(value, Sequence) or isinstance(value, str):
-            parts.append(str(value) if isinstance(value, str) else f"{name} {value}")
+            parts.append(value if isinstance(value, str) else f"{name} {word(value)}")
             continue
         layers = [_layer(layer) for layer in value]
         if len(layers) > 1 and len(set(layers)) == 1:
@@ -42,12 +43,12 @@ def describe(genome: Mapping[str, Any]) -> str:
 
 def _layer(genes: Mapping[str, Any]) -> str:
     units, rest = genes.get("units"), {k: v for k, v in genes.items() if k != "units"}
-    words = [str(v) if isinstance(v, str) else f"{k} {v}" for k, v in rest.items()]
+    words = [v if isinstance(v, str) else f"{k} {word(v)}" for k, v in rest.items()]
     return ", ".join([*([str(units)] if units is not None else []), *words])
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """`genomes.csv`: a row for every proposal of every search, by name."""
+    """`genomes.csv`: a row for every proposal of every search, by name; empty where a genome lacks a gene."""
     rows = []
     for name, one in found.items():
         for trial in one.trials:
@@ -65,7 +66,7 @@ def table(found: Mapping[str, Any]) -> str:
                     "steps": details.get("steps", ""),
                     "reason": trial.score.reason,
                     "repairs": "; ".join(details.get("repairs", [])),
-                    **flatten(trial.genome),
+                    **_columns(trial.genome),
                 }
             )
     columns = dict.fromkeys([*ALWAYS, *(column for row in rows for column in row)])
@@ -76,16 +77,21 @@ def table(found: Mapping[str, Any]) -> str:
     return text.getvalue()
 
 
+def _columns(genome: Mapping[str, Any]) -> dict[str, Any]:
+    """Its genes as the columns of a table, where None would be a gene that it lacks."""
+    return {name: word(value) if value is None else value for name, value in flatten(genome).items()}
+
+
 def by_gene(genomes: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """The values of each gene, one for each genome, None where it lacks the gene: `optimizer`, `conv.0.units`, ...
 
-    A gene that the layers of a group share in every genome is one: `dense.units`.
+    A gene that the layers of a group share in every genome is one: `dense.units`. A value that is None is `null`.
     """
     rows = []
     for genome in genomes:
-        groups = {name: value for name, value in genome.items() if isinstance(value, list)}
-        shared = {f"{name}.{gene}": value for name, layers in groups.items() for gene, value in _shared(layers).items()}
-        rows.append({"shared": shared, "own": flatten(genome)})
+        groups = {name: _shared(value) for name, value in genome.items() if isinstance(value, list)}
+        shared = {f"{name}.{gene}": value for name, genes in groups.items() for gene, value in genes.items()}
+        rows.append({"shared": _columns(shared), "own": _columns(genome)})
     names = dict.fromkeys(name for row in rows for name in row["shared"])
     common = [name for name in names if all(name in row["shared"] or _absent(name, row["own"]) for row in rows)]
     found: dict[str, list[Any]] = {}
@@ -104,13 +110,15 @@ def _shared(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         gene: value
         for gene, value in (layers[0] if layers else {}).items()
-        if all(one[gene] == value for one in layers)
+        if all(gene in one and one[gene] == value for one in layers)
     }
 
 
 def _absent(name: str, own: Mapping[str, Any]) -> bool:
-    """Whether a genome has no layer of the group of a gene."""
-    return own.get(f"{name.partition('.')[0]}.layers") == 0
+    """Whether no layer of a genome has a gene."""
+    group, _, gene = name.partition(".")
+    columns = (column.split(".") for column in own)
+    return not any(parts[0] == group and parts[2:] == [gene] for parts in columns)
 
 
 def layers(of: Architecture, last: str = "softmax") -> list[Layer]:

@@ -16,6 +16,7 @@ from jevo.hyperparams import (
     SPACES,
     Choice,
     Halving,
+    LogInteger,
     Space,
     Strategy,
     evolve,
@@ -40,15 +41,18 @@ from jevo.mixed import (
     thread_executor,
 )
 from jevo.runs import population_mesh, precision, read_yaml
+from jevo.runs.own import find_own, is_own
 from jevo.training.criterion import Criterion
 from jevo.types import Key, Mutate
 
 COPIES = 4
 """Arrays as large as the weights while they are trained: themselves, a gradient, and two moments."""
 
+OWN = "the path of a .yaml file, or FILE.py:NAME or package.module:NAME of a dictionary"
+
 
 def read_space(name: str) -> Space:
-    """The space of that name, or in that file.
+    """The space of that name, in that file, or of that name in the user's own code.
 
     Raises:
         InputError: naming the gene that is wrong.
@@ -56,11 +60,13 @@ def read_space(name: str) -> Space:
     if name in SPACES:
         return parse_space(SPACES[name], name)
     path = expanded(name)
-    if path.suffix not in (".yaml", ".yml"):
-        raise InputError(
-            f"space {name[:60]!r} is unknown; {suggestion(name[:60], SPACES)}, or the path of a .yaml file"
-        )
-    space = parse_space(read_yaml(path), str(path))
+    if path.suffix in (".yaml", ".yml"):
+        space = parse_space(read_yaml(path), str(path))
+    elif is_own(name):
+        found, _ = find_own(name, "space", OWN)
+        space = found if isinstance(found, Space) else parse_space(found, name)
+    else:
+        raise InputError(f"space {name[:60]!r} is unknown; {suggestion(name[:60], SPACES)}, or {OWN}")
     check_genes(space)
     return space
 
@@ -75,7 +81,10 @@ def mutation(config: Config, space: Space) -> Mutate:
 def longest(config: Config, space: Space) -> int:
     """Epochs that a genome may train at the most."""
     gene = space.genes.get("epochs")
-    return max(int(value) for value in gene.values) if isinstance(gene, Choice) else config.epochs
+    found = [] if gene and "epochs" not in space.conditions else [config.epochs]
+    if isinstance(gene, Choice | LogInteger):
+        found += [int(value or config.epochs) for value in gene.values]
+    return max(found)
 
 
 def halving(config: Config, space: Space) -> Halving | None:
