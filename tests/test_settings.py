@@ -150,10 +150,10 @@ def test_text_stays_as_it_is_written(text, tmp_path):
 
 def test_a_file_of_many_names_is_read_or_refused_at_once(tmp_path):
     for lines in (9_000, 90_000):
-        path, began = written(tmp_path, "".join(f"a{i}: 1\n" for i in range(lines))), time.perf_counter()
+        path, began = written(tmp_path, "".join(f"a{i}: 1\n" for i in range(lines))), time.process_time()
         with pytest.raises(InputError, match=r"unknown setting 'a0'|bytes, which no"):
             from_command_line(Masks, ["--config", str(path)])
-        assert time.perf_counter() - began < 5
+        assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("flag", ["--preset", "--config"])
