@@ -414,3 +414,34 @@ def test_a_python_file_without_a_space_is_refused_in_a_line(text, name, message,
     with pytest.raises(InputError) as caught:
         read_space("mine.py" if name is None else f"mine.py:{name}")
     assert message in str(caught.value)
+
+
+def test_a_front_of_accuracy_and_size_is_found_reported_and_answers(space, tmp_path):
+    folder = tmp_path / "run"
+    settings = {"elites": 0.5, "breeders": 0.5, "lucky": 0, "population": 6, "generations": 2}
+    result = finished(folder, space=space, objectives=("score", "parameters"), halving=2, **settings)
+    points = result["front"]
+    sizes = [point["parameters"] for point in points]
+    scores = [point["metrics"]["validation"]["accuracy"] for point in points]
+    assert sizes == sorted(set(sizes))
+    assert scores == sorted(scores)
+    # Nobody that was trained is both smaller and better.
+    own = [row for row in rows(folder) if row["search"] == "genetic"]
+    for row in own:
+        assert any(
+            size <= int(row["parameters"]) and score >= float(row["score"]) - 1e-6
+            for size, score in zip(sizes, scores, strict=True)
+        )
+    assert "front.png" in {path.name for path in folder.iterdir()}
+    x = np.random.default_rng(0).integers(0, 17, (5, 8, 8, 1)).astype(np.uint8)
+    answers = []
+    for number, point in enumerate(points, start=1):
+        answer, _ = champion(folder, number)
+        answers.append(answer(x).probabilities)
+        layers = point["genome"]["dense"]
+        widths = [64, *(layer["units"] for layer in layers), 10]
+        assert point["parameters"] == sum((a + 1) * b for a, b in zip(widths, widths[1:], strict=False))
+    assert all(answer.shape == (5, 10) for answer in answers)
+    assert len({answer.tobytes() for answer in answers}) == len(answers)
+    with pytest.raises(InputError, match=f"front is {len(points) + 1}, but takes 1 to {len(points)}"):
+        champion(folder, len(points) + 1)

@@ -12,6 +12,7 @@ from jevo.hyperparams.loop import (
     Known,
     KnownScore,
     Proposal,
+    Ranking,
     Score,
     Strategy,
     Tally,
@@ -25,7 +26,7 @@ from jevo.hyperparams.operators import redrawn, stepped
 from jevo.hyperparams.optuna_strategy import optuna_search
 from jevo.hyperparams.parsing import SPACES, parse_space
 from jevo.hyperparams.space import Genome, Group, Space, flatten, identity
-from jevo.hyperparams.strategies import evolve, grid_search, hyperband, random_search
+from jevo.hyperparams.strategies import Objectives, evolve, grid_search, hyperband, random_search
 
 __all__ = [
     "SPACES",
@@ -39,7 +40,9 @@ __all__ = [
     "Known",
     "KnownScore",
     "LogInteger",
+    "Objectives",
     "Proposal",
+    "Ranking",
     "Real",
     "Score",
     "Space",

@@ -116,6 +116,10 @@ class Proposal(NamedTuple):
     parents: tuple[int, ...] = ()
 
 
+Ranking = Callable[[Sequence[Score]], Sequence[float]]
+"""What ranks scores beside each other: a number for each, higher is better."""
+
+
 class Ask(NamedTuple):
     """One generation of a strategy.
 
@@ -124,12 +128,14 @@ class Ask(NamedTuple):
         kept: numbers of earlier proposals that stay in the population beside them.
         halving: how the proposals are halved; None: each is trained to its end.
         undecided: whether the strategy may have them go on in its next ask, and decides that itself.
+        fitness: of scores beside each other, by which those that go on are chosen; None: their value.
     """
 
     proposals: Sequence[Proposal]
     kept: Sequence[int] = ()
     halving: Halving | None = None
     undecided: bool = False
+    fitness: Ranking | None = None
 
 
 Strategy = Generator[Ask, Sequence[Score], None]
@@ -307,8 +313,12 @@ class _Answer:
             last = rung + 1 == len(self._rungs)
             going = self._ask.halving.go_on(len(alive)) if self._ask.halving and not last else 0
             for _ in self._rung(rung, alive, callbacks):
-                if not self._ask.undecided:
+                # Whoever cannot go on any more is forgotten at once: all of them together would fill the disk. Where
+                # members are ranked beside each other, that is known at the end.
+                if not self._ask.undecided and not self._ask.fitness:
                     self._forget(rung, alive, going)
+            if not self._ask.undecided:
+                self._forget(rung, alive, going)
             alive = self._ranked(rung, alive)[:going]
         ends = [self._rungs[len(self.values[name]) - 1] for name in self._names]
         return [self._trial(i, until) for i, until in enumerate(ends)]
@@ -342,7 +352,7 @@ class _Answer:
             yield scored(fresh[i], score.params)
 
     def _forget(self, rung: int, alive: Sequence[str], going: int) -> None:
-        """Whoever cannot go on any more is forgotten at once: all of them together would fill the disk."""
+        """Forget whoever is not among the best that have a score by now."""
         scored = {name for name in alive if len(self.values[name]) > rung}
         for name in scored - set(self._ranked(rung, alive)[:going]) - self._forgotten:
             self._forgotten.add(name)
@@ -350,8 +360,11 @@ class _Answer:
 
     def _ranked(self, rung: int, alive: Sequence[str]) -> list[str]:
         """Those with a value at a rung, the best first, of equals the first; none that failed there."""
-        at = {name: self.values[name][rung] for name in alive if len(self.values[name]) > rung}
-        return sorted((name for name in at if math.isfinite(at[name])), key=lambda name: -at[name])
+        there = [name for name in alive if len(self.values[name]) > rung and math.isfinite(self.values[name][rung])]
+        at = [self.values[name][rung] for name in there]
+        if self._ask.fitness and there:
+            at = self._ask.fitness([self._known[name, self._rungs[rung]].score for name in there])
+        return [there[i] for i in sorted(range(len(there)), key=lambda i: -at[i])]
 
     def _genome(self, name: str) -> Genome:
         return self._ask.proposals[self._where[name]].genome

@@ -236,6 +236,18 @@ SPACES: dict[str, dict[str, Any]] = {
         },
         "optimizer": ["rmsprop", "adam", "sgd", "adagrad", "adadelta", "adamax", "nadam"],
     },
+    # What decides about training beside the architecture.
+    "recipe": {
+        "dense": {
+            "layers": [1, 2, 3],
+            "units": {"min": 16, "max": 256, "log": True},
+            "activation": ["relu", "elu", "tanh", "sigmoid", "swish"],
+            "dropout": [0.0, 0.1, 0.2, 0.3, 0.4, 0.5],
+        },
+        "optimizer": ["rmsprop", "adam", "sgd", "adagrad", "adadelta", "adamax", "nadam"],
+        "lr": {"min": 1e-4, "max": 1.0, "log": True},
+        "weight_decay": {"min": 1e-6, "max": 1.0, "log": True},
+    },
     # Source of both: mkoeppel, Optimizing_neural_nets.
     "dense": {"dense": {"layers": 3, **_DENSE}, "optimizer": _OPTIMIZERS, "epochs": _EPOCHS},
     "cnn": {

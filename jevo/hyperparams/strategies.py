@@ -1,6 +1,7 @@
 """Strategies: the genetic algorithm, random search and grid search."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -10,9 +11,12 @@ import numpy as np
 from jevo import genetics
 from jevo import population as pop
 from jevo.errors import InputError
-from jevo.hyperparams.loop import Ask, Halving, Proposal, Score, Strategy, Tally
+from jevo.hyperparams.loop import Ask, Halving, Proposal, Ranking, Score, Strategy, Tally
 from jevo.hyperparams.space import Genome, Space, identity
 from jevo.types import Cross, Key, Member, Mutate
+
+Objectives = Callable[[Score], Sequence[float]]
+"""What a score is worth in each respect, higher is better."""
 
 FIRST_TRIES, TRIES = 200, 40
 """How often a member of the first population, and a child, is changed until it is one that was not proposed before."""
@@ -33,6 +37,7 @@ def evolve(
     novel: bool = True,
     first: Sequence[Genome] = (),
     halving: Halving | None = None,
+    objectives: Objectives | None = None,
 ) -> Strategy:
     """The genetic algorithm: `genetics.genetic` with its `ask` and `tell` called from the host.
 
@@ -53,6 +58,8 @@ def evolve(
         first: genomes that the first population begins with; the rest of it is random.
         halving: of each generation's proposals: children start at the lowest rung, as in DEHB (arXiv 2105.09821). A
             member's fitness is its score at the last rung that it has reached.
+        objectives: more than one, each higher is better, of a score: members are ranked as NSGA-II does
+            (`genetics.nsga2_fitness`), whose elites are 0.5. None: its value alone.
 
     Raises:
         InputError: if one of `first` is no genome of the space, or they are more than the population.
@@ -73,8 +80,9 @@ def evolve(
     members = pop.unstack(jax.device_get(pop.init(start_key, space.init, population)))
     members = [jax.device_get(space.encode(genome)) for genome in first] + members[len(first) :]
     members = renewed(novel_key, members, FIRST_TRIES)
-    scores = yield Ask(_proposals(space, members, [()] * population), (), halving)
-    state = algorithm.init(pop.stack(members), _fitness(scores))
+    ranked = ranking(objectives) if objectives else None
+    scores: list[Score] = list((yield Ask(_proposals(space, members, [()] * population), (), halving, fitness=ranked)))
+    state = algorithm.init(pop.stack(members), _fitness(scores, ranked))
     # Whose proposal each member of the State is.
     numbers = np.arange(population)
     proposed = population
@@ -83,8 +91,13 @@ def evolve(
         members = renewed(jax.random.fold_in(novel_key, generation), pop.unstack(candidates.members), TRIES)
         kept = np.delete(numbers, candidates.places)
         proposals = _proposals(space, members, numbers[candidates.parents].tolist())
-        scores = yield Ask(proposals, list(dict.fromkeys(map(int, kept))), halving)
-        state = algorithm.tell(state, candidates._replace(members=pop.stack(members)), _fitness(scores))
+        new = yield Ask(proposals, list(dict.fromkeys(map(int, kept))), halving, fitness=ranked)
+        for place, score in zip(candidates.places, new, strict=True):
+            scores[place] = score
+        # Ranks are among all members: children change those of survivors.
+        fitness = _fitness(scores, ranked)
+        state = algorithm.tell(state, candidates._replace(members=pop.stack(members)), fitness[candidates.places])
+        state = state._replace(fitness=fitness)
         numbers[candidates.places] = proposed + np.arange(len(members))
         proposed += len(members)
 
@@ -115,8 +128,20 @@ def _proposals(space: Space, members: Sequence[Member], parents: Sequence[Sequen
     ]
 
 
-def _fitness(scores: Sequence[Score]) -> jax.Array:
-    return jnp.asarray([score.value for score in scores], jnp.float32)
+def ranking(objectives: Objectives) -> Ranking:
+    """What ranks scores beside each other by more than one objective, as NSGA-II does; -inf for one that failed."""
+
+    def fitness(scores: Sequence[Score]) -> list[float]:
+        values = [list(objectives(score)) if math.isfinite(score.value) else [] for score in scores]
+        wide = max(map(len, values), default=0)
+        rows = [row or [math.nan] * max(wide, 1) for row in values]
+        return np.asarray(genetics.nsga2_fitness(jnp.asarray(rows, jnp.float32))).tolist()
+
+    return fitness
+
+
+def _fitness(scores: Sequence[Score], ranked: Ranking | None = None) -> jax.Array:
+    return jnp.asarray(ranked(scores) if ranked else [score.value for score in scores], jnp.float32)
 
 
 def random_search(
@@ -126,6 +151,7 @@ def random_search(
     budget: float,
     first: Sequence[Genome] = (),
     halving: Halving | None = None,
+    objectives: Objectives | None = None,
 ) -> Strategy:
     """Random search: genomes that were not proposed before, as long as there are any.
 
@@ -137,21 +163,29 @@ def random_search(
             that does not overdraw it, as far as earlier ones tell, but for the last genome.
         first: genomes to begin with, in place of as many draws.
         halving: of every generation.
+        objectives: as of `evolve`, for whoever goes on.
     """
-    draw = fresh_genomes(space, key, first)
-    yield from within(budget, size, lambda count: [Proposal(genome) for genome in draw(count)], halving)
+    draw, fitness = fresh_genomes(space, key, first), objectives and ranking(objectives)
+    yield from within(budget, size, lambda count: [Proposal(genome) for genome in draw(count)], halving, fitness)
 
 
-def hyperband(space: Space, key: Key, budget: float, halving: Halving, first: Sequence[Genome] = ()) -> Strategy:
+def hyperband(
+    space: Space,
+    key: Key,
+    budget: float,
+    halving: Halving,
+    first: Sequence[Genome] = (),
+    objectives: Objectives | None = None,
+) -> Strategy:
     """Random search in Hyperband's brackets (Li et al., "Hyperband", JMLR 2018): many genomes that start at the lowest
     rung, then fewer that start at the next, and so on to a few that are trained to the end, again and again.
 
     Args:
-        space, key, budget, first: as of `random_search`.
+        space, key, budget, first, objectives: as of `random_search`.
         halving: of the first bracket; those after it leave its lowest rungs out.
     """
     draw, tally = fresh_genomes(space, key, first), Tally()
-    rungs, brackets = halving.rungs, len(halving.rungs)
+    rungs, brackets, fitness = halving.rungs, len(halving.rungs), objectives and ranking(objectives)
     for bracket in itertools.cycle(range(brackets)):
         steps = brackets - bracket
         # As many as cost what any other bracket does.
@@ -160,13 +194,17 @@ def hyperband(space: Space, key: Key, budget: float, halving: Halving, first: Se
         if left <= 0 or not (genomes := draw(own.affords(left, size))):
             return
         proposals = [Proposal(genome) for genome in genomes]
-        scores = yield Ask(proposals, (), own)
+        scores = yield Ask(proposals, (), own, fitness=fitness)
         for proposal, score in zip(proposals, scores, strict=True):
             tally.add(proposal.genome, score)
 
 
 def within(
-    budget: float, size: int, propose: Callable[[int], Sequence[Proposal]], halving: Halving | None = None
+    budget: float,
+    size: int,
+    propose: Callable[[int], Sequence[Proposal]],
+    halving: Halving | None = None,
+    fitness: Ranking | None = None,
 ) -> Strategy:
     """A strategy that spends a budget in generations of at most `size`: `propose` gives as many proposals as it is
     asked for, or fewer, or none at its end. What one will cost is taken from the dearest generation so far."""
@@ -177,7 +215,7 @@ def within(
         if not proposals:
             return
         before = tally.spent
-        scores = yield Ask(proposals, (), halving)
+        scores = yield Ask(proposals, (), halving, fitness=fitness)
         for proposal, score in zip(proposals, scores, strict=True):
             tally.add(proposal.genome, score)
         dearest = max(dearest, (tally.spent - before) / len(proposals))
@@ -203,12 +241,14 @@ def fresh_genomes(space: Space, key: Key, first: Sequence[Genome] = ()) -> Calla
     return draw
 
 
-def grid_search(space: Space, size: int, halving: Halving | None = None) -> Strategy:
-    """Every genome once, `size` in a generation; where it is halved, all of them in one.
+def grid_search(
+    space: Space, size: int, halving: Halving | None = None, objectives: Objectives | None = None
+) -> Strategy:
+    """Every genome once, `size` in a generation; where it is halved, all of them in one, ranked by `objectives`.
 
     Raises:
         InputError: if there are infinitely many, naming the gene.
     """
-    proposals = map(Proposal, space.genomes())
+    proposals, fitness = map(Proposal, space.genomes()), objectives and ranking(objectives)
     while found := list(proposals if halving else itertools.islice(proposals, size)):
-        yield Ask(found, (), halving)
+        yield Ask(found, (), halving, fitness=fitness)

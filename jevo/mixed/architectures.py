@@ -95,6 +95,18 @@ class Architecture(NamedTuple):
         return dict(zip(self.layers, [*convs, *denses], strict=True))
 
     @property
+    def parameters(self) -> int:
+        """All its numbers: weights and biases."""
+        biases = sum(conv.units for conv in self.conv) + sum(self.dense) + self.classes
+        return sum(self.weights.values()) + biases
+
+    @property
+    def flops(self) -> int:
+        """Of the products of a forward pass of one example: two for each weight, at every place that it is used."""
+        places = [math.prod(conv.output) for conv in self.conv]
+        return sum(2 * n * p for n, p in itertools.zip_longest(self.weights.values(), places, fillvalue=1))
+
+    @property
     def layers(self) -> list[str]:
         """The layers' names, the output's last."""
         convs, denses = (

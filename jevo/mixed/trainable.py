@@ -173,7 +173,7 @@ class MixedTrainer:
         """The score of a genome, all of whose repeats are done."""
         reason = next((member.reason for member in repeats if member.reason), "")
         trained = [member.trained for member in repeats if member.trained]
-        epochs = [int(one.epochs) for one in trained]
+        epochs, (of, repairs) = [int(one.epochs) for one in trained], self.architecture(genome)
         scores = [] if reason else [round(float(one.score), 6) for one in trained]
         details = {
             "epochs": epochs,
@@ -182,7 +182,9 @@ class MixedTrainer:
             **({"validation_accuracy": scores} if self.criterion.classifies else {}),
             "validation_loss": [] if reason else [round(float(one.loss), 6) for one in trained],
             "curve": [] if reason else [[round(float(loss), 6) for loss in one.curve[: one.epochs]] for one in trained],
-            "repairs": self.architecture(genome)[1],
+            "repairs": repairs,
+            "parameters": of.parameters,
+            "flops": of.flops,
         }
         seconds, compile_s = (sum(getattr(member, name) for member in repeats) for name in ("seconds", "compile_s"))
         spent = sum(epochs) / self.repeats

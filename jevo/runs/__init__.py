@@ -1,6 +1,6 @@
 """Runs: settings in, and a folder out that holds all of it. What an experiment is written with."""
 
-from jevo.runs.champion import Answers, Champion, Saved
+from jevo.runs.champion import Answers, Champion, Saved, save_apart
 from jevo.runs.checkpoint import load_arrays, load_model, save_arrays, save_model
 from jevo.runs.command import main
 from jevo.runs.config import BreedingConfig, RunConfig
@@ -17,7 +17,7 @@ from jevo.runs.contest import (
 )
 from jevo.runs.evolution import Evolved, evolve, load_champion
 from jevo.runs.experiment import Experiment, Report, answers_figure, captioned, load_dataset
-from jevo.runs.front import ACCURACY, R2, Front, Merit, by_criterion, front_report, judge_front
+from jevo.runs.front import ACCURACY, R2, Front, Merit, Price, by_criterion, front_report, judge_front
 from jevo.runs.lines import Lines, read_lines, write_lines
 from jevo.runs.loop import Programs, Stage, run_stage
 from jevo.runs.machine import precision
@@ -48,6 +48,7 @@ __all__ = [
     "Phase",
     "Phases",
     "Portable",
+    "Price",
     "Programs",
     "Report",
     "Run",
@@ -76,6 +77,7 @@ __all__ = [
     "read_result",
     "read_yaml",
     "run_stage",
+    "save_apart",
     "save_arrays",
     "save_model",
     "without_population",

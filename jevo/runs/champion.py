@@ -124,37 +124,54 @@ class Saved(NamedTuple):
         """What the numbers of its examples are."""
         return Values.from_json(self.result["data"]["values"], self.shape)
 
-    def arrays(self, init: Callable[[Key], Member], varying: str | None = None) -> Restored:
+    @property
+    def on_front(self) -> Mapping[str, Any] | None:
+        """What the result says of the member of the front that stands for the champion; None for the champion itself.
+
+        Raises:
+            InputError: if there is no such front, or no such member.
+        """
+        if self.front is None:
+            return None
+        points = self.result.get("front", ())
+        if not points:
+            raise InputError(f"{self.folder} has no front, as a run of more than one objective has; leave front out")
+        takes = f"1 to {len(points)}, a member of the front of {self.folder}"
+        require(1 <= self.front <= len(points), "front", self.front, takes)
+        return points[self.front - 1]
+
+    def arrays(self, init: Callable[[Key], Member], varying: str | None = None, apart: bool = False) -> Restored:
         """The arrays that `save_champion` saved, and `save_front` if a member of the front is wanted.
 
         Args:
             init: makes params of the champion's structure, which is all that is asked of it.
             varying: the entry of the params that differs along the front; None if all of them do.
+            apart: whether members of the front differ in their structure, each saved by `save_apart`.
 
         Raises:
             InputError: if they are not there, or damaged, or of another structure; or if there is no such front.
         """
         like = jax.eval_shape(lambda: {"params": init(jax.random.key(0)), **normalization_like(self.shape)})
+        one = self.on_front
+        if one and apart:
+            return Restored(**load_arrays(self.folder / "front" / str(self.front), like))
         saved = Restored(**load_arrays(self.folder / "champion", like))
         if self.front is None:
             return saved
-        size = len(self.result.get("front", ()))
-        if not size:
-            raise InputError(f"{self.folder} has no front, as a run of more than one objective has; leave front out")
-        require(1 <= self.front <= size, "front", self.front, f"1 to {size}, a member of the front of {self.folder}")
-        params = like["params"]
+        size, params = len(self.result["front"]), like["params"]
         differs = params if varying is None else {varying: params[varying]}
         members = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), differs)
         chosen = pop.take(load_arrays(self.folder / "front", members), self.front - 1)
         return saved._replace(params={**saved.params, **chosen})
 
-    def answering(self, network: Network, varying: str | None = None) -> Champion:
+    def answering(self, network: Network, varying: str | None = None, apart: bool = False) -> Champion:
         """The champion as one that gives class probabilities or targets, `network` being what it is the params of.
 
         Args:
             network: of which `varying` is the entry of the params that differs along a front.
+            apart: as of `arrays`.
         """
-        saved = self.arrays(network.init, varying)
+        saved = self.arrays(network.init, varying, apart)
 
         def logits(x: jax.Array) -> jax.Array:
             return network.apply(saved.params, saved.inputs(x))
@@ -190,6 +207,11 @@ class Saved(NamedTuple):
 def save_champion(folder: Path, params: Member, task: Task) -> None:
     """Save a champion's arrays in the folder of its run."""
     save_arrays(folder / "champion", {"params": params, "mean": task.mean, "scale": task.scale})
+
+
+def save_apart(folder: Path, number: int, params: Member, task: Task) -> None:
+    """Save a member of a front, counted from 1, in the folder of its run, where members differ in their structure."""
+    save_arrays(folder / "front" / str(number), {"params": params, "mean": task.mean, "scale": task.scale})
 
 
 def save_front(folder: Path, members: Population) -> None:

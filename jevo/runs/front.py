@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -51,31 +52,58 @@ R2 = Merit(("r2", "loss"), "r2", 1, lambda r2: max(0.0, r2))
 """Of those that estimate numbers."""
 
 
-class Front(NamedTuple):
-    """The members of an archive, from the least of the second objective to the most, and what each is worth.
+class Price(NamedTuple):
+    """What the members of a front cost.
 
     Attributes:
-        members: leaves `[n, ...]`.
+        name: of the second objective, as `result.json` has it.
+        label: words for it.
+        most: what is as dear as can be, where the front's area begins; 1 for a share.
+    """
+
+    name: str
+    label: str
+    most: float = 1.0
+
+    @property
+    def axis(self) -> str:
+        """What figures call it."""
+        return f"{self.label} [%]" if self.most == 1 else self.label
+
+    def shown(self, paid: float) -> str:
+        """As a table has it."""
+        return f"{paid:.4f}" if self.most == 1 else f"{paid:,.0f}"
+
+
+class Front(NamedTuple):
+    """Members from the least of the second objective to the most, and what each is worth.
+
+    Attributes:
+        save: saves them in the folder of their run.
         points: of each, as `result.json` holds them: the second objective by its name, `found`, and `metrics` by split.
     """
 
-    members: Population
+    save: Callable[[Path], None]
     points: list[dict[str, Any]]
 
 
-def judge_front(archive: Archive, cost: str, judge: Callable[[Population], list[Metrics]]) -> Front:
+def judge_front(
+    archive: Archive, cost: str, judge: Callable[[Population], list[Metrics]], varying: str | None = None
+) -> Front:
     """Judges the members of an archive. The test set is used here, and once.
 
     Args:
         archive: of two objectives, the second being minus what is paid.
         cost: what that is called.
         judge: what each of the members `[n, ...]` is worth.
+        varying: the entry of the champion's params that they are; None if they are params as a whole.
     """
     paid = -np.asarray(archive.objectives)[:, 1]
     order = np.argsort(paid, kind="stable")[: int(np.isfinite(paid).sum())]
     members = jax.tree.map(jnp.asarray, pop.take(archive.members, jnp.asarray(order)))
+    saved = members if varying is None else {varying: members}
     return Front(
-        members,
+        lambda folder: save_front(folder, saved),
         [
             {cost: float(paid[i]), "found": int(archive.found[i]), "metrics": own}
             for i, own in zip(order, judge(members), strict=True)
@@ -111,61 +139,64 @@ def by_criterion(
     return judge
 
 
-def front_report(
-    fronts: Mapping[str, Front], cost: str, label: str, merit: Merit = ACCURACY, varying: str | None = None
-) -> Report:
+def front_report(fronts: Mapping[str, Front], price: Price, merit: Merit = ACCURACY) -> Report:
     """What a run says of its front beside its control's, and the front itself, for `predict` to read.
 
     Args:
-        fronts: by name: the experiment's own, and its control's.
-        cost: what the second objective is called.
-        label: words for it, a share.
+        fronts: by name: the experiment's own, its control's, and perhaps others.
+        price: the second objective.
         merit: the first one.
-        varying: the entry of the champion's params that members of the front are; None if they are params as a whole.
     """
     own, control, *_ = fronts
     own_metric = merit.metrics[0]
     points = {name.replace("_", " "): front.points for name, front in fronts.items()}
-    areas = {name: _area(of, cost, merit) for name, of in points.items()}
-    members = fronts[own].members
+    areas = {name: _area(of, price, merit) for name, of in points.items()}
+    scale = 100 if price.most == 1 else 1
     said = ", ".join(f"{name} {area:.4f}" for name, area in areas.items())
     curves = {
-        name: ([100 * one[cost] for one in of], [merit.scale * one["metrics"]["test"][own_metric] for one in of])
+        name: (
+            [scale * one[price.name] for one in of],
+            [merit.scale * one["metrics"]["test"][own_metric] for one in of],
+        )
         for name, of in points.items()
     }
     return Report(
         {"front": fronts[own].points, "control_front": fronts[control].points, "hypervolume": areas},
         [
-            f"The front: {merit.label} against {label}. Validation data chose its members, the test set was used once, "
-            f"for this table; `--front` of `jevo.predict` takes a number of its first column.\n\n"
-            f"{_table(fronts[own].points, cost, merit)}",
-            f"Area that the front dominates, of test {merit.label} against {label} (1 is all of it): {said}.",
+            f"The front: {merit.label} against {price.label}. Validation data chose its members, the test set was used "
+            f"once, for this table; `--front` of `jevo.predict` takes a number of its first column.\n\n"
+            f"{_table(fronts[own].points, price, merit)}",
+            f"Area that the front dominates, of test {merit.label} against {price.label} (1 is all of it): {said}.",
         ],
         {
             "front.png": captioned(
-                f"The front, and that of the control: test {merit.label} against {label}.",
-                plots.front, curves, f"{label} [%]", merit.axis,
+                f"The front, and that of the control: test {merit.label} against {price.label}.",
+                plots.front, curves, price.axis, merit.axis,
             )
         },
         {
-            "front.csv": lambda path: atomic_write(path, _csv(points, cost, merit)),
-            "front": lambda path: save_front(path.parent, members if varying is None else {varying: members}),
+            "front.csv": lambda path: atomic_write(path, _csv(points, price.name, merit)),
+            "front": lambda path: fronts[own].save(path.parent),
         },
     )  # fmt: skip
 
 
-def _area(points: list[dict[str, Any]], cost: str, merit: Merit) -> float:
-    objectives = [[merit.height(one["metrics"]["test"][merit.metrics[0]]), -one[cost]] for one in points]
+def _area(points: list[dict[str, Any]], price: Price, merit: Merit) -> float:
+    objectives = [
+        [merit.height(one["metrics"]["test"][merit.metrics[0]]), -one[price.name] / price.most] for one in points
+    ]
     return float(hypervolume(jnp.array(objectives), jnp.array([0.0, -1.0])))
 
 
-def _table(points: list[dict[str, Any]], cost: str, merit: Merit) -> str:
+def _table(points: list[dict[str, Any]], price: Price, merit: Merit) -> str:
     shown = [("validation", merit.metrics[0]), *(("test", name) for name in merit.metrics)]
-    head = ["front", cost, *(f"{split} {name}" for split, name in shown), "generation"]
+    head = ["front", price.name, *(f"{split} {name}" for split, name in shown), "generation"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for number, one in enumerate(points, start=1):
-        values = [one[cost], *(one["metrics"][split][name] for split, name in shown)]
-        lines.append(f"| {number} | " + " | ".join(f"{value:.4f}" for value in values) + f" | {one['found']:,} |")
+        values = [f"{one['metrics'][split][name]:.4f}" for split, name in shown]
+        lines.append(
+            "| " + " | ".join([str(number), price.shown(one[price.name]), *values, f"{one['found']:,}"]) + " |"
+        )
     return "\n".join(lines)
 
 

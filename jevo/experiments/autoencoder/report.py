@@ -22,6 +22,7 @@ from jevo.runs import (
     Judged,
     Merit,
     Outcome,
+    Price,
     Report,
     Run,
     captioned,
@@ -71,7 +72,7 @@ def found_front(config: Config, contest: Contest, outcomes: Mapping[str, Outcome
     fronts = {name: judge_front(outcome.found[0].front, "nonzero", judge) for name, outcome in outcomes.items()}
     blank = blank_rmse(contest.task, contest.dataset)
     merit = Merit(("rmse",), "RMSE", 1, lambda rmse: max(0.0, 1 - rmse / blank))
-    found = front_report(fronts, "nonzero", "share of weights that are not zero", merit)
+    found = front_report(fronts, Price("nonzero", "share of weights that are not zero"), merit)
     said = f"Of an RMSE, what counts as area is 1 - RMSE / {blank:.4f}, the RMSE of a reconstruction that is zero."
     return found._replace(findings={**found.findings, "blank_rmse": blank}, notes=[*found.notes, said])
 

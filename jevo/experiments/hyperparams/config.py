@@ -22,6 +22,7 @@ class Config(BreedingConfig):
             "mutation": "numbers", "mutation_rate": 0.1, "novel": False, "epochs": 15, "patience": 15,
             "batch_size": 300,
         },
+        "pareto": {"objectives": ("score", "parameters"), "elites": 0.5, "lucky": 0},
         "smoke": {"population": 4, "generations": 1, "lucky": 0, "epochs": 1},
     }  # fmt: skip
     free: ClassVar = RunConfig.free | {"workers", "ray"}
@@ -75,6 +76,10 @@ class Config(BreedingConfig):
     """Seeds that every genome is trained with; its score is their mean."""
     fitness: Literal["accuracy", "loss"] = "accuracy"
     """What a score is, on validation data: accuracy, of equal ones the lower loss; or minus the loss."""
+    objectives: tuple[Literal["score", "parameters", "flops"], ...] = ("score",)
+    """What is searched for. `score parameters`, or `score flops` (of a forward pass): also networks that are as small,
+    or as fast, as can be. Genomes are ranked as NSGA-II ranks them, whose elites are 0.5, as the preset pareto has it;
+    the result is a front."""
     workers: int = 0
     """Programs that run at once on a host; 0: as many as a CPU has cores, up to 4; 1 on a GPU or TPU."""
     ray: str = ""
@@ -88,6 +93,9 @@ class Config(BreedingConfig):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.repeats <= 1000, "repeats", self.repeats, "at most 1,000")
         require(self.halving != 1, "halving", self.halving, "0, or 2 or more: one genome of so many goes on")
+        allowed = (("score",), ("score", "parameters"), ("score", "flops"))
+        takes = "score, score parameters, or score flops"
+        require(self.objectives in allowed, "objectives", " ".join(self.objectives), takes)
         require(self.first_epochs >= 1, "first_epochs", self.first_epochs, "at least 1")
         require(
             self.halving > 0 or self.search != "hyperband", "halving", self.halving,

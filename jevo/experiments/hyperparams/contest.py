@@ -13,9 +13,17 @@ from jevo.data.task import to_device
 from jevo.errors import InputError
 from jevo.experiments import elsewhere
 from jevo.experiments.hyperparams.config import Config
-from jevo.experiments.hyperparams.journal import Found, Journal, ProgressStore, WeightStore
-from jevo.experiments.hyperparams.search import budget, halving, read_space, strategy, trainer, training_backend
-from jevo.hyperparams import Halving, Space, Strategy, Trial, best_trial
+from jevo.experiments.hyperparams.journal import Found, Journal, OnFront, ProgressStore, WeightStore, front_of
+from jevo.experiments.hyperparams.search import (
+    budget,
+    halving,
+    objectives,
+    read_space,
+    strategy,
+    trainer,
+    training_backend,
+)
+from jevo.hyperparams import Halving, Objectives, Space, Strategy, Trial, best_trial
 from jevo.mixed import Architecture, Job, MemberSpec, MixedTrainer, Worker, architecture, network
 from jevo.runs import (
     Champion,
@@ -52,6 +60,7 @@ class GenomeSearch:
         space: of the genomes.
         trainer: trains them; all contestants share it, with its programs.
         judge: `(architecture, params) -> Judged`.
+        objectives: of a search for a front.
     """
 
     name: str
@@ -59,6 +68,7 @@ class GenomeSearch:
     space: Space
     trainer: MixedTrainer
     judge: Callable[[Architecture, Member], Judged]
+    objectives: Objectives | None = None
 
     def compete(self, run: Run, earlier: Mapping[str, Outcome]) -> Outcome:
         """Search to the end, and judge the best genome with the weights that it was scored with."""
@@ -74,15 +84,28 @@ class GenomeSearch:
             self.trainer.kept = ProgressStore(run.scratch / "kept", self.trainer.begin)
             own = next(iter(earlier), self.name)
             file = metrics_file(self.name, own)
-            journal = Journal(self.name, generations, path, lines, weights, table, stop, partial(run.log.tell, file))
+            tell = partial(run.log.tell, file)
+            journal = Journal(self.name, generations, path, lines, weights, table, stop, tell, self.objectives)
             if journal.known and not earlier:
                 table.say(f"goes on with {len(journal.known)} genomes trained")
             found = journal.search(chosen, self.trainer)
             champion = best_trial(found.trials)
             assert champion, "a search that has ended has a best genome"
-            of, params = weights_of(champion, weights, self.trainer, table)
+            judged = self.judge(*weights_of(champion, weights, self.trainer, table))
+            front = front_of(found.trials, self.objectives) if self.objectives else []
+            # Of the members of the front only what was judged is held: their weights are on the disk.
+            found = found._replace(
+                front=[
+                    OnFront(
+                        trial,
+                        partial(weights_of, trial, weights, self.trainer, table),
+                        self.judge(*weights_of(trial, weights, self.trainer, table)).metrics,
+                    )
+                    for trial in front
+                ]
+            )
         found.write_metrics(run.folder / file)
-        return Outcome(found, found.budget, [self.judge(of, params)])
+        return Outcome(found, found.budget, [judged])
 
     def traced(self) -> Iterator[jax.stages.Traced]:
         """The programs that train a few genomes of the space."""
@@ -137,7 +160,8 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
         backend = stack.enter_context(training_backend(config))
         train = trainer(config, space, task, given.criterion, backend)
         contestants: dict[str, Contestant] = {
-            name: GenomeSearch(name, partial(opening, *of), space, train, judge) for name, of in names.items()
+            name: GenomeSearch(name, partial(opening, *of), space, train, judge, objectives(config))
+            for name, of in names.items()
         }
         return Contest(dataset, task, contestants, stack.pop_all(), criterion=given.criterion)
 
@@ -152,7 +176,7 @@ def weights_of(
 ) -> tuple[Architecture, Member]:
     """The network of a genome and the weights that it was scored with; trained again if these were lost."""
     of, _ = trainer.architecture(trial.genome)
-    params = weights.load(trial.genome, jax.eval_shape(lambda: network(of).init(jax.random.key(0))))
+    params = weights.load(trial, jax.eval_shape(lambda: network(of).init(jax.random.key(0))))
     if params is None:
         table.say(f"the weights of genome {trial.number} were not kept: it is trained again")
         rung = Halving((trial.until,)) if trial.until else None
@@ -163,9 +187,9 @@ def weights_of(
 
 def answers(saved: Saved) -> Champion:
     """How the champion of a finished run answers."""
-    genome = saved.result["champion"]["genome"]
+    genome = (saved.on_front or saved.result["champion"])["genome"]
     of, _ = architecture(genome, saved.shape, saved.outputs, saved.config.epochs)
-    return saved.answering(network(of))
+    return saved.answering(network(of), apart=True)
 
 
 def portable(saved: Saved) -> Portable:

@@ -5,7 +5,7 @@ import io
 import math
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from jevo.hyperparams import (
     Genome,
     Known,
     KnownScore,
+    Objectives,
     Score,
     Strategy,
     Trial,
@@ -28,7 +29,7 @@ from jevo.hyperparams import (
     identity,
     search,
 )
-from jevo.mixed import MixedTrainer, Progress
+from jevo.mixed import Architecture, MixedTrainer, Progress
 from jevo.runs import (
     Interrupted,
     Lines,
@@ -47,7 +48,8 @@ SHOWN = 5
 
 
 class WeightStore:
-    """The weights of every genome that was the best of its search for a time, on disk while the run lasts.
+    """The weights of every genome that was the best of its search for a time, or on its front, as they were then, on
+    disk while the run lasts.
 
     Args:
         folder: of them alone.
@@ -56,19 +58,19 @@ class WeightStore:
     def __init__(self, folder: Path):
         self._folder = folder
 
-    def save(self, genome: Any, params: Member) -> None:
-        """Save the weights of a genome."""
-        save_arrays(self._path(genome), params)
+    def save(self, trial: Trial, params: Member) -> None:
+        """Save the weights of a genome at the rung that it has reached."""
+        save_arrays(self._path(trial), params)
 
-    def load(self, genome: Any, like: Any) -> Member | None:
+    def load(self, trial: Trial, like: Any) -> Member | None:
         """The weights of a genome, or None if they are not there or damaged."""
         try:
-            return load_arrays(self._path(genome), like)
+            return load_arrays(self._path(trial), like)
         except InputError:
             return None
 
-    def _path(self, genome: Any) -> Path:
-        return self._folder / _digest(genome)
+    def _path(self, trial: Trial) -> Path:
+        return self._folder / f"{_digest(trial.genome)}-{trial.until or 'end'}"
 
 
 class ProgressStore:
@@ -108,6 +110,20 @@ class ProgressStore:
         return self._folder / f"{_digest(genome)}.npz"
 
 
+class OnFront(NamedTuple):
+    """A trial on the front of its search.
+
+    Attributes:
+        trial: it.
+        network: its network, and the weights that it was scored with.
+        metrics: by split, and by name.
+    """
+
+    trial: Trial
+    network: Callable[[], tuple[Architecture, Member]]
+    metrics: Mapping[str, Mapping[str, float]]
+
+
 class Found(NamedTuple):
     """A search that is done.
 
@@ -115,11 +131,13 @@ class Found(NamedTuple):
         trials: every proposal.
         generations: every one.
         budget: what it spent, as `result.json` holds it; what it did not train because it was known counts, too.
+        front: of a search of more than one objective, from the dearest to the cheapest.
     """
 
     trials: Sequence[Trial]
     generations: Sequence[Generation]
     budget: dict[str, Any]
+    front: Sequence[OnFront] = ()
 
     def write_metrics(self, path: Path) -> None:
         """Write a line a generation."""
@@ -138,6 +156,7 @@ class Journal:
         table: to show it on.
         stop: received when the run shall stop.
         tell: told a line for every generation, known ones first.
+        objectives: of a search for a front, which is kept, too.
     """
 
     def __init__(
@@ -150,10 +169,12 @@ class Journal:
         table: LiveTable,
         stop: StopSignal,
         tell: Callable[[Sequence[dict[str, Any]]], None],
+        objectives: Objectives | None = None,
     ):
         self._name, self._path, self._lines = name, path, lines
         self._of = f"/{generations - 1}" if generations else ""
         self._weights, self._table, self._stop, self._tell = weights, table, stop, tell
+        self._objectives = objectives
         entries = read_lines(path)
         if lines.damaged:
             table.say(f"{path}: {lines.damaged} damaged lines were dropped: the genomes in them are trained again")
@@ -197,16 +218,19 @@ class Journal:
 
     def _planned(self, generation: int, genomes: int, plan: Any) -> None:
         self._generation, self._expected, self._done, self._since = generation, genomes, 0, time.perf_counter()
-        if genomes:
+        # A strategy that asks for one genome after another would fill the screen.
+        if genomes > 1:
             self._table.say(f"{self._name} {generation}{self._of}: {plan}")
 
     def _scored(self, trial: Trial) -> None:
+        trial, params = trial._replace(score=trial.score._replace(params=None)), trial.score.params
         self._trials.append(trial)
         key, score, leader = (identity(trial.genome), trial.until), trial.score, best_trial(self._trials)
         if key not in self._written:
             self._written.add(key)
-            if leader is trial:
-                self._weights.save(trial.genome, score.params)
+            front = front_of(self._trials, self._objectives) if self._objectives else [leader]
+            if leader is trial or any(one is trial for one in front):
+                self._weights.save(trial, params)
             self._lines.append([_entry(self._name, trial, self._clock())])
             if score.reason:
                 self._table.say(f"genome {trial.number} failed: {score.reason} ({describe(trial.genome)})")
@@ -239,6 +263,18 @@ class Journal:
     def _stop_if_asked(self) -> None:
         if self._stop.received:
             raise Interrupted(f"stopped with {len(self._written)} genomes trained; the same command goes on")
+
+
+def front_of(trials: Sequence[Trial], objectives: Objectives) -> list[Trial]:
+    """Those that no other is better than in all, from the dearest to the cheapest; of equals the first."""
+    alive = [trial for trial in trials if math.isfinite(trial.score.value)]
+    values = {id(trial): tuple(objectives(trial.score)) for trial in alive}
+    found: dict[tuple[float, ...], Trial] = {}
+    for trial in alive:
+        own = values[id(trial)]
+        if not any(other != own and all(o >= v for o, v in zip(other, own, strict=True)) for other in values.values()):
+            found.setdefault(own, trial)
+    return [found[own] for own in sorted(found, reverse=True)]
 
 
 def _entry(search: str, trial: Trial, clock: float) -> dict[str, Any]:

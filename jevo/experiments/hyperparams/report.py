@@ -13,7 +13,23 @@ from jevo.experiments.hyperparams.journal import Found
 from jevo.hyperparams import best_trial
 from jevo.mixed import architecture
 from jevo.plots import Panel
-from jevo.runs import Contest, Outcome, Report, Run, answers_figure, captioned
+from jevo.runs import (
+    ACCURACY,
+    R2,
+    Contest,
+    Front,
+    Outcome,
+    Price,
+    Report,
+    Run,
+    answers_figure,
+    captioned,
+    front_report,
+    save_apart,
+)
+
+LABELS = {"parameters": "parameters", "flops": "floating-point operations of a forward pass"}
+"""What figures call the cost of a network."""
 
 
 def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) -> Report:
@@ -31,12 +47,42 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
         },
         "champions": {name: {"genome": c.genome, "score": c.score.value} for name, c in champions.items()},
     }
+    front = fronts(run, contest, found) if len(run.config.objectives) > 1 else Report({})
     return Report(
-        findings,
-        notes(findings, found),
-        figures(run, contest, found, findings["champion"], next(iter(outcomes.values()))),
-        {"genomes.csv": lambda path: atomic_write(path, table(found))},
+        {**findings, **front.findings},
+        [*notes(findings, found), *front.notes],
+        {**front.figures, **figures(run, contest, found, findings["champion"], next(iter(outcomes.values())))},
+        {"genomes.csv": lambda path: atomic_write(path, table(found)), **front.files},
     )
+
+
+def fronts(run: Run[Config], contest: Contest, found: Mapping[str, Found]) -> Report:
+    """The fronts of all who compete: what networks are worth against what they cost."""
+    _, cost = run.config.objectives
+    dearest = max(one.trial.score.details[cost] for of in found.values() for one in of.front)
+
+    def front(of: Found) -> Front:
+        cheapest_first = list(reversed(of.front))
+
+        def save(folder: Path) -> None:
+            for number, one in enumerate(cheapest_first, start=1):
+                save_apart(folder, number, one.network()[1], contest.task)
+
+        return Front(
+            save,
+            [
+                {
+                    cost: one.trial.score.details[cost],
+                    "found": one.trial.generation,
+                    "genome": one.trial.genome,
+                    "metrics": one.metrics,
+                }
+                for one in cheapest_first
+            ],
+        )
+
+    merit = ACCURACY if contest.criterion.classifies else R2
+    return front_report({name: front(of) for name, of in found.items()}, Price(cost, LABELS[cost], dearest), merit)
 
 
 def figures(

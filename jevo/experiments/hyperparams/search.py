@@ -17,6 +17,7 @@ from jevo.hyperparams import (
     Choice,
     Halving,
     LogInteger,
+    Objectives,
     Space,
     Strategy,
     evolve,
@@ -111,6 +112,12 @@ def budget(config: Config, space: Space, halved: Halving | None) -> int:
     return cost(config.population) + config.generations * cost(config.population - config.survivors)
 
 
+def objectives(config: Config) -> Objectives | None:
+    """What a score is worth beside its value; None if that is all."""
+    _, *costs = config.objectives
+    return (lambda score: [score.value, *(-score.details[name] for name in costs)]) if costs else None
+
+
 def strategy(
     config: Config, space: Space, name: str, key: Key, halved: Halving | None, budget: float, first: Any = ()
 ) -> Strategy:
@@ -139,13 +146,14 @@ def strategy(
             mutation=mutation(config, space),
             novel=config.novel,
             halving=halved,
+            objectives=objectives(config),
         )
     if name == "random":
-        return random_search(space, key, config.population, budget, first, halved)
+        return random_search(space, key, config.population, budget, first, halved, objectives(config))
     if name == "hyperband" and halved:
-        return hyperband(space, key, budget, halved, first)
+        return hyperband(space, key, budget, halved, first, objectives(config))
     if name == "brute":
-        return grid_search(space, config.population, halved)
+        return grid_search(space, config.population, halved, objectives(config))
     return optuna_search(space, name, config.seed, budget, config.population, halved)
 
 

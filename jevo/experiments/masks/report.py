@@ -18,6 +18,7 @@ from jevo.runs import (
     Contest,
     Front,
     Outcome,
+    Price,
     Report,
     Run,
     answers_figure,
@@ -65,9 +66,8 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
     front = Report({})
     if len(run.config.objectives) > 1:
         fronts = {name: judged(run.config, contest, outcomes[name]) for name in ("search", "random_search")}
-        front = front_report(
-            fronts, "kept", "share of weights kept", ACCURACY if contest.criterion.classifies else R2, varying="genome"
-        )
+        merit = ACCURACY if contest.criterion.classifies else R2
+        front = front_report(fronts, Price("kept", "share of weights kept"), merit)
     return Report(
         {
             "champion": {"generation": found, "validation": float(own.found[0].validation)},
@@ -86,9 +86,8 @@ def judged(config: Config, contest: Contest, outcome: Outcome) -> Front:
     assert contest.network
     net = masked(contest.network, weights, config.mask)
     outputs = lambda genome, x: net.apply(genome, contest.task.inputs(x))  # noqa: E731
-    return judge_front(
-        outcome.found[0].front, "kept", by_criterion(contest.criterion, outputs, dataset, config.chunk or FRONT)
-    )
+    judge = by_criterion(contest.criterion, outputs, dataset, config.chunk or FRONT)
+    return judge_front(outcome.found[0].front, "kept", judge, varying="genome")
 
 
 def first_layer(genome: Member, shape: tuple[int, ...], kind: MaskKind, first: bool = False) -> np.ndarray | None:
