@@ -14,7 +14,9 @@ from jevo.training.criterion import classification
 from tests.test_hyperparams import made_task
 
 pytestmark = pytest.mark.extras
-SEARCH = {"population": 6, "generations": 1, "lucky": 0, "epochs": 8, "patience": 8, "workers": 1, "seed": 2}
+SEARCH = {
+    "population": 6, "generations": 1, "lucky": 0, "epochs": 8, "patience": 8, "workers": 1, "seed": 2, "halving": 2,
+}  # fmt: skip
 
 
 def rows(folder):

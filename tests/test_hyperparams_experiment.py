@@ -1,6 +1,7 @@
 """The hyperparameter experiment under the run contract."""
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -32,7 +33,10 @@ TINY = {
     "lr": {"min": 0.002, "max": 0.02, "log": True},
     "epochs": [1, 2],
 }
-SMALL = {"population": 5, "generations": 2, "elites": 0.2, "breeders": 0.2, "lucky": 1, "batch_size": 200}
+SMALL = {
+    "population": 5, "generations": 2, "elites": 0.2, "breeders": 0.2, "lucky": 1, "batch_size": 200, "halving": 0,
+    "fitness": "accuracy",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -263,7 +267,7 @@ def test_presets_are_the_published_recipes():
     assert harvey.population + 9 * (harvey.population - harvey.survivors) == 119
     mkoeppel = hyperparams.Config.from_preset("mkoeppel")
     assert (mkoeppel.space, mkoeppel.batch_size, mkoeppel.generations) == ("cnn", 300, 19)
-    assert set(SPACES) == {"mlp", "dense", "cnn"}
+    assert set(SPACES) == {"recipe", "mlp", "dense", "cnn"}
 
 
 def trainable(task=None, **settings):
@@ -440,7 +444,7 @@ def test_a_front_of_accuracy_and_size_is_found_reported_and_answers(space, tmp_p
         answers.append(answer(x).probabilities)
         layers = point["genome"]["dense"]
         widths = [64, *(layer["units"] for layer in layers), 10]
-        assert point["parameters"] == sum((a + 1) * b for a, b in zip(widths, widths[1:], strict=False))
+        assert point["parameters"] == sum((a + 1) * b for a, b in itertools.pairwise(widths))
     assert all(answer.shape == (5, 10) for answer in answers)
     assert len({answer.tobytes() for answer in answers}) == len(answers)
     with pytest.raises(InputError, match=f"front is {len(points) + 1}, but takes 1 to {len(points)}"):

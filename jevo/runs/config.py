@@ -42,6 +42,9 @@ class RunConfig:
     """Label column of a .csv or .parquet file, by its name, or its number from 0 (-1 is the last). Unset: the last."""
     header: bool = True
     """Whether the first line of a .csv file names the columns."""
+    validation: int | float | None = None
+    """How many of the train examples validate, or which share of them; of data that have no validation part. Unset: a
+    tenth, and at most 5,000 images."""
     goal: str = "classification"
     """What labels are for: classification; regression, of real numbers (of several columns: label a,b,c); or a task of
     your own: FILE.py:NAME or package.module:NAME, a jevo.training.Goal, or a function that makes one."""

@@ -87,7 +87,7 @@ def answers_figure(dataset: Dataset, predicted: np.ndarray, whose: str) -> dict[
 
 def load_dataset(config: RunConfig, regression: bool = False) -> Dataset:
     """The data set that the settings name."""
-    return load(config.data, config.data_dir, label=config.label, header=config.header, regression=regression)
+    return load(config.data, config.data_dir, config.validation, config.label, config.header, regression)
 
 
 def prepare(config: RunConfig) -> None:

@@ -6,6 +6,9 @@ from typing import ClassVar, Literal
 from jevo.errors import require
 from jevo.runs import BreedingConfig, RunConfig
 
+PUBLISHED = {"halving": 0, "fitness": "accuracy", "validation": None}
+"""What the published searches have in common: every network is trained to its end, and the most accurate one wins."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BreedingConfig):
@@ -13,17 +16,17 @@ class Config(BreedingConfig):
 
     presets: ClassVar = {
         "default": {},
-        "harvey": {
+        "harvey": PUBLISHED | {
             "space": "mlp", "elites": 0.4, "breeders": 0.4, "lucky": 1, "crossover": "uniform", "mutation": "redraw",
             "mutation_rate": 0.2, "novel": False, "epochs": 100, "patience": 5, "batch_size": 128,
         },
-        "mkoeppel": {
+        "mkoeppel": PUBLISHED | {
             "space": "cnn", "generations": 19, "elites": 0.2, "breeders": 0.2, "lucky": 0, "crossover": "uniform",
             "mutation": "numbers", "mutation_rate": 0.1, "novel": False, "epochs": 15, "patience": 15,
             "batch_size": 300,
         },
         "pareto": {"objectives": ("score", "parameters"), "elites": 0.5, "lucky": 0},
-        "smoke": {"population": 4, "generations": 1, "lucky": 0, "epochs": 1},
+        "smoke": {"population": 4, "generations": 1, "lucky": 0, "epochs": 1, "halving": 0},
     }  # fmt: skip
     free: ClassVar = RunConfig.free | {"workers", "ray"}
     longer: ClassVar = "generations"
@@ -32,12 +35,15 @@ class Config(BreedingConfig):
 
     checkpoint_every: int = 1
     """Without effect: every genome is on disk as soon as it is scored."""
-    space: str = "mlp"
-    """What can be chosen: mlp, dense, cnn, the path of your own .yaml file, or FILE.py:NAME or package.module:NAME of a
+    validation: int | float | None = 0.3
+    """How many of the train examples validate, or which share of them; of data that have no validation part. The more
+    networks are compared, the more of them it takes to tell which is best."""
+    space: str = "recipe"
+    """What can be chosen: recipe, mlp, dense, cnn, your own .yaml file, or FILE.py:NAME or package.module:NAME of a
     dictionary."""
     search: Literal["genetic", "random", "hyperband", "brute"] = "genetic"
     """How it is searched. brute: every genome once."""
-    halving: int = 0
+    halving: int = 3
     """Successive halving: all genomes of a generation train a little, the best one of so many goes on from there, three
     times as far for 3, and so on to the end; 0: every genome is trained to its end."""
     first_epochs: int = 1
@@ -66,7 +72,7 @@ class Config(BreedingConfig):
     """Probability that a gene mutates; with redraw, that a child does."""
     novel: bool = True
     """A child that was trained before is mutated until it is new; otherwise it has the score that is known."""
-    epochs: int = 10
+    epochs: int = 27
     """Most epochs of training, where a genome does not say itself [epochs]."""
     patience: int = 5
     """Epochs without a better validation after which a network stops training [epochs]."""
@@ -74,7 +80,7 @@ class Config(BreedingConfig):
     """Train examples in a gradient step [examples]."""
     repeats: int = 1
     """Seeds that every genome is trained with; its score is their mean."""
-    fitness: Literal["accuracy", "loss"] = "accuracy"
+    fitness: Literal["accuracy", "loss"] = "loss"
     """What a score is, on validation data: accuracy, of equal ones the lower loss; or minus the loss."""
     objectives: tuple[Literal["score", "parameters", "flops"], ...] = ("score",)
     """What is searched for. `score parameters`, or `score flops` (of a forward pass): also networks that are as small,

@@ -241,6 +241,9 @@ class Journal:
     def _ended(self, generation: Generation) -> None:
         self._trials.extend(trial for trial in generation.trials if not trial.trained)
         self._tell([_line(generation)])
+        champions = {trial.number for trial in generation.trials} & {generation.champion}
+        if len(generation.trials) == 1 and not champions:
+            return self._stop_if_asked()
         self._table.say(
             f"{self._name}  generation {generation.number}{self._of}  best {generation.best:.4f}  "
             f"mean {generation.mean:.4f}  {duration(self._clock())}"

@@ -1,6 +1,6 @@
 """The pictures and the report of a hyperparameter search."""
 
-import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from jevo.data.files import atomic_write
 from jevo.experiments.hyperparams.config import Config
 from jevo.experiments.hyperparams.genomes import by_gene, describe, layers, table
 from jevo.experiments.hyperparams.journal import Found
-from jevo.hyperparams import best_trial
+from jevo.hyperparams import Tally, best_trial
 from jevo.mixed import architecture
 from jevo.plots import Panel
 from jevo.runs import (
@@ -102,8 +102,8 @@ def figures(
 
     drawn = {
         "curves.png": captioned(
-            "Best and mean of the population by generation, and the best so far by genomes trained (validation score).",
-            plots.curves, [_by_generation(found), _by_trainings(found)],
+            "Best and mean of the population by generation, and the best so far by epochs trained (validation score).",
+            plots.curves, [_by_generation(found), _by_epochs(found)],
         ),
         "genes.png": captioned(
             "The score of every genome trained, by the value of each gene.",
@@ -150,16 +150,15 @@ def _by_generation(found: Mapping[str, Found]) -> Panel:
     return Panel("generation", "validation score of the population", curves)
 
 
-def _by_trainings(found: Mapping[str, Found]) -> Panel:
+def _by_epochs(found: Mapping[str, Found]) -> Panel:
     curves = {}
     for name, one in found.items():
-        best, seen, xs, ys = float("-inf"), set(), [], []
+        best, tally, xs, ys = float("-inf"), Tally(), [], []
         for trial in one.trials:
-            text = json.dumps(trial.genome, sort_keys=True)
-            if text not in seen and not trial.score.reason:
-                seen.add(text)
-                best = max(best, trial.score.value)
-                xs.append(len(seen))
+            tally.add(trial.genome, trial.score)
+            best = best if trial.score.reason else max(best, trial.score.value)
+            if math.isfinite(best):
+                xs.append(tally.spent)
                 ys.append(best)
         curves[name.replace("_", " ")] = xs, ys
-    return Panel("genomes scored", "best validation score so far", curves)
+    return Panel("epochs", "best validation score so far", curves)
