@@ -340,7 +340,7 @@ def test_what_is_no_goal(name, says, table, tmp_path, monkeypatch):
         ("hybrid", {"smoothing": 0.1}, "setting smoothing is 0.1"),
         ("hybrid", {"positive": "1"}, "setting positive is 1"),
         ("hybrid", {"network": "logistic"}, "setting network is logistic"),
-        ("hyperparams", {"fitness": "loss"}, "setting fitness is loss"),
+        ("hyperparams", {"fitness": "accuracy"}, "setting fitness is accuracy"),
         ("autoencoder", {}, "an autoencoder makes its examples again"),
     ],
 )
