@@ -95,7 +95,7 @@ def test_genomes_go_on_from_where_they_are_and_none_is_trained_twice(name):
             )
             expected = halved([trial.genome for trial in generation.trials], rungs)
             assert [(trial.score.value, trial.until) for trial in generation.trials] == expected
-            assert [trial.rungs[-1] for trial in generation.trials] == [value for value, _ in expected]
+            assert [trial.rungs[trial.until] for trial in generation.trials] == [value for value, _ in expected]
     if name != "genetic":
         # It spends its budget, and no more of it than one that was begun.
         assert 80 <= spent < 80 + HALVING.rungs[-1]

@@ -1,6 +1,7 @@
 """The settings of the hyperparameter experiment."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from jevo.errors import require
@@ -24,7 +25,7 @@ class Config(BreedingConfig):
         },
         "smoke": {"population": 4, "generations": 1, "lucky": 0, "epochs": 1},
     }  # fmt: skip
-    free: ClassVar = RunConfig.free | {"workers", "ray"}
+    free: ClassVar = RunConfig.free | {"workers", "ray", "study"}
     longer: ClassVar = "generations"
     files: ClassVar = ("genomes.jsonl", "genomes.csv")
     renamed: ClassVar = {"keep": "elites and breeders", "mutate": "mutation", "together": "chunk"}
@@ -34,6 +35,9 @@ class Config(BreedingConfig):
     space: str = "mlp"
     """What can be chosen: mlp, dense, cnn, the path of your own .yaml file, or FILE.py:NAME or package.module:NAME of a
     dictionary."""
+    first: Path | None = None
+    """Genomes that the search begins with, and those that it is compared with: genomes.csv or genomes.jsonl of another
+    run (of its own search the best, as many as the population), or a .jsonl file of a genome a line."""
     search: Literal["genetic", "random", "hyperband", "brute"] = "genetic"
     """How it is searched. brute: every genome once."""
     halving: int = 0
@@ -75,6 +79,9 @@ class Config(BreedingConfig):
     """Seeds that every genome is trained with; its score is their mean."""
     fitness: Literal["accuracy", "loss"] = "accuracy"
     """What a score is, on validation data: accuracy, of equal ones the lower loss; or minus the loss."""
+    study: str = ""
+    """Also write the trials, of the controls too, to a storage of Optuna's as they come: the URL of a database
+    (sqlite:///study.db), or the path of a journal file."""
     workers: int = 0
     """Programs that run at once on a host; 0: as many as a CPU has cores, up to 4; 1 on a GPU or TPU."""
     ray: str = ""
@@ -87,6 +94,12 @@ class Config(BreedingConfig):
         for name in ("epochs", "patience", "batch_size", "repeats"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.repeats <= 1000, "repeats", self.repeats, "at most 1,000")
+        require(
+            self.first is None or self.search != "brute",
+            "first",
+            self.first,
+            "nothing with the search brute: it tries all",
+        )
         require(self.halving != 1, "halving", self.halving, "0, or 2 or more: one genome of so many goes on")
         require(self.first_epochs >= 1, "first_epochs", self.first_epochs, "at least 1")
         require(

@@ -15,6 +15,7 @@ import numpy as np
 from jevo.data.files import atomic_write
 from jevo.errors import InputError
 from jevo.experiments.hyperparams.genomes import describe
+from jevo.experiments.hyperparams.study import Study
 from jevo.hyperparams import (
     Callbacks,
     Generation,
@@ -138,6 +139,7 @@ class Journal:
         table: to show it on.
         stop: received when the run shall stop.
         tell: told a line for every generation, known ones first.
+        study: told of every generation, too.
     """
 
     def __init__(
@@ -150,10 +152,11 @@ class Journal:
         table: LiveTable,
         stop: StopSignal,
         tell: Callable[[Sequence[dict[str, Any]]], None],
+        study: Study | None = None,
     ):
         self._name, self._path, self._lines = name, path, lines
         self._of = f"/{generations - 1}" if generations else ""
-        self._weights, self._table, self._stop, self._tell = weights, table, stop, tell
+        self._weights, self._table, self._stop, self._tell, self._study = weights, table, stop, tell, study
         entries = read_lines(path)
         if lines.damaged:
             table.say(f"{path}: {lines.damaged} damaged lines were dropped: the genomes in them are trained again")
@@ -164,6 +167,10 @@ class Journal:
             for entry in entries
         }
         self._written = set(self.known)
+        # Of a run that an earlier jevo began, there is no time: now is the best that can be said.
+        self._ended_at = {
+            (identity(entry["genome"]), entry.get("until")): entry.get("time", time.time()) for entry in entries
+        }
         self._trials: list[Trial] = []
         self._before = max((entry["clock"] for entry in entries if entry["search"] == name), default=0.0)
         self._began = self._since = time.perf_counter()
@@ -178,6 +185,8 @@ class Journal:
         """
         callbacks = Callbacks(self._planned, self._scored, self._ended)
         trials, generations = search(strategy, trainer, self.known, self._name, callbacks)
+        if self._study:
+            self._study.close(self._when)
         own = [entry for entry in read_lines(self._path) if entry["search"] == self._name]
         furthest: dict[str, Score] = {}
         for trial in sorted(trials, key=lambda trial: trial.score.spent):
@@ -195,6 +204,11 @@ class Journal:
         """Seconds that this search has taken, over all sessions of the run."""
         return self._before + time.perf_counter() - self._began
 
+    def _when(self, trial: Trial) -> tuple[float, float]:
+        """When the training of a genome began and ended, wherever it was trained."""
+        keys = [(identity(trial.genome), until) for until in trial.rungs or (None,)]
+        return min(self._ended_at[key] - self.known[key].score.seconds for key in keys), self._ended_at[keys[-1]]
+
     def _planned(self, generation: int, genomes: int, plan: Any) -> None:
         self._generation, self._expected, self._done, self._since = generation, genomes, 0, time.perf_counter()
         if genomes:
@@ -207,7 +221,8 @@ class Journal:
             self._written.add(key)
             if leader is trial:
                 self._weights.save(trial.genome, score.params)
-            self._lines.append([_entry(self._name, trial, self._clock())])
+            self._ended_at[key] = round(time.time(), 3)
+            self._lines.append([{**_entry(self._name, trial, self._clock()), "time": self._ended_at[key]}])
             if score.reason:
                 self._table.say(f"genome {trial.number} failed: {score.reason} ({describe(trial.genome)})")
         self._done += 1
@@ -217,6 +232,8 @@ class Journal:
     def _ended(self, generation: Generation) -> None:
         self._trials.extend(trial for trial in generation.trials if not trial.trained)
         self._tell([_line(generation)])
+        if self._study:
+            self._study.tell(generation, self._when)
         self._table.say(
             f"{self._name}  generation {generation.number}{self._of}  best {generation.best:.4f}  "
             f"mean {generation.mean:.4f}  {duration(self._clock())}"

@@ -123,7 +123,7 @@ def strategy(
         key: of the draws.
         halved: how generations are halved.
         budget: epochs that it may spend; genetic and brute have their own end.
-        first: genomes that random search begins with.
+        first: genomes to begin with; brute has its own order.
     """
     if name == "genetic":
         return evolve(
@@ -138,6 +138,7 @@ def strategy(
             crossover=genetics.CROSSOVERS[config.crossover](),
             mutation=mutation(config, space),
             novel=config.novel,
+            first=first,
             halving=halved,
         )
     if name == "random":
@@ -146,7 +147,7 @@ def strategy(
         return hyperband(space, key, budget, halved, first)
     if name == "brute":
         return grid_search(space, config.population, halved)
-    return optuna_search(space, name, config.seed, budget, config.population, halved)
+    return optuna_search(space, name, config.seed, budget, config.population, halved, first)
 
 
 @contextmanager
