@@ -127,6 +127,14 @@ def test_it_goes_on_after_an_interruption_at_any_rung(name, after):
     assert [trial.score.value for trial in lost] == [trial.score.value for trial in trials]
 
 
+def test_a_search_that_is_ended_keeps_nothing_for_those_that_could_have_gone_on():
+    trainable = Counted()
+    stop = Callbacks(stop=lambda generation: generation.undecided)
+    trials, _ = search(strategies()["tpe"](), trainable, callbacks=stop)
+    assert trainable.forgotten == [identity(trials[-1].genome)]
+    assert not trainable._of._states
+
+
 def test_the_rungs_are_those_of_the_paper():
     """Li et al., "Hyperband", 2018, table 1: 81 epochs, a factor of 3."""
     halving = Halving.between(1, 81, 3)

@@ -32,12 +32,12 @@ def open_storage(where: str) -> Any:
         InputError: if Optuna is not installed, or the storage cannot be used.
     """
     try:
-        from optuna.logging import WARNING, set_verbosity
+        import optuna
         from optuna.storages import JournalStorage, RDBStorage
         from optuna.storages.journal import JournalFileBackend
     except ImportError:
         raise InputError("study needs Optuna, which is not installed; install jevo[optuna], or leave it out") from None
-    set_verbosity(WARNING)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     if re.search(r"://[^/@]*:[^$/@][^/@]*@", where):
         raise InputError(
             "setting study has a password, which the files of the run would show; put it into an environment variable "
@@ -86,7 +86,7 @@ class Study:
     def __init__(self, storage: Any, name: str, space: Space, last: int | None, about: Mapping[str, Any]):
         self._storage, self._name, self._space, self._last, self._about = storage, name, space, last, about
         self._study: Any = None
-        self._written: set[int] = set()
+        self._written: dict[int, tuple[Any, float | None]] = {}
         self._undecided: dict[str, Trial] = {}
 
     def tell(self, generation: Generation, when: When) -> None:
@@ -111,10 +111,15 @@ class Study:
             return
         try:
             study = self._opened()
-            for trial in trials:
-                if trial.number not in self._written:
-                    study.add_trial(self._as_optuna(trial, when))
-                    self._written.add(trial.number)
+            for number, trial in ((trial.number, self._as_optuna(trial, when)) for trial in trials):
+                if number not in self._written:
+                    study.add_trial(trial)
+                elif self._written[number] != (trial.state, trial.value):
+                    # Its generation was the last one, and smaller, before the run was made longer.
+                    print(
+                        f"study {self._name}: trial {number} stays as it was written, though the run has another score"
+                    )
+                self._written[number] = trial.state, trial.value
         except Exception as error:  # Whatever a storage, or a server far away, may raise.
             self._storage = None
             print(f"study {self._name}: {_reason(error)}; the run goes on without it", flush=True)
@@ -126,10 +131,11 @@ class Study:
             self._study = optuna.create_study(
                 study_name=self._name, storage=self._storage, direction="maximize", load_if_exists=True
             )
-            self._written = {trial.user_attrs.get(NUMBER, -1) for trial in self._study.get_trials(deepcopy=False)}
-            there = self._study.user_attrs
+            there = self._study.get_trials(deepcopy=False)
+            self._written = {trial.user_attrs.get(NUMBER, -1): (trial.state, trial.value) for trial in there}
+            about = self._study.user_attrs
             for name, value in self._about.items():
-                if there.get(name) != value:
+                if about.get(name) != value:
                     self._study.set_user_attr(name, value)
         return self._study
 
