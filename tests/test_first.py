@@ -76,7 +76,7 @@ def test_of_a_run_its_own_search_is_taken_and_those_that_failed_are_left_out(tmp
         ("dense.layers", "3", "line 3 gene dense.layers is 3, but takes 1 or 2"),
         ("dense.1.units", "8", "line 3 gene dense.1.units is 8, but takes 4 as dense.0.units"),
         ("optimizer", "sgd", "line 3 gene decay is null, but does not exist with the values of the others"),
-        ("rate", "1", "line 3 gene rate is unknown; known: optimizer"),
+        ("rate", "1", "line 3 gene rate is unknown; known: decay, dense.0.bias, dense.0.units"),
     ],
 )
 def test_a_bad_row_is_refused_in_a_line_that_names_it_and_the_gene(column, text, message, tmp_path):
@@ -124,5 +124,5 @@ def test_what_the_file_holds_is_a_part_of_what_a_run_is(tmp_path):
         digests.append(contents(config)["first"])
     assert digests[0] == digests[1] != digests[2]
     assert "first" not in contents(hyperparams.Config(space=str(space)))
-    with pytest.raises(InputError, match="setting first is .*, but takes nothing with the search brute"):
+    with pytest.raises(InputError, match=r"setting first is .*, but takes nothing with the search brute"):
         hyperparams.Config(space=str(space), first=path, search="brute")

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import jax
 import pytest
@@ -224,7 +225,7 @@ def test_a_run_writes_all_searches_once_also_after_it_was_stopped(tmp_path, monk
 
     monkeypatch.setattr(Journal, "_ended", stopped)
     config = hyperparams.Config.from_preset("smoke", study=database, **common)
-    with pytest.raises(InputError, match="missing/study.db"):
+    with pytest.raises(InputError, match="unable to open database file"):
         hyperparams.run(hyperparams.Config.from_preset("smoke", study="sqlite:///missing/study.db", **common))
     with pytest.raises(Interrupted):
         hyperparams.run(config)
@@ -293,9 +294,8 @@ def test_the_dashboard_shows_it(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    script = "from optuna_dashboard._cli import main; main()"
-    command = [sys.executable, "-c", script, url, "--host", "127.0.0.1", "--port", str(port), "--server", "wsgiref"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    command = [str(Path(sys.executable).with_name("optuna-dashboard")), url, "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def fetched(path):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:

@@ -111,6 +111,8 @@ def _unflattened(columns: Mapping[str, str], space: Space) -> Genome:
 
     def choose(path: Path, gene: Gene) -> Scalar:
         given = left.pop(".".join(path), {})
+        if not given and isinstance(gene, Choice) and "" in gene.values:
+            return ""
         if not given:
             raise InputError(f"gene {'.'.join(path)} is missing; it takes {gene.takes}")
         (column, text), *others = given.items()
@@ -125,7 +127,9 @@ def _unflattened(columns: Mapping[str, str], space: Space) -> Genome:
     for name, given in left.items():
         for column, text in given.items():
             if name not in known:
-                raise InputError(f"gene {column} is unknown; {suggestion(column, known)}")
+                raise InputError(
+                    f"gene {column} is unknown; {suggestion(column, [of.replace('.each.', '.0.') for of in known])}"
+                )
             raise InputError(
                 f"gene {column} is {text}, but does not exist with the values of the others; leave it empty"
             )
