@@ -171,7 +171,10 @@ def test_a_storage_that_fails_is_a_line_and_no_lost_search(capsys):
         ("text.txt", "text.txt, a file that is no journal of Optuna's; give another path"),
         ("genomes.jsonl", "genomes.jsonl, a file that is no journal of Optuna's; give another path"),
         ("study.db", "a file that is no journal of Optuna's; give sqlite:///study.db"),
-        ("folder", "setting study is folder, but IsADirectoryError"),
+        ("folder", "setting study is folder, but takes the URL of a database, as sqlite:///study.db, or the path"),
+        ("folder.log", "setting study is folder.log, but IsADirectoryError"),
+        ("new.db", "setting study is new.db, but takes the URL of a database"),
+        ("sqlite:new.db", "setting study is sqlite:new.db, but takes the URL of a database"),
         ("missing/study.log", "setting study is missing/study.log, but FileNotFoundError"),
         ("postgresql://me:secret@host/name", "setting study has a password, which the files of the run would show"),
     ],
@@ -182,10 +185,18 @@ def test_a_storage_that_cannot_be_is_refused_in_a_line(where, message, tmp_path,
     (tmp_path / "genomes.jsonl").write_text('{"search": "genetic"}\n')
     (tmp_path / "study.db").write_bytes(b"SQLite format 3\0...")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.log").mkdir()
     with pytest.raises(InputError) as caught:
         open_storage(where)
     assert message in str(caught.value)
     assert "secret" not in str(caught.value)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "text.txt",
+        "genomes.jsonl",
+        "study.db",
+        "folder",
+        "folder.log",
+    }
 
 
 def test_a_url_may_name_what_only_the_environment_knows(tmp_path, monkeypatch):

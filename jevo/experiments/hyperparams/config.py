@@ -80,8 +80,8 @@ class Config(BreedingConfig):
     fitness: Literal["accuracy", "loss"] = "accuracy"
     """What a score is, on validation data: accuracy, of equal ones the lower loss; or minus the loss."""
     study: str = ""
-    """Also write the trials, of the controls too, to a storage of Optuna's as they come: the URL of a database
-    (sqlite:///study.db), or the path of a journal file."""
+    """Also write the trials, of the controls too, to a storage of Optuna's, generation by generation: the URL of a
+    database (sqlite:///study.db; $NAME in it is the environment's), or the path of a journal file (study.log)."""
     workers: int = 0
     """Programs that run at once on a host; 0: as many as a CPU has cores, up to 4; 1 on a GPU or TPU."""
     ray: str = ""

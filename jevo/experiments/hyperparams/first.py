@@ -57,7 +57,10 @@ def read_first(path: FilePath, space: Space, most: int) -> list[Genome]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise InputError(f"setting first is {shown}, which cannot be read ({reason}); it takes {takes}") from None
-    rows = list(_of_csv(text, space) if path.suffix == ".csv" else _of_lines(text, space, shown))
+    try:
+        rows = list(_of_csv(text, space) if path.suffix == ".csv" else _of_lines(text, space, shown))
+    except csv.Error as error:  # A cell of more letters than any has.
+        raise InputError(f"setting first is {shown}, which is no CSV ({error}); it takes {takes}") from None
     own = [row for row in rows if row.search == rows[0].search and math.isfinite(row.score)]
     found: dict[str, Genome] = {}
     for row in sorted(own, key=lambda row: -row.score):

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from jevo.data.files import expanded
-from jevo.errors import InputError, shortened
+from jevo.errors import InputError, require, shortened
 from jevo.hyperparams import Generation, Space, Trial, identity, parameters
 
 TAKES = "the URL of a database, as sqlite:///study.db, or the path of a journal file, as study.log"
+JOURNALS = (".log", ".journal")
+"""How the name of a new journal ends: so that study.db, and a URL that is misspelt, make none."""
 NUMBER = "jevo_number"
 """The attribute of a trial by which it is not written again: its number in `genomes.csv`."""
 When = Callable[[Trial], tuple[float, float]]
@@ -167,8 +169,10 @@ class Study:
 
 
 def _require_journal(path: Path) -> None:
-    """Raise an InputError if there is a file that is something else: Optuna would write to it."""
-    if not path.exists() or not path.is_file():  # A folder: Optuna's own complaint says so.
+    """Raise an InputError if there is a file that is something else, to which Optuna would write, or if a new one is
+    not called a journal."""
+    if not path.is_file():
+        require(path.suffix in JOURNALS, "study", shortened(path), TAKES)
         return
     with path.open("rb") as file:
         first = file.readline(10_000)
