@@ -100,8 +100,9 @@ def _of_lines(text: str, space: Space, shown: str) -> Iterator[_Row]:
 def _of_csv(text: str, space: Space) -> Iterator[_Row]:
     """The rows of `genomes.csv`."""
     reader = csv.DictReader(io.StringIO(text, newline=""))
+    apart = {*ALWAYS, *({"epochs"} - set(space.genes))}  # Of earlier runs, what was trained may be in it.
     for row in reader:
-        columns = {str(name): str(value) for name, value in row.items() if name not in ALWAYS and value}
+        columns = {str(name): str(value) for name, value in row.items() if name not in apart and value}
         score = math.nan if row.get("reason") else _number(row.get("score") or 0)
         yield _Row(reader.line_num, partial(_unflattened, columns, space), row.get("search") or "", score)
 
