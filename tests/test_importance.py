@@ -65,4 +65,4 @@ def test_genomes_that_were_halved_are_compared_at_the_rung_that_most_have_reache
 
     found = importance([halved(trial, trial.number % 3 == 0) for trial in trials])
     assert found == importance(trials)._replace(until=1)
-    assert "after 1 epochs" in table(found)
+    assert "after epoch 1" in table(found)

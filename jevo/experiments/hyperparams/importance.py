@@ -60,7 +60,7 @@ def importance(trials: Sequence[Trial]) -> Importance | None:
 
 def table(found: Importance, most: int = 12) -> str:
     """What the report says of it: a paragraph, and the first genes as a Markdown table."""
-    when = "at the end of their training" if found.until is None else f"after {found.until} epochs"
+    when = "at the end of their training" if found.until is None else f"after epoch {found.until}"
     said = (
         f"Importance of the genes, from the scores of {found.genomes:,} genomes {when}: a random forest foretells "
         f"{max(found.explained, 0):.0%} of their variance, for genomes that it was not fitted to"
