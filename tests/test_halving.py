@@ -95,7 +95,7 @@ def test_genomes_go_on_from_where_they_are_and_none_is_trained_twice(name):
             )
             expected = halved([trial.genome for trial in generation.trials], rungs)
             assert [(trial.score.value, trial.until) for trial in generation.trials] == expected
-            assert [trial.rungs[-1] for trial in generation.trials] == [value for value, _ in expected]
+            assert [trial.rungs[trial.until] for trial in generation.trials] == [value for value, _ in expected]
     if name != "genetic":
         # It spends its budget, and no more of it than one that was begun.
         assert 80 <= spent < 80 + HALVING.rungs[-1]
@@ -125,6 +125,14 @@ def test_it_goes_on_after_an_interruption_at_any_rung(name, after):
     # Without it, genomes are trained from their start, to the same end.
     lost, _ = search(strategies()[name](), Counted(), {k: v for k, v in known.items() if v.generation == 0}, "it")
     assert [trial.score.value for trial in lost] == [trial.score.value for trial in trials]
+
+
+def test_a_search_that_is_ended_keeps_nothing_for_those_that_could_have_gone_on():
+    trainable = Counted()
+    stop = Callbacks(stop=lambda generation: generation.undecided)
+    trials, _ = search(strategies()["tpe"](), trainable, callbacks=stop)
+    assert trainable.forgotten == [identity(trials[-1].genome)]
+    assert not trainable._of._states
 
 
 def test_the_rungs_are_those_of_the_paper():

@@ -265,6 +265,19 @@ def test_random_search_stops_when_all_has_been_drawn():
     assert [len(g.trials) for g in generations] == [2, 1]
 
 
+def test_a_callback_ends_a_search_which_returns_what_it_has():
+    function, asked, whole = Counted(), [], search(genetic(), from_function(worth))[0]
+
+    def stop(generation):
+        asked.append((generation.number, len(generation.trials), len(function.asked)))
+        return generation.number == 2
+
+    trials, generations = search(genetic(), from_function(function), callbacks=Callbacks(stop=stop))
+    assert trials == whole[: len(trials)]
+    assert [generation.number for generation in generations] == [0, 1, 2]
+    assert asked == [(0, 10, 10), (1, 6, 16), (2, 6, 22)]
+
+
 def test_a_genome_proposed_twice_at_once_is_trained_once():
     def strategy():
         scores = yield Ask([Proposal({"x": 1}), Proposal({"x": 1}), Proposal({"x": 2})])

@@ -23,7 +23,7 @@ from jevo.hyperparams.loop import (
     search,
 )
 from jevo.hyperparams.operators import redrawn, stepped
-from jevo.hyperparams.optuna_strategy import optuna_search
+from jevo.hyperparams.optuna_strategy import optuna_search, parameters
 from jevo.hyperparams.parsing import SPACES, parse_space
 from jevo.hyperparams.space import Genome, Group, Space, flatten, identity
 from jevo.hyperparams.strategies import Objectives, evolve, grid_search, hyperband, random_search
@@ -58,6 +58,7 @@ __all__ = [
     "hyperband",
     "identity",
     "optuna_search",
+    "parameters",
     "parse_space",
     "random_search",
     "redrawn",

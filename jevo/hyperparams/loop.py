@@ -11,6 +11,7 @@ import math
 import reprlib
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -153,7 +154,7 @@ class Trial(NamedTuple):
         score: of its training, at the last rung that it has reached.
         trained: whether it was trained for this proposal; otherwise its score was known.
         until: that rung, in the trainable's unit; None if it was trained to its end.
-        rungs: values at all its rungs, the last one included.
+        rungs: values by rung, the first one first, the last one included; none if it was not halved.
     """
 
     number: int
@@ -163,7 +164,7 @@ class Trial(NamedTuple):
     score: Score
     trained: bool
     until: int | None = None
-    rungs: tuple[float, ...] = ()
+    rungs: Mapping[int, float] = {}
 
 
 class Generation(NamedTuple):
@@ -177,6 +178,7 @@ class Generation(NamedTuple):
         trained: genomes trained in it.
         spent: by the search up to here, what was known included, in the trainable's unit.
         plan: how, as a line of text, its first rung.
+        undecided: whether the next one may train its genomes further.
     """
 
     number: int
@@ -187,6 +189,7 @@ class Generation(NamedTuple):
     trained: int
     spent: float
     plan: str
+    undecided: bool = False
 
 
 class KnownScore(NamedTuple):
@@ -211,15 +214,29 @@ Known = MutableMapping[tuple[str, int | None], KnownScore]
 class Callbacks(NamedTuple):
     """What is called as a search goes on. Each may raise, which ends the search; what is scored by then is known.
 
+    To end it and have what it has found, `stop` says so: for a score that is good enough, for what was spent, or for a
+    clock.
+
+    >>> import jax
+    >>> from jevo.hyperparams import parse_space, random_search
+    >>> space = parse_space({"x": {"min": 0, "max": 99}}, "example")
+    >>> strategy = random_search(space, jax.random.key(0), size=10, budget=100)
+    >>> enough = Callbacks(stop=lambda generation: generation.best > 80)
+    >>> trials, generations = search(strategy, from_function(lambda genome: genome["x"]), callbacks=enough)
+    >>> len(generations) < 10, best_trial(trials).score.value > 80
+    (True, True)
+
     Attributes:
         planned: `(generation, genomes to train, plan)`, before they are trained: of a halved one, for every rung.
         scored: `(trial)`, for each of them. Its score has the weights, unless it was trained before an interruption.
         done: `(generation)`, when all of it is scored.
+        stop: `(generation)`, after `done`: whether the search ends there and returns what it has.
     """
 
     planned: Callable[[int, int, Any], None] = lambda generation, genomes, plan: None
     scored: Callable[[Trial], None] = lambda trial: None
     done: Callable[[Generation], None] = lambda generation: None
+    stop: Callable[[Generation], bool] = lambda generation: False
 
 
 def search(
@@ -229,7 +246,7 @@ def search(
     name: str = "search",
     callbacks: Callbacks | None = None,
 ) -> tuple[list[Trial], list[Generation]]:
-    """Run a strategy to its end.
+    """Run a strategy to its end, or until `callbacks.stop` says so.
 
     Args:
         strategy: asks.
@@ -265,17 +282,17 @@ def search(
         trials += found
         for trial in found:
             tally.add(trial.genome, trial.score)
-        done.append(_generation(len(done), trials, first, ask.kept, len(answer.trained), tally.spent, answer.plan))
+        done.append(_generation(len(done), trials, first, ask, len(answer.trained), tally.spent, answer.plan))
         callbacks.done(done[-1])
         if done[-1].champion < 0:
             # What fails every one of them, and none has ever succeeded, is no matter of genomes.
             raise InputError(
                 f"{name}: all {len(trials):,} genomes so far failed, the first one for: {trials[0].score.reason}"
             )
-        try:
-            following = strategy.send([trial.score for trial in found])
-        except StopIteration:
-            following = None
+        following = None
+        if not callbacks.stop(done[-1]):
+            with suppress(StopIteration):
+                following = strategy.send([trial.score for trial in found])
         if ask.undecided:
             going = {identity(proposal.genome) for proposal in following.proposals} if following else set()
             for trial in found:
@@ -372,7 +389,8 @@ class _Answer:
     def _trial(self, i: int, until: int | None) -> Trial:
         name, (genome, parents) = self._names[i], self._ask.proposals[i]
         trained = i == self._where[name] and name in self.trained
-        score, rungs = self._known[name, until].score, tuple(self.values[name])
+        score, reached = self._known[name, until].score, zip(self._rungs, self.values[name], strict=False)
+        rungs = {rung: value for rung, value in reached if rung is not None}
         return Trial(self._first + i, self._here[1], genome, tuple(parents), score, trained, until, rungs)
 
 
@@ -403,9 +421,9 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
 
 
 def _generation(
-    number: int, trials: Sequence[Trial], first: int, kept: Sequence[int], trained: int, spent: float, plan: str
+    number: int, trials: Sequence[Trial], first: int, ask: Ask, trained: int, spent: float, plan: str
 ) -> Generation:
-    population = [trials[i].score.value for i in kept] + [trial.score.value for trial in trials[first:]]
+    population = [trials[i].score.value for i in ask.kept] + [trial.score.value for trial in trials[first:]]
     alive = [value for value in population if math.isfinite(value)]
     best = best_trial(trials)
     return Generation(
@@ -417,6 +435,7 @@ def _generation(
         trained,
         spent,
         plan,
+        ask.undecided,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from jevo.errors import InputError, suggestion
 from jevo.hyperparams.genes import Choice, Gene, LogInteger, Real, Scalar, rounded
 from jevo.hyperparams.loop import Ask, Halving, Proposal, Score, Strategy, Tally
-from jevo.hyperparams.space import Path, Space
+from jevo.hyperparams.space import Genome, Path, Space, flatten
 from jevo.types import Member
 
 REPEATS = 200
@@ -17,7 +17,13 @@ REPEATS = 200
 
 
 def optuna_search(
-    space: Space, sampler: str, seed: int, budget: float, population: int, halving: Halving | None = None
+    space: Space,
+    sampler: str,
+    seed: int,
+    budget: float,
+    population: int,
+    halving: Halving | None = None,
+    first: Sequence[Genome] = (),
 ) -> Strategy:
     """Optuna's `tpe` (one genome after another) or `nsga2` (a population at a time).
 
@@ -29,6 +35,7 @@ def optuna_search(
         population: of nsga2, and of what tpe draws at random to begin with.
         halving: None: none. Otherwise tpe's genomes are trained from rung to rung until Optuna's own pruner for
             Hyperband, with these resources and this factor, stops them.
+        first: genomes to begin with.
 
     Raises:
         InputError: if Optuna is not installed, or the sampler is unknown.
@@ -51,6 +58,8 @@ def optuna_search(
         pruner = optuna.pruners.HyperbandPruner(rungs[0], rungs[-1], halving.factor)
     # The pruner draws a trial's bracket from the name of the study.
     study = optuna.create_study(study_name=sampler, direction="maximize", sampler=make(), pruner=pruner)
+    for genome in first:
+        study.enqueue_trial({name: value for name, (value, _) in parameters(space, genome).items()})
     tally, repeated, dearest = Tally(), 0, 0.0
     while (left := budget - tally.spent) > 0 and repeated < REPEATS:
         count = min(at_once, max(int(left / dearest), 1)) if dearest else at_once
@@ -87,6 +96,29 @@ def _pruned(trial: Any, proposal: Proposal, halving: Halving) -> Generator[Ask, 
     return score
 
 
+def parameters(space: Space, genome: Genome) -> dict[str, tuple[Any, Any]]:
+    """A genome as Optuna has it: `(value, distribution)` by name, of the genes that are active and vary.
+
+    >>> from jevo.hyperparams import parse_space
+    >>> momentum = {"values": [0.0, 0.9], "when": {"optimizer": "sgd"}}
+    >>> space = parse_space({"optimizer": ["adam", "sgd"], "momentum": momentum}, "example")
+    >>> list(parameters(space, {"optimizer": "adam"}))
+    ['optimizer']
+    >>> parameters(space, {"optimizer": "sgd", "momentum": 0.9})["momentum"]
+    (0.9, FloatDistribution(high=0.9, log=False, low=0.0, step=0.9))
+    """
+    columns, found = flatten(genome), {}
+
+    def choose(path: Path, gene: Gene) -> Scalar:
+        value = columns[".".join((path[0], "0", path[2]) if path[1:2] == ("each",) else path)]
+        if gene.varies:
+            found[_name(path)] = value, _distribution(gene)
+        return value
+
+    space.built(choose)
+    return found
+
+
 def _suggested(space: Space, trial: Any) -> Member:
     """An encoded genome of what a trial suggests: each active gene by its name in a decoded genome, with its values.
 
@@ -94,22 +126,40 @@ def _suggested(space: Space, trial: Any) -> Member:
     """
 
     def choose(path: Path, gene: Gene) -> Scalar:
-        # Layers that share their genes have them once: conv.units.
-        name = ".".join((path[0], path[2]) if path[1:2] == ("each",) else path)
         if not gene.varies:
             return gene.decode(0)
+        name, of = _name(path), _distribution(gene)
+        if hasattr(of, "choices"):
+            return trial.suggest_categorical(name, of.choices)
+        if isinstance(of.low, int):
+            return trial.suggest_int(name, of.low, of.high, step=of.step, log=of.log)
+        number = trial.suggest_float(name, of.low, of.high, step=of.step, log=of.log)
         if isinstance(gene, Real):
-            return rounded(trial.suggest_float(name, gene.low, gene.high, log=gene.log), gene.low, gene.high)
-        if isinstance(gene, LogInteger):
-            return trial.suggest_int(name, gene.low, gene.high, log=True)
-        if (step := _step(gene)) is None:
-            return trial.suggest_categorical(name, gene.values)
-        low, high = (float(gene.values[i] or 0) for i in (0, -1))
-        if all(isinstance(value, int) for value in gene.values):
-            return trial.suggest_int(name, int(low), int(high), step=int(step))
-        return gene.values[round((trial.suggest_float(name, low, high, step=step) - low) / step)]
+            return rounded(number, gene.low, gene.high)
+        return gene.values[round((number - of.low) / of.step)]
 
     return space.encode(space.built(choose))
+
+
+def _name(path: Path) -> str:
+    """What Optuna calls a gene; layers that share their genes have them once: conv.units."""
+    return ".".join((path[0], path[2]) if path[1:2] == ("each",) else path)
+
+
+def _distribution(gene: Gene) -> Any:
+    """The values of a gene, as a distribution of Optuna's."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(gene, Real):
+        return FloatDistribution(gene.low, gene.high, log=gene.log)
+    if isinstance(gene, LogInteger):
+        return IntDistribution(gene.low, gene.high, log=True)
+    if (step := _step(gene)) is None:
+        return CategoricalDistribution(gene.values)
+    low, high = (float(gene.values[i] or 0) for i in (0, -1))
+    if all(isinstance(value, int) for value in gene.values):
+        return IntDistribution(int(low), int(high), step=int(step))
+    return FloatDistribution(low, high, step=step)
 
 
 def _step(gene: Choice) -> float | None:

@@ -212,7 +212,7 @@ class Experiment(NamedTuple):
         data = result["data"]
         settings = {name: value for name, value in resolved(saved.config).items() if name not in self.config.free}
         # Where the user's own files lay is of no use elsewhere.
-        files = (name for name in ("data", "network", "space", "goal") if settings.get(name))
+        files = (name for name in ("data", "network", "space", "first", "goal") if settings.get(name))
         settings |= {name: Path(settings[name]).name for name in files}
         return card(
             f"The champion of {self.name} on {data['name']}",

@@ -134,7 +134,7 @@ class WandB:
     def __init__(self, folder: Path, settings: Mapping[str, Any]):
         import wandb
 
-        name = _named(folder, "wandb", lambda: secrets.token_hex(8))
+        name = named(folder, "wandb", lambda: secrets.token_hex(8))
         # What an offline session leaves, however it ended, cannot be added to: this one tells all again in its place.
         for path in (folder / "wandb").glob(f"offline-run-*-{name}"):
             shutil.rmtree(path, ignore_errors=True)
@@ -195,11 +195,11 @@ class MLflow:
             self._client.log_batch(run, params=[Param(name, str(value)[:6000]) for name, value in settings.items()])
             return run
 
-        self._id = _named(folder, "mlflow", made)
+        self._id = named(folder, "mlflow", made)
         try:
             last = self._client.get_run(self._id).data.metrics
         except MlflowException:  # Another server, or another folder.
-            self._id, last = _named(folder, "mlflow", made, anew=True), {}
+            self._id, last = named(folder, "mlflow", made, anew=True), {}
         self._client.update_run(self._id, status="RUNNING")
         self._known = {n.rpartition("/")[0]: int(value) for n, value in last.items() if n.endswith("/generation")}
 
@@ -258,7 +258,7 @@ def require_loggers(names: Sequence[str]) -> None:
             raise InputError(f"the log {name} needs the package {LOGGERS[name].package}: pip install 'jevo[{name}]'")
 
 
-def _named(folder: Path, logger: str, made: Callable[[], str], anew: bool = False) -> str:
+def named(folder: Path, logger: str, made: Callable[[], str], anew: bool = False) -> str:
     """What the log of a run is called, made if it has no name yet, or is to have another."""
     path, names = folder / NAMES, {}
     with suppress(OSError, ValueError):

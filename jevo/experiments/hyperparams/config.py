@@ -1,6 +1,7 @@
 """The settings of the hyperparameter experiment."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from jevo.errors import require
@@ -28,7 +29,7 @@ class Config(BreedingConfig):
         "pareto": {"objectives": ("score", "parameters"), "elites": 0.5, "lucky": 0},
         "smoke": {"population": 4, "generations": 1, "lucky": 0, "epochs": 1, "halving": 0},
     }  # fmt: skip
-    free: ClassVar = RunConfig.free | {"workers", "ray"}
+    free: ClassVar = RunConfig.free | {"workers", "ray", "study"}
     longer: ClassVar = "generations"
     files: ClassVar = ("genomes.jsonl", "genomes.csv")
     renamed: ClassVar = {"keep": "elites and breeders", "mutate": "mutation", "together": "chunk"}
@@ -41,6 +42,9 @@ class Config(BreedingConfig):
     space: str = "recipe"
     """What can be chosen: recipe, mlp, dense, cnn, your own .yaml file, or FILE.py:NAME or package.module:NAME of a
     dictionary."""
+    first: Path | None = None
+    """Genomes that the search begins with, and those that it is compared with: genomes.csv or genomes.jsonl of another
+    run (of its own search the best, as many as the population), or a .jsonl file of a genome a line."""
     search: Literal["genetic", "random", "hyperband", "brute"] = "genetic"
     """How it is searched. brute: every genome once."""
     halving: int = 3
@@ -86,6 +90,9 @@ class Config(BreedingConfig):
     """What is searched for. `score parameters`, or `score flops` (of a forward pass): also networks that are as small,
     or as fast, as can be. Genomes are ranked as NSGA-II ranks them, whose elites are 0.5, as the preset pareto has it;
     the result is a front."""
+    study: str = ""
+    """Also write the trials, of the controls too, to a storage of Optuna's, generation by generation: the URL of a
+    database (sqlite:///study.db; $NAME in it is the environment's), or the path of a journal file (study.log)."""
     workers: int = 0
     """Programs that run at once on a host; 0: as many as a CPU has cores, up to 4; 1 on a GPU or TPU."""
     ray: str = ""
@@ -98,6 +105,12 @@ class Config(BreedingConfig):
         for name in ("epochs", "patience", "batch_size", "repeats"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.repeats <= 1000, "repeats", self.repeats, "at most 1,000")
+        require(
+            self.first is None or self.search != "brute",
+            "first",
+            self.first,
+            "nothing with the search brute: it tries all",
+        )
         require(self.halving != 1, "halving", self.halving, "0, or 2 or more: one genome of so many goes on")
         allowed = (("score",), ("score", "parameters"), ("score", "flops"))
         takes = "score, score parameters, or score flops"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 
@@ -13,6 +14,7 @@ from jevo.data.task import to_device
 from jevo.errors import InputError
 from jevo.experiments import elsewhere
 from jevo.experiments.hyperparams.config import Config
+from jevo.experiments.hyperparams.first import read_first
 from jevo.experiments.hyperparams.journal import Found, Journal, OnFront, ProgressStore, WeightStore, front_of
 from jevo.experiments.hyperparams.search import (
     budget,
@@ -23,7 +25,8 @@ from jevo.experiments.hyperparams.search import (
     trainer,
     training_backend,
 )
-from jevo.hyperparams import Halving, Objectives, Space, Strategy, Trial, best_trial
+from jevo.experiments.hyperparams.study import Study, close_storage, new_name, open_storage
+from jevo.hyperparams import Genome, Halving, Objectives, Space, Strategy, Trial, best_trial
 from jevo.mixed import Architecture, Job, MemberSpec, MixedTrainer, Worker, architecture, network
 from jevo.runs import (
     Champion,
@@ -40,6 +43,7 @@ from jevo.runs import (
     judging,
     metrics_file,
 )
+from jevo.runs.loggers import NAMES, named
 from jevo.runs.own import Given
 from jevo.types import Member
 
@@ -61,6 +65,8 @@ class GenomeSearch:
         trainer: trains them; all contestants share it, with its programs.
         judge: `(architecture, params) -> Judged`.
         objectives: of a search for a front.
+        rungs: at which its genomes are halved, if they are.
+        storage: of Optuna's, where it is a study, too; None: nowhere.
     """
 
     name: str
@@ -69,6 +75,8 @@ class GenomeSearch:
     trainer: MixedTrainer
     judge: Callable[[Architecture, Member], Judged]
     objectives: Objectives | None = None
+    rungs: Halving | None = None
+    storage: Any = None
 
     def compete(self, run: Run, earlier: Mapping[str, Outcome]) -> Outcome:
         """Search to the end, and judge the best genome with the weights that it was scored with."""
@@ -84,8 +92,8 @@ class GenomeSearch:
             self.trainer.kept = ProgressStore(run.scratch / "kept", self.trainer.begin)
             own = next(iter(earlier), self.name)
             file = metrics_file(self.name, own)
-            tell = partial(run.log.tell, file)
-            journal = Journal(self.name, generations, path, lines, weights, table, stop, tell, self.objectives)
+            tell, study = partial(run.log.tell, file), self._study(run, table)
+            journal = Journal(self.name, generations, path, lines, weights, table, stop, tell, self.objectives, study)
             if journal.known and not earlier:
                 table.say(f"goes on with {len(journal.known)} genomes trained")
             found = journal.search(chosen, self.trainer)
@@ -106,6 +114,15 @@ class GenomeSearch:
             )
         found.write_metrics(run.folder / file)
         return Outcome(found, found.budget, [judged])
+
+    def _study(self, run: Run, table: LiveTable) -> Study | None:
+        if self.storage is None:
+            return None
+        run.home.claim([NAMES])
+        name = f"{named(run.folder, 'study', lambda: new_name(run.folder))}/{self.name}"
+        table.say(f"study {name}")
+        about = {"run": run.folder.name, "search": self.name, "data": run.config.data, "space": run.config.space}
+        return Study(self.storage, name, self.space, self.rungs.rungs[-1] if self.rungs else None, about)
 
     def traced(self) -> Iterator[jax.stages.Traced]:
         """The programs that train a few genomes of the space."""
@@ -135,14 +152,16 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
             )
         asks = 1 if config.halving else -(-size // config.population)
     rungs = halving(config, space)
-    most = budget(config, space, rungs)
+    most, begun = budget(config, space, rungs), first_genomes(config, space)
 
     def opening(name: str, halved: Halving | None, earlier: Mapping[str, Outcome]) -> tuple[Strategy, int | None]:
         if not earlier:
             known = config.search in ("genetic", "brute")
-            return strategy(config, space, name, own_key, halved, most), asks if known else None
+            return strategy(config, space, name, own_key, halved, most, begun), asks if known else None
         first: Found = earlier[config.search].found
-        start = [t.genome for t in first.generations[0].trials] if config.search == "genetic" else ()
+        # Random search begins with the same first population, Optuna's samplers draw their own.
+        same = config.search == "genetic" and name == "random"
+        start = [t.genome for t in first.generations[0].trials] if same else begun
         return strategy(config, space, name, random_key, halved, first.generations[-1].spent, start), None
 
     def judge(of: Architecture, params: Member) -> Judged:
@@ -159,16 +178,25 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
     with ExitStack() as stack:
         backend = stack.enter_context(training_backend(config))
         train = trainer(config, space, task, given.criterion, backend)
+        storage = open_storage(config.study) if config.study else None
+        stack.callback(close_storage, storage)
         contestants: dict[str, Contestant] = {
-            name: GenomeSearch(name, partial(opening, *of), space, train, judge, objectives(config))
+            name: GenomeSearch(name, partial(opening, *of), space, train, judge, objectives(config), of[1], storage)
             for name, of in names.items()
         }
         return Contest(dataset, task, contestants, stack.pop_all(), criterion=given.criterion)
 
 
 def contents(config: Config) -> dict[str, str]:
-    """A digest of the space, which the settings only name."""
-    return {"space": hashlib.sha256(repr(read_space(config.space)).encode()).hexdigest()}
+    """Digests of the space and of the first genomes, which the settings only name."""
+    space = read_space(config.space)
+    read = {"space": space, **({"first": first_genomes(config, space)} if config.first else {})}
+    return {name: hashlib.sha256(repr(found).encode()).hexdigest() for name, found in read.items()}
+
+
+def first_genomes(config: Config, space: Space) -> list[Genome]:
+    """The genomes of a file that the search begins with."""
+    return read_first(config.first, space, config.population) if config.first else []
 
 
 def weights_of(

@@ -18,7 +18,7 @@ ALWAYS = (
     "score",
     "trained",
     "seconds",
-    "epochs",
+    "epochs_trained",
     "steps",
     "until",
     "parameters",
@@ -26,7 +26,7 @@ ALWAYS = (
     "reason",
     "repairs",
 )
-"""Columns of `genomes.csv` before the genes."""
+"""Columns of `genomes.csv` before the genes, and the names of none: `epochs` is one."""
 
 
 def describe(genome: Mapping[str, Any]) -> str:
@@ -65,7 +65,7 @@ def table(found: Mapping[str, Any]) -> str:
                     "score": "" if trial.score.reason else round(trial.score.value, 6),
                     "trained": trial.trained,
                     "seconds": trial.score.seconds,
-                    "epochs": " ".join(map(str, details.get("epochs", []))),
+                    "epochs_trained": " ".join(map(str, details.get("epochs", []))),
                     "steps": details.get("steps", ""),
                     "until": trial.until or "",
                     "parameters": details.get("parameters", ""),

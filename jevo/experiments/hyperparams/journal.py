@@ -15,6 +15,7 @@ import numpy as np
 from jevo.data.files import atomic_write
 from jevo.errors import InputError
 from jevo.experiments.hyperparams.genomes import describe
+from jevo.experiments.hyperparams.study import Study
 from jevo.hyperparams import (
     Callbacks,
     Generation,
@@ -157,6 +158,7 @@ class Journal:
         stop: received when the run shall stop.
         tell: told a line for every generation, known ones first.
         objectives: of a search for a front, which is kept, too.
+        study: told of every generation, too.
     """
 
     def __init__(
@@ -170,11 +172,12 @@ class Journal:
         stop: StopSignal,
         tell: Callable[[Sequence[dict[str, Any]]], None],
         objectives: Objectives | None = None,
+        study: Study | None = None,
     ):
         self._name, self._path, self._lines = name, path, lines
         self._of = f"/{generations - 1}" if generations else ""
         self._weights, self._table, self._stop, self._tell = weights, table, stop, tell
-        self._objectives = objectives
+        self._objectives, self._study = objectives, study
         entries = read_lines(path)
         if lines.damaged:
             table.say(f"{path}: {lines.damaged} damaged lines were dropped: the genomes in them are trained again")
@@ -185,6 +188,10 @@ class Journal:
             for entry in entries
         }
         self._written = set(self.known)
+        # Of a run that an earlier jevo began, there is no time: now is the best that can be said.
+        self._ended_at = {
+            (identity(entry["genome"]), entry.get("until")): entry.get("time", time.time()) for entry in entries
+        }
         self._trials: list[Trial] = []
         self._before = max((entry["clock"] for entry in entries if entry["search"] == name), default=0.0)
         self._began = self._since = time.perf_counter()
@@ -199,6 +206,8 @@ class Journal:
         """
         callbacks = Callbacks(self._planned, self._scored, self._ended)
         trials, generations = search(strategy, trainer, self.known, self._name, callbacks)
+        if self._study:
+            self._study.close(self._when)
         own = [entry for entry in read_lines(self._path) if entry["search"] == self._name]
         furthest: dict[str, Score] = {}
         for trial in sorted(trials, key=lambda trial: trial.score.spent):
@@ -216,6 +225,11 @@ class Journal:
         """Seconds that this search has taken, over all sessions of the run."""
         return self._before + time.perf_counter() - self._began
 
+    def _when(self, trial: Trial) -> tuple[float, float]:
+        """When the training of a genome began and ended, wherever it was trained."""
+        keys = [(identity(trial.genome), until) for until in trial.rungs or (None,)]
+        return min(self._ended_at[key] - self.known[key].score.seconds for key in keys), self._ended_at[keys[-1]]
+
     def _planned(self, generation: int, genomes: int, plan: Any) -> None:
         self._generation, self._expected, self._done, self._since = generation, genomes, 0, time.perf_counter()
         # A strategy that asks for one genome after another would fill the screen.
@@ -231,7 +245,8 @@ class Journal:
             front = front_of(self._trials, self._objectives) if self._objectives else [leader]
             if leader is trial or any(one is trial for one in front):
                 self._weights.save(trial, params)
-            self._lines.append([_entry(self._name, trial, self._clock())])
+            self._ended_at[key] = round(time.time(), 3)
+            self._lines.append([{**_entry(self._name, trial, self._clock()), "time": self._ended_at[key]}])
             if score.reason:
                 self._table.say(f"genome {trial.number} failed: {score.reason} ({describe(trial.genome)})")
         self._done += 1
@@ -241,6 +256,8 @@ class Journal:
     def _ended(self, generation: Generation) -> None:
         self._trials.extend(trial for trial in generation.trials if not trial.trained)
         self._tell([_line(generation)])
+        if self._study:
+            self._study.tell(generation, self._when)
         champions = {trial.number for trial in generation.trials} & {generation.champion}
         if len(generation.trials) == 1 and not champions:
             return self._stop_if_asked()

@@ -9,6 +9,8 @@ from jevo import plots
 from jevo.data.files import atomic_write
 from jevo.experiments.hyperparams.config import Config
 from jevo.experiments.hyperparams.genomes import by_gene, describe, layers, table
+from jevo.experiments.hyperparams.importance import importance
+from jevo.experiments.hyperparams.importance import table as importance_table
 from jevo.experiments.hyperparams.journal import Found
 from jevo.hyperparams import Tally, best_trial
 from jevo.mixed import architecture
@@ -48,9 +50,13 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
         "champions": {name: {"genome": c.genome, "score": c.score.value} for name, c in champions.items()},
     }
     front = fronts(run, contest, found) if len(run.config.objectives) > 1 else Report({})
+    said = notes(findings, found)
+    if matter := importance([trial for one in found.values() for trial in one.trials]):
+        findings["importance"] = matter._asdict()
+        said.append(importance_table(matter))
     return Report(
         {**findings, **front.findings},
-        [*notes(findings, found), *front.notes],
+        [*said, *front.notes],
         {**front.figures, **figures(run, contest, found, findings["champion"], next(iter(outcomes.values())))},
         {"genomes.csv": lambda path: atomic_write(path, table(found)), **front.files},
     )

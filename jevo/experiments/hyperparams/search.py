@@ -130,7 +130,7 @@ def strategy(
         key: of the draws.
         halved: how generations are halved.
         budget: epochs that it may spend; genetic and brute have their own end.
-        first: genomes that random search begins with.
+        first: genomes to begin with; brute has its own order.
     """
     if name == "genetic":
         return evolve(
@@ -145,6 +145,7 @@ def strategy(
             crossover=genetics.CROSSOVERS[config.crossover](),
             mutation=mutation(config, space),
             novel=config.novel,
+            first=first,
             halving=halved,
             objectives=objectives(config),
         )
@@ -154,7 +155,7 @@ def strategy(
         return hyperband(space, key, budget, halved, first, objectives(config))
     if name == "brute":
         return grid_search(space, config.population, halved, objectives(config))
-    return optuna_search(space, name, config.seed, budget, config.population, halved)
+    return optuna_search(space, name, config.seed, budget, config.population, halved, first)
 
 
 @contextmanager
