@@ -12,7 +12,7 @@ from itertools import combinations, zip_longest
 from typing import NamedTuple
 
 from jevo.mixed.architectures import Architecture
-from jevo.mixed.programs import Program
+from jevo.mixed.programs import Frame, Program
 from jevo.mixed.unpadded import kernel_shapes
 
 
@@ -200,24 +200,28 @@ def _planned(
 
 def exact(of: Architecture, epochs: int) -> Program:
     """A member's program without padding."""
-    return Program(of.shape, of.classes, of.conv, of.dense, len(of.dense), epochs)
+    convs = tuple(Frame(conv.kernel, conv.units, conv.pool, conv.output) for conv in of.conv)
+    return Program(of.shape, of.classes, convs, of.dense, len(of.dense), epochs)
 
 
 def join(one: Program, other: Program) -> Program | None:
-    """The smallest program for the members of both, or None: strides, paddings and poolings can't be padded."""
-    if bool(one.dense) != bool(other.dense) or len(one.conv) != len(other.conv):
+    """The smallest program for the members of both, or None: what no padding makes alike is how many convolutions there
+    are, whether there are dense layers, and what is pooled."""
+    if bool(one.dense) != bool(other.dense) or [c.pool for c in one.conv] != [c.pool for c in other.conv]:
         return None
-    convs = []
-    for a, b in zip(one.conv, other.conv, strict=True):
-        if a._replace(kernel=0, units=0) != b._replace(kernel=0, units=0) or (not a.same and a.kernel != b.kernel):
-            return None
-        convs.append(a._replace(kernel=max(a.kernel, b.kernel), units=max(a.units, b.units)))
+    convs = tuple(_framed(a, b) for a, b in zip(one.conv, other.conv, strict=True))
     least = min(one.least, other.least)
     widths = [max(pair) for pair in zip_longest(one.dense, other.dense, fillvalue=0)]
     if least < len(widths):
         # Whoever passes a layer by hands on what the layer before it made.
         widths[least - 1 :] = [max(widths[least - 1 :])] * (len(widths) - least + 1)
-    return one._replace(conv=tuple(convs), dense=tuple(widths), least=least, epochs=max(one.epochs, other.epochs))
+    return one._replace(conv=convs, dense=tuple(widths), least=least, epochs=max(one.epochs, other.epochs))
+
+
+def _framed(one: Frame, other: Frame) -> Frame:
+    """The smallest frame for the members of both."""
+    height, width = (max(sizes) for sizes in zip(one.output, other.output, strict=True))
+    return Frame(max(one.kernel, other.kernel), max(one.units, other.units), one.pool, (height, width))
 
 
 def fits(of: Architecture, program: Program) -> bool:
