@@ -28,7 +28,7 @@ from jevo.mixed.programs import Frame, Program, before, choices, unpad
 from jevo.mixed.progress import begin, padded
 from jevo.mixed.trainer import train
 from jevo.networks import ACTIVATIONS
-from jevo.networks.convolutional import convolve_windows
+from jevo.networks.convolutional import weigh, windows
 from jevo.training.criterion import classification
 
 BATCH = 16
@@ -188,7 +188,7 @@ def test_convolutions_of_any_kernel_stride_and_padding_learn_in_one_program_as_t
 @jax.jit
 def windows_and_slopes(x, kernel, stride, before, slope):
     """In a padded image of 8x9, with a padded kernel of 5x5 and a padded output of 9x8."""
-    z, back = jax.vjp(lambda x, kernel: convolve_windows(x, kernel, stride, tuple(before), (9, 8)), x, kernel)
+    z, back = jax.vjp(lambda x, kernel: weigh(kernel, windows(x, 5, stride, tuple(before), (9, 8))), x, kernel)
     return z, *back(slope)
 
 

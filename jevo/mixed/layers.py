@@ -1,6 +1,6 @@
 """The layers of a padded program: each computes, within fixed sizes, what its member's own layer computes alone.
 
-A layer's units beyond the member's own are masked after the activation, and so are rows and columns beyond its image. So
+A layer's units beyond the member's own are masked after the activation, as are rows and columns beyond its image. So
 they get no gradient, and neither do the weights that read them: what starts at zero there stays zero.
 """
 
@@ -16,7 +16,7 @@ from jevo.mixed.optimizers import Coefficients, Slots, update
 from jevo.mixed.programs import Choices, Frame, Program
 from jevo.mixed.unpadded import layer_key
 from jevo.networks import ACTIVATIONS
-from jevo.networks.convolutional import convolve_windows, max_pool
+from jevo.networks.convolutional import max_pool, weigh, windows
 from jevo.types import Key, Member
 
 
@@ -52,17 +52,22 @@ class Layer(NamedTuple):
         """1 or 0, int32 `[]`: whether the member has it."""
         return (self.number - len(self.program.conv) < chosen.depth).astype(jnp.int32)
 
-    def linear(self, params: Member, h: jax.Array, chosen: Choices) -> jax.Array:
-        """`[channels, height, width, batch]` or `[features, batch]`, before the activation."""
+    def seen(self, h: jax.Array, chosen: Choices) -> jax.Array:
+        """What the weights are multiplied by, made of the input: patches of images, or features `[features, batch]`."""
+        if self.conv is None:
+            return h.reshape(-1, h.shape[-1])
+        rows, columns = chosen.before[self.number]
+        return windows(h, self.conv.kernel, chosen.stride[self.number], (rows, columns), self.conv.output)
+
+    def linear(self, params: Member, seen: jax.Array, chosen: Choices) -> jax.Array:
+        """`[channels, height, width, batch]` or `[units, batch]`, before the activation."""
         kernel, bias = params["kernel"], params["bias"]
         if self.conv is None:
-            return kernel.T @ h.reshape(-1, h.shape[-1]) + bias[:, None]
+            return kernel.T @ seen + bias[:, None]
         own = jnp.arange(self.conv.kernel) < chosen.kernel[self.number]
         # What is around a smaller kernel sees pixels, and must not learn from them.
         kernel = jnp.where((own[:, None] & own[None, :])[:, :, None, None], kernel, 0)
-        rows, columns = chosen.before[self.number]
-        z = convolve_windows(h, kernel, chosen.stride[self.number], (rows, columns), self.conv.output)
-        return z + bias[:, None, None, None]
+        return weigh(kernel, seen) + bias[:, None, None, None]
 
     def shaped(self, z: jax.Array, chosen: Choices) -> jax.Array:
         """The activation, and the pooling."""
@@ -85,17 +90,19 @@ class Layer(NamedTuple):
         self,
         own: Slots,
         h: jax.Array,
+        seen: jax.Array,
         z: jax.Array,
         gain: jax.Array,
         slope: jax.Array,
         chosen: Choices,
         by: Coefficients,
     ) -> tuple[Slots, jax.Array]:
-        """The layer after a gradient step, and the slope of the loss by its input (the first layer's is not taken).
+        """The layer after a gradient step, and the slope of the loss by its input; not the first layer's, which nobody needs.
 
         Args:
             own: the layer.
             h: its input.
+            seen: what it made of that.
             z: what `linear` made of it.
             gain: what its units were multiplied by; of the output, which has none, any.
             slope: of the loss by its output.
@@ -104,10 +111,10 @@ class Layer(NamedTuple):
         """
         if self.hidden:
             slope = jax.vjp(partial(self.shaped, chosen=chosen), z)[1](slope * gain)[0]
+        back = jax.vjp(partial(self.linear, chosen=chosen), own.params, seen)[1]
+        gradient, slope = back(slope)
         if self.number:
-            gradient, slope = jax.vjp(lambda params, h: self.linear(params, h, chosen), own.params, h)[1](slope)
-        else:
-            (gradient,) = jax.vjp(lambda params: self.linear(params, h, chosen), own.params)[1](slope)
+            slope = jax.vjp(partial(self.seen, chosen=chosen), h)[1](slope)[0]
         new = {
             name: update(
                 by,

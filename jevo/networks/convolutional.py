@@ -105,35 +105,34 @@ def convolve_patches(x: jax.Array, kernel: jax.Array, stride: int = 1, same: boo
     # Shifting along one axis at a time copies less.
     x = jnp.concatenate([_shifted(x, 2, i, size, stride) for i in range(size)])
     x = jnp.concatenate([_shifted(x, 1, i, size, stride) for i in range(size)])
-    return _weighted(kernel, x)
+    return weigh(kernel, x)
 
 
-def convolve_windows(
-    x: jax.Array, kernel: jax.Array, stride: Any, before: tuple[Any, Any], output: tuple[int, int]
-) -> jax.Array:
-    """`convolve_patches` with traced strides and paddings, at no more time; what windows see outside of the image is
-    zero.
+def windows(x: jax.Array, kernel: int, stride: Any, before: tuple[Any, Any], output: tuple[int, int]) -> jax.Array:
+    """The patches of `convolve_patches` with traced strides and paddings, at no more time. What windows see outside of
+    the image is zero.
 
     Args:
         x: `[in, height, width, batch]`.
-        kernel: `[k, k, in, out]`.
+        kernel: height and width of a window.
         stride: in both directions, int32 `[]`.
         before: rows and columns by which the first window begins before the image, int32 `[]` each.
-        output: height' and width'.
+        output: height' and width', of windows.
 
     Returns:
-        `[out, height', width', batch]`.
+        `[kernel * kernel * in, height', width', batch]`, for `weigh`.
 
-    >>> convolve_windows(jnp.ones((3, 8, 9, 2)), jnp.ones((3, 3, 3, 4)), stride=2, before=(1, 0), output=(4, 3)).shape
-    (4, 4, 3, 2)
+    >>> windows(jnp.ones((3, 8, 9, 2)), kernel=3, stride=2, before=(1, 0), output=(4, 3)).shape
+    (27, 4, 3, 2)
     """
     for axis in (2, 1):
-        x = _windows(x, axis, len(kernel), output[axis - 1], stride, before[axis - 1])
-    return _weighted(kernel, x)
+        x = _windows(x, axis, kernel, output[axis - 1], stride, before[axis - 1])
+    return x
 
 
-def _weighted(kernel: jax.Array, patches: jax.Array) -> jax.Array:
-    """The product of a kernel `[k, k, in, out]` and patches `[k * k * in, height, width, batch]`."""
+def weigh(kernel: jax.Array, patches: jax.Array) -> jax.Array:
+    """The product `[out, height, width, batch]` of a kernel `[k, k, in, out]` and patches
+    `[k * k * in, height, width, batch]`."""
     outputs = kernel.shape[-1]
     return (kernel.reshape(-1, outputs).T @ patches.reshape(len(patches), -1)).reshape(outputs, *patches.shape[1:])
 
@@ -154,10 +153,8 @@ def _shifted(x: jax.Array, axis: int, first: int, kernel: int, stride: int) -> j
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _windows(x: jax.Array, axis: int, kernel: int, count: int, stride: Any, before: Any) -> jax.Array:
     """What the taps of a kernel see along an axis, tap after tap along the first."""
-    size = x.shape[axis]
-    x = _with_zero(x, axis)
     seen = [jnp.arange(count) * stride - before + tap for tap in range(kernel)]
-    return jnp.concatenate([_rows(x, axis, at, (at >= 0) & (at < size)) for at in seen])
+    return jnp.concatenate([_rows(x, axis, at, (at >= 0) & (at < x.shape[axis])) for at in seen])
 
 
 def _windows_back(
@@ -166,7 +163,7 @@ def _windows_back(
     size, stride, before = kept
     total: Any = 0.0
     # Gathers turned around would scatter, one row after another. But a tap sees no row twice: what saw it is gathered.
-    for tap, of_tap in enumerate(jnp.split(_with_zero(slope, axis), kernel)):
+    for tap, of_tap in enumerate(jnp.split(slope, kernel)):
         at = jnp.arange(size) + before - tap
         total += _rows(of_tap, axis, at // stride, (at >= 0) & (at < count * stride) & (at % stride == 0))
     return total, None, None
@@ -181,14 +178,10 @@ _windows.defvjp(
 )
 
 
-def _with_zero(x: jax.Array, axis: int) -> jax.Array:
-    """With one more row along an axis, of zeros."""
-    return jnp.pad(x, [(0, int(other == axis)) for other in range(x.ndim)])
-
-
 def _rows(x: jax.Array, axis: int, which: jax.Array, there: jax.Array) -> jax.Array:
-    """Rows along an axis by their numbers; where they are not there, the last, which is zero."""
-    return jnp.take(x, jnp.where(there, which, x.shape[axis] - 1), axis, mode="clip")
+    """Rows along an axis by their numbers; zeros where they are not there."""
+    there = jnp.expand_dims(there, [other for other in range(x.ndim) if other != axis])
+    return jnp.where(there, jnp.take(x, which, axis, mode="clip"), 0)
 
 
 def max_pool(x: jax.Array) -> jax.Array:
