@@ -17,7 +17,7 @@ from jevo.benchmark.parity import OPTIMIZERS as OPTAX
 from jevo.benchmark.parity import Alone, train_alone
 from jevo.data.task import Examples, Task
 from jevo.errors import InputError
-from jevo.hyperparams import Choice, parse_space
+from jevo.hyperparams import SPACES, Choice, parse_space
 from jevo.mixed import Conv, architecture, check_genes, largest, network
 from jevo.mixed import planner as planning
 from jevo.mixed.architectures import GENES
@@ -567,3 +567,13 @@ def test_known_programs_are_used_and_cheap_runs_share_one():
     long = plan(many, (), Work(64, 10**7, 2), COSTS["cpu"])
     assert len(long.compiled) == len(many)
     assert long.padding == pytest.approx(0)
+
+
+def test_random_convolutional_networks_need_few_programs_where_compiling_is_what_costs():
+    space = parse_space(SPACES["cnn"], "cnn")
+    drawn = [space.decode(space.init(key)) for key in jax.random.split(jax.random.key(0), 40)]
+    many = [architecture({**genome, "epochs": 3}, (8, 8, 1), 10, 3)[0] for genome in drawn]
+    assert len({(conv.stride, conv.same) for of in many for conv in of.conv}) == 6
+    assert len(plan(many, (), Work(64, 20, 3), COSTS["cpu"]).compiled) < 8
+    # When training takes hours, nobody is padded.
+    assert plan(many, (), Work(64, 10**7, 3), COSTS["cpu"]).padding == pytest.approx(0)

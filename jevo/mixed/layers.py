@@ -97,7 +97,7 @@ class Layer(NamedTuple):
         chosen: Choices,
         by: Coefficients,
     ) -> tuple[Slots, jax.Array]:
-        """The layer after a gradient step, and the slope of the loss by its input; not the first layer's, which nobody needs.
+        """The layer after a gradient step, and the slope of the loss by its input (not by the first's: examples).
 
         Args:
             own: the layer.
