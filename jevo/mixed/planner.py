@@ -37,8 +37,8 @@ class Costs(NamedTuple):
 
 
 COSTS = {
-    # Measured as CPU time over two cores: seven CNNs of 16 to 128 channels, exact and joined, in batches of 300, took what
-    # is expected up to 10%.
+    # Measured as CPU time over two cores: seven CNNs of 16 to 128 channels, exact and joined, in batches of 300, took
+    # what is expected up to 10%.
     "cpu": Costs(1.4e11, 9e9, 4e-4, 1.5, 0.6),
     # Not measured: from the figures that vendors and users give.
     "gpu": Costs(2e13, 1e12, 1e-4, 4.0, 1.0, together=32),
