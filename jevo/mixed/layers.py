@@ -136,7 +136,7 @@ def dropout_gain(key: Key, shape: tuple[int, ...], rate: jax.Array) -> jax.Array
 
     A unit's draws, at each place of an image, do not depend on how many units and places there are.
     """
-    # A hash of the indices, one axis after another: JAX's own random bits take three times as long as the activation.
+    # A hash of the indices, one axis after another: JAX's own bits hang on the whole shape, and take longer.
     word = jax.random.bits(key)
     for size in shape:
         index = jnp.expand_dims(jnp.arange(size, dtype=jnp.uint32), range(word.ndim))

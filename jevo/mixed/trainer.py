@@ -102,7 +102,7 @@ def shuffled(key: Key, examples: int) -> jax.Array:
 
 def _forward(
     layers: Sequence[Layer], weights: Sequence[Slots], x: jax.Array, chosen: Choices, noise: Key | None = None
-) -> tuple[jax.Array, list[tuple[Any, ...]]]:
+) -> tuple[jax.Array, list[tuple[Any, Any, Any, Any]]]:
     """Logits `[classes, batch]`, and what the way back needs of each layer: its input, what it saw, `z` and gain."""
     h, passed = channels_first(x, bool(layers[0].conv)), []
     for layer in layers[:-1]:
