@@ -408,7 +408,7 @@ def test_a_space_of_ones_own_may_be_python(tmp_path):
         ("SPACE = {'lr': {1: 2}}", "SPACE", "mine.py:SPACE: gene lr has 1; known: min"),
         ("SPACE = 1 / 0", "SPACE", "ZeroDivisionError: division by zero (line 1 of"),
         (CONDITIONS, "", "but takes the path of a .yaml file, or FILE.py:NAME or package.module:NAME of a dictionary"),
-        (CONDITIONS, None, "is unknown; known: recipe, mlp, dense, cnn, or the path of a .yaml file, or FILE.py:NAME"),
+        (CONDITIONS, None, "is unknown; known: mlp, recipe, dense, cnn, or the path of a .yaml file, or FILE.py:NAME"),
         (CONDITIONS, "SPACE", "gene dense.dropout.when is {'units': 4}, but takes a gene that is a list of values"),
     ],
 )

@@ -102,23 +102,25 @@ def shuffled(key: Key, examples: int) -> jax.Array:
 
 def _forward(
     layers: Sequence[Layer], weights: Sequence[Slots], x: jax.Array, chosen: Choices, noise: Key | None = None
-) -> tuple[jax.Array, list[tuple[Any, Any, Any]]]:
-    """Logits `[classes, batch]`, and what the way back needs of each layer: its input, `z` and gain."""
+) -> tuple[jax.Array, list[tuple[Any, Any, Any, Any]]]:
+    """Logits `[classes, batch]`, and what the way back needs of each layer: its input, what it saw, `z` and gain."""
     h, passed = channels_first(x, bool(layers[0].conv)), []
     for layer in layers[:-1]:
+        seen = layer.seen(h, chosen)
 
-        def run(h: jax.Array, z: Any, gain: Any, layer: Layer = layer) -> tuple[jax.Array, jax.Array, jax.Array]:
-            z = layer.linear(weights[layer.number].params, h, chosen)
+        def run(seen: jax.Array, z: Any, gain: Any, layer: Layer = layer) -> tuple[jax.Array, jax.Array, jax.Array]:
+            z = layer.linear(weights[layer.number].params, seen, chosen)
             a = layer.shaped(z, chosen)
             gain = jnp.broadcast_to(layer.gain(a.shape, chosen, noise), a.shape)
             return a * gain, z, gain
 
-        _, *blank = (jnp.zeros(like.shape) for like in jax.eval_shape(run, h, None, None))
-        out, *kept = _if_present(layer, chosen, run, h, *blank)
-        passed.append((h, *kept))
+        _, *blank = (jnp.zeros(like.shape) for like in jax.eval_shape(run, seen, None, None))
+        out, *kept = _if_present(layer, chosen, run, seen, *blank)
+        passed.append((h, seen, *kept))
         h = out
-    passed.append((h, h, h))
-    return layers[-1].linear(weights[-1].params, h, chosen), passed
+    seen = layers[-1].seen(h, chosen)
+    passed.append((h, seen, seen, seen))
+    return layers[-1].linear(weights[-1].params, seen, chosen), passed
 
 
 def _if_present(layer: Layer, chosen: Choices, function: Callable[..., Any], *arguments: Any) -> Any:

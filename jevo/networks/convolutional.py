@@ -1,6 +1,7 @@
 """Convolutional networks, as plain functions."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -98,27 +99,89 @@ def convolve_patches(x: jax.Array, kernel: jax.Array, stride: int = 1, same: boo
     >>> convolve_patches(jnp.ones((3, 8, 9, 2)), jnp.ones((3, 3, 3, 4)), stride=2, same=False).shape
     (4, 3, 4, 2)
     """
-    size, outputs = kernel.shape[0], kernel.shape[-1]
+    size = kernel.shape[0]
     rows, columns = (padding(n, size, stride, same) for n in x.shape[1:3])
     x = jnp.pad(x, ((0, 0), rows, columns, (0, 0)))
     # Shifting along one axis at a time copies less.
     x = jnp.concatenate([_shifted(x, 2, i, size, stride) for i in range(size)])
     x = jnp.concatenate([_shifted(x, 1, i, size, stride) for i in range(size)])
-    return (kernel.reshape(-1, outputs).T @ x.reshape(len(x), -1)).reshape(outputs, *x.shape[1:])
+    return weigh(kernel, x)
 
 
-def padding(size: int, kernel: Any, stride: int, same: bool) -> tuple[Any, Any]:
-    """Zeros before and after an image `size` wide, as XLA and TensorFlow have them; traced where `kernel` is."""
+def windows(x: jax.Array, kernel: int, stride: Any, before: tuple[Any, Any], output: tuple[int, int]) -> jax.Array:
+    """The patches of `convolve_patches` with traced strides and paddings, at no more time. What windows see outside of
+    the image is zero.
+
+    Args:
+        x: `[in, height, width, batch]`.
+        kernel: height and width of a window.
+        stride: in both directions, int32 `[]`.
+        before: rows and columns by which the first window begins before the image, int32 `[]` each.
+        output: height' and width', of windows.
+
+    Returns:
+        `[kernel * kernel * in, height', width', batch]`, for `weigh`.
+
+    >>> windows(jnp.ones((3, 8, 9, 2)), kernel=3, stride=2, before=(1, 0), output=(4, 3)).shape
+    (27, 4, 3, 2)
+    """
+    for axis in (2, 1):
+        x = _windows(x, axis, kernel, output[axis - 1], stride, before[axis - 1])
+    return x
+
+
+def weigh(kernel: jax.Array, patches: jax.Array) -> jax.Array:
+    """The product `[out, height, width, batch]` of a kernel `[k, k, in, out]` and patches
+    `[k * k * in, height, width, batch]`."""
+    outputs = kernel.shape[-1]
+    return (kernel.reshape(-1, outputs).T @ patches.reshape(len(patches), -1)).reshape(outputs, *patches.shape[1:])
+
+
+def padding(size: int, kernel: int, stride: int, same: bool) -> tuple[int, int]:
+    """Zeros before and after an image `size` wide, as XLA and TensorFlow have them."""
     if not same:
         return 0, 0
-    missing = (-(-size // stride) - 1) * stride + kernel - size
-    total = max(missing, 0) if isinstance(missing, int) else jnp.maximum(missing, 0)
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
 def _shifted(x: jax.Array, axis: int, first: int, kernel: int, stride: int) -> jax.Array:
     """What tap number `first` of a kernel sees along an axis."""
     return jax.lax.slice_in_dim(x, first, x.shape[axis] - kernel + 1 + first, stride, axis)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _windows(x: jax.Array, axis: int, kernel: int, count: int, stride: Any, before: Any) -> jax.Array:
+    """What the taps of a kernel see along an axis, tap after tap along the first."""
+    seen = [jnp.arange(count) * stride - before + tap for tap in range(kernel)]
+    return jnp.concatenate([_rows(x, axis, at, (at >= 0) & (at < x.shape[axis])) for at in seen])
+
+
+def _windows_back(
+    axis: int, kernel: int, count: int, kept: tuple[int, Any, Any], slope: jax.Array
+) -> tuple[jax.Array, None, None]:
+    size, stride, before = kept
+    total: Any = 0.0
+    # Gathers turned around would scatter, one row after another. But a tap sees no row twice: what saw it is gathered.
+    for tap, of_tap in enumerate(jnp.split(slope, kernel)):
+        at = jnp.arange(size) + before - tap
+        total += _rows(of_tap, axis, at // stride, (at >= 0) & (at < count * stride) & (at % stride == 0))
+    return total, None, None
+
+
+_windows.defvjp(
+    lambda x, axis, kernel, count, stride, before: (
+        _windows(x, axis, kernel, count, stride, before),
+        (x.shape[axis], stride, before),
+    ),
+    _windows_back,
+)
+
+
+def _rows(x: jax.Array, axis: int, which: jax.Array, there: jax.Array) -> jax.Array:
+    """Rows along an axis by their numbers; zeros where they are not there."""
+    there = jnp.expand_dims(there, [other for other in range(x.ndim) if other != axis])
+    return jnp.where(there, jnp.take(x, which, axis, mode="clip"), 0)
 
 
 def max_pool(x: jax.Array) -> jax.Array:
