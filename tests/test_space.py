@@ -559,6 +559,7 @@ def test_the_sizes_of_the_built_in_spaces():
     layer = 16 * 3 * 3
     assert sizes == {
         "mlp": 672,
+        "recipe": math.inf,
         "dense": layer**3 * 4 * 6,
         "cnn": (4 * 3 * 3 * 2 * 3 * 3) ** 2 * layer**2 * 4 * 6,
     }

@@ -48,7 +48,7 @@ def read_first(path: FilePath, space: Space, most: int) -> list[Genome]:
         InputError: if it cannot be read or holds no genomes, or for one of those that is no genome of the space, naming
             its line and the gene.
     """
-    path, shown = expanded(path), shortened(path)
+    path, shown = expanded(path), shortened(path, 300)
     takes = "genomes.csv or genomes.jsonl of another run, or a .jsonl file with a genome on each line"
     if path.suffix not in (".csv", ".jsonl"):
         raise InputError(f"setting first is {shown}, but takes {takes}")
