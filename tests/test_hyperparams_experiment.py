@@ -128,7 +128,7 @@ def test_every_way_to_search_runs(settings, space, tmp_path):
     if settings.get("search") == "brute":
         assert result["budget"]["evaluations"] == 6
     if settings.get("control") == "optuna":
-        halved = {"random_halving", "tpe", "tpe_hyperband"}
+        halved = {"random halving", "tpe", "tpe hyperband"}
         assert set(result["references"]) == (halved if settings.get("halving") else {"tpe", "nsga2"})
     if settings.get("repeats"):
         entry = json.loads((tmp_path / "run" / "genomes.jsonl").read_text().splitlines()[0])
