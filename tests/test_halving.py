@@ -27,6 +27,7 @@ from jevo.hyperparams import (
 from jevo.mixed import MixedTrainer, Worker
 from jevo.training.criterion import classification
 from tests.test_hyperparams import made_task
+from tests.test_search import interrupted
 
 SPACE = parse_space({"x": {"min": 0.0, "max": 1.0}, "speed": {"min": 0.1, "max": 1.0}}, "a test")
 HALVING = Halving((1, 3, 9), 3)
@@ -106,16 +107,9 @@ def test_genomes_go_on_from_where_they_are_and_none_is_trained_twice(name):
 def test_it_goes_on_after_an_interruption_at_any_rung(name, after):
     whole = Counted()
     trials, _ = search(strategies()[name](), whole)
-    known, first, count = {}, Counted(), 0
-
-    def scored(trial):
-        nonlocal count
-        count += 1
-        if count == after:
-            raise KeyboardInterrupt
-
+    known, first = {}, Counted()
     with pytest.raises(KeyboardInterrupt):
-        search(strategies()[name](), first, known, "it", Callbacks(scored=scored))
+        search(strategies()[name](), first, known, "it", interrupted(after))
     assert len(known) == after
     # What was kept is still there, as on a disk.
     again, _ = search(strategies()[name](), first, known, "it")

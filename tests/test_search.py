@@ -1,5 +1,6 @@
 """The host's loop over genomes: strategies, and that nothing is ever trained twice."""
 
+import itertools
 import json
 import math
 
@@ -50,6 +51,17 @@ class Counted:
 def genetic(seed=0, population=10, generations=5, **settings):
     settings = {"elites": 0.3, "breeders": 0.3, "lucky": 1, "mutation": stepped(SPACE, 0.2), **settings}
     return evolve(SPACE, jax.random.key(seed), population=population, generations=generations, **settings)
+
+
+def interrupted(after):
+    """Callbacks that end a search after so many scores, as Ctrl-C does."""
+    numbers = itertools.count(1)
+
+    def scored(trial):
+        if next(numbers) == after:
+            raise KeyboardInterrupt
+
+    return Callbacks(scored=scored)
 
 
 def watched(strategy, asks):
@@ -118,16 +130,9 @@ def test_nothing_is_trained_twice_and_every_trial_has_its_score(name):
 )
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(name, after):
     whole, _ = search(strategies()[name], from_function(worth))
-    function, known, count = Counted(), {}, 0
-
-    def scored(trial):
-        nonlocal count
-        count += 1
-        if count == after:
-            raise KeyboardInterrupt
-
+    function, known = Counted(), {}
     with pytest.raises(KeyboardInterrupt):
-        search(strategies()[name], from_function(function), known, "it", Callbacks(scored=scored))
+        search(strategies()[name], from_function(function), known, "it", interrupted(after))
     assert len(known) == after
     # As from a file: nothing but names and numbers is left of it.
     known = {key: KnownScore(Score(one.score.value), one.search, one.generation) for key, one in known.items()}

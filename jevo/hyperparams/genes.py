@@ -4,7 +4,7 @@ import itertools
 import math
 import reprlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -85,8 +85,24 @@ class Choice:
         return jnp.asarray(index, jnp.int32)
 
 
+class _Position:
+    """What genes have in common that are encoded as a position in [0, 1], float32."""
+
+    def tree(self) -> Self:
+        """The gene, as it is one leaf of the encoded tree."""
+        return self
+
+    def first(self) -> jax.Array:
+        """The low end, encoded: float32 `[]`."""
+        return jnp.zeros((), jnp.float32)
+
+    def draw(self, key: Key) -> jax.Array:
+        """Any position at equal odds: float32 `[]`."""
+        return jax.random.uniform(key, (), jnp.float32)
+
+
 @dataclass(frozen=True)
-class Real:
+class Real(_Position):
     """A gene that is a number from `low` to `high`, to 6 significant digits. Encoded as a position in [0, 1], float32.
 
     Attributes:
@@ -108,21 +124,9 @@ class Real:
         """Words for the range."""
         return f"a number from {self.low} to {self.high}"
 
-    def tree(self) -> "Real":
-        """The gene, as it is one leaf of the encoded tree."""
-        return self
-
     def size(self) -> int | float:
         """How many values there are: taken to be inf, although rounding leaves fewer."""
         return math.inf if self.varies else 1
-
-    def first(self) -> jax.Array:
-        """The low end, encoded: float32 `[]`."""
-        return jnp.zeros((), jnp.float32)
-
-    def draw(self, key: Key) -> jax.Array:
-        """Any position at equal odds: float32 `[]`."""
-        return jax.random.uniform(key, (), jnp.float32)
 
     def decode(self, position: Any) -> float:
         """The number at a float32 `[]`."""
@@ -144,7 +148,7 @@ class Real:
 
 
 @dataclass(frozen=True)
-class LogInteger:
+class LogInteger(_Position):
     """A gene that is an integer from `low` to `high`, on a log scale. Encoded as a position in [0, 1], float32.
 
     An integer n has the positions that a `Real` with log has for the numbers from n - 1/2 to n + 1/2, so that the ends
@@ -172,21 +176,9 @@ class LogInteger:
         """Words for the range."""
         return f"a whole number from {self.low} to {self.high}"
 
-    def tree(self) -> "LogInteger":
-        """The gene, as it is one leaf of the encoded tree."""
-        return self
-
     def size(self) -> int:
         """How many values there are."""
         return len(self.values)
-
-    def first(self) -> jax.Array:
-        """The low end, encoded: float32 `[]`."""
-        return jnp.zeros((), jnp.float32)
-
-    def draw(self, key: Key) -> jax.Array:
-        """Any position at equal odds: float32 `[]`."""
-        return jax.random.uniform(key, (), jnp.float32)
 
     def decode(self, position: Any) -> int:
         """The integer at a float32 `[]`."""

@@ -99,6 +99,9 @@ def figures(
     once = list({trial.number: trial for trial in trials if trial.trained and not trial.score.reason}.values())
     genes, scores = by_gene([trial.genome for trial in once]), [trial.score.value for trial in once]
 
+    # A mean of losses is that of the few networks that learn nothing, and would leave the best a flat line.
+    means = run.config.fitness == "accuracy" and contest.criterion.classifies
+
     def draw_network(path: Path) -> None:
         genome, shape = champion["genome"], dataset.train.x.shape[1:]
         of, _ = architecture(genome, shape, contest.criterion.outputs, run.config.epochs)
@@ -108,8 +111,9 @@ def figures(
 
     drawn = {
         "curves.png": captioned(
-            "Best and mean of the population by generation, and the best so far by epochs trained (validation score).",
-            plots.curves, [_by_generation(found), _by_epochs(found)],
+            f"Best {'and mean ' if means else ''}of the population by generation, and the best so far by epochs "
+            "trained (validation score).",
+            plots.curves, [_by_generation(found, means), _by_epochs(found)],
         ),
         "genes.png": captioned(
             "The score of every genome trained, by the value of each gene.",
@@ -147,10 +151,10 @@ def notes(findings: Mapping[str, Any], found: Mapping[str, Found]) -> list[str]:
     return said
 
 
-def _by_generation(found: Mapping[str, Found]) -> Panel:
+def _by_generation(found: Mapping[str, Found], means: bool) -> Panel:
     curves = {}
     for name, one in found.items():
-        for what in ("best", "mean"):
+        for what in ("best", "mean") if means else ("best",):
             xs = [generation.number for generation in one.generations]
             curves[f"{name.replace('_', ' ')}, {what}"] = xs, [getattr(g, what) for g in one.generations]
     return Panel("generation", "validation score of the population", curves)
