@@ -2,6 +2,7 @@
 
 from jevo.plots.architecture import Layer, network_diagram
 from jevo.plots.charts import Curve, Panel, confusion_matrix, curves, estimates, front, pca_projection
+from jevo.plots.evolution import frame, snapshots, tiles
 from jevo.plots.genealogy import Individual, ancestors, family_tree
 from jevo.plots.genes import most_important_genes, score_by_gene, variance_explained
 from jevo.plots.images import image_grid, image_rows
@@ -20,6 +21,7 @@ __all__ = [
     "curves",
     "estimates",
     "family_tree",
+    "frame",
     "front",
     "image_grid",
     "image_rows",
@@ -27,7 +29,9 @@ __all__ = [
     "network_diagram",
     "pca_projection",
     "score_by_gene",
+    "snapshots",
     "style",
     "throughput_by_population",
+    "tiles",
     "variance_explained",
 ]
