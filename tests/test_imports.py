@@ -23,7 +23,7 @@ LAYERS = [
     {"genetics", "networks", "training", "plots"},
     {"hyperparams", "mixed", "runs"},
     {"experiments", "benchmark"},
-    {"predict", "summary"},
+    {"predict", "redraw", "summary"},
 ]
 # Within the first layer: words first, then what is written in them.
 FIRST = [
