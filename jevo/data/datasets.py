@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jevo.data import builders, cache, originals, tables
+from jevo.data import cache, image_sets, originals, tables
 from jevo.data.files import expanded
 from jevo.data.targets import Targets, targets_of
 from jevo.data.values import Values, moments, values_of
@@ -255,7 +255,7 @@ def _images(
     if not start < stop <= total:
         raise InputError(f"data {name!r}: no such part; {base} has {total:,} train images, 0 to {total - 1:,}")
     files = originals.find(base, data_dir, (start, stop)) if data_dir else None
-    arrays = builders.arrays(base, files)
+    arrays = image_sets.arrays(base, files)
     x, y = arrays["x_train"], arrays["y_train"]
     held = originals.batches(files) if files else ()
     before = held[0] * originals.cifar10_batch() if held else 0  # published images before the first one here
