@@ -16,6 +16,7 @@ import tyro
 from jevo.data.files import expanded
 from jevo.errors import InputError, suggestion
 from jevo.runs.config import Config, RunConfig
+from jevo.runs.help import called, show_help
 from jevo.runs.settings import converted, read_settings
 
 Settings = TypeVar("Settings")
@@ -24,12 +25,13 @@ _LONGEST = 500
 """Letters of a complaint, at most: a value may be as long as it likes."""
 
 
-def from_command_line(kind: type[Config], arguments: Sequence[str] | None = None) -> Config:
+def from_command_line(kind: type[Config], arguments: Sequence[str] | None = None, command: str = "") -> Config:
     """The settings that the command line asks for.
 
     Args:
         kind: the experiment's dataclass.
         arguments: without the program's name; by default the process's own.
+        command: as the user calls it, for the help. Unset: as this process was called.
 
     Raises:
         InputError: in one line, for an unknown setting or an impossible value.
@@ -42,6 +44,10 @@ def from_command_line(kind: type[Config], arguments: Sequence[str] | None = None
     default = kind.from_preset(converted("preset", chosen.get("preset", "default"), str) if preset is None else preset)
     if file is not None:
         default = _with_settings(default, chosen, file)
+    for wish in ("--help", "-h", "--help-all"):
+        if wish in arguments:
+            show_help(default, command or called(), everything=wish == "--help-all")
+            raise SystemExit(0)
     for argument in arguments:
         flag = argument.partition("=")[0]
         if flag.startswith("--"):
