@@ -39,7 +39,11 @@ def arrays(name: str, files: originals.Files | None = None) -> dict[str, np.ndar
             if (found := cache.read(path)) is None:
                 _log.info("%s: preparing it in %s, once", name, folder)
                 images = originals.read(name, files or _downloaded(name, folder / "downloads"))
-                found = {f"{axis}_{split}": part for split, pair in images.items() for axis, part in zip("xy", pair)}
+                found = {
+                    f"{axis}_{split}": part
+                    for split, pair in images.items()
+                    for axis, part in zip("xy", pair, strict=True)
+                }
                 cache.write(path, found)
     except OSError as error:
         raise InputError(
@@ -85,7 +89,8 @@ def checksums(name: str) -> dict[str, Any]:
     from tensorflow_datasets.image_classification import cifar, mnist
 
     downloader.MAX_RETRIES = 3  # its ten take more than three minutes to find out that there is no network
-    return {each.name: each for each in (mnist.MNIST, mnist.FashionMNIST, cifar.Cifar10)}[name].url_infos
+    builders: Any = (mnist.MNIST, mnist.FashionMNIST, cifar.Cifar10)
+    return {each.name: each for each in builders}[name].url_infos
 
 
 @contextmanager

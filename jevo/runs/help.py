@@ -7,7 +7,7 @@ import re
 import sys
 import textwrap
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -20,6 +20,29 @@ _WIDTH = 100
 """Letters in a line, at most: longer ones are hard to read."""
 _LEFT = 24
 """Letters to the left of what is said of a setting."""
+
+
+def show_request(kind: type, command: str, default: Any = None) -> None:
+    """Print the help of a command that takes a dataclass of settings.
+
+    Args:
+        kind: the dataclass; its docstring, and those below its fields, are what is said.
+        command: as the user calls it.
+        default: what settings are by default, if not as the dataclass says.
+    """
+    console, texts = _console(), docstrings(kind)
+    hints = get_type_hints(kind, include_extras=True)
+    first = {name: f"{name.upper()}{'...' if '...' in str(hint) else ''}" for name, hint in hints.items()}
+    first = {name: words for name, words in first.items() if is_positional(hints[name])}
+    console.print(Text.assemble("usage: ", (" ".join([command, *first.values()]), "bold"), " [settings]"))
+    for paragraph in (inspect.getdoc(kind) or "").split("\n\n"):
+        console.print(Text("\n" + " ".join(paragraph.split())))
+    _show(console, "takes", [(words, texts[name]) for name, words in first.items()])
+    values = {field.name: getattr(default, field.name, field.default) for field in dataclasses.fields(kind)}
+    values = {name: None if value is dataclasses.MISSING else value for name, value in values.items()}
+    rest = [name for name in hints if name not in first]
+    rows = [(flag(name, hints[name]), _said(texts[name], hints[name], values[name], True)) for name in rest]
+    _show(console, "settings", rows)
 
 
 def show_help(config: RunConfig, command: str, everything: bool) -> None:
@@ -88,13 +111,24 @@ def flag(name: str, kind: Any) -> str:
     return f"{_dashed(name)} {_takes(kind)}"
 
 
+def choices(kind: Any) -> list[str]:
+    """The names that a type takes, if it is of names."""
+    if get_origin(kind) is Literal:
+        return [str(each) for each in get_args(kind)]
+    return choices(get_args(kind)[0]) if get_origin(kind) is tuple else []
+
+
+def is_positional(kind: Any) -> bool:
+    """Whether a value of this type, with what is annotated to it, is given without a flag."""
+    return any("Positional" in str(each) for each in getattr(kind, "__metadata__", ()))
+
+
 def called() -> str:
     """The command of this process as its user calls it: `jevo masks`, or `python -m jevo.experiments.masks`."""
-    path = Path(sys.argv[0])
-    if path.name in ("jevo", "jevo.exe"):
-        return "jevo"
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else path.name
+    path, spec = Path(sys.argv[0]), getattr(sys.modules["__main__"], "__spec__", None)
+    program = f"python -m {spec.name.removesuffix('.__main__')}" if spec else path.stem
+    which = sys.argv[1:2] if program in ("jevo", "python -m jevo") else []
+    return " ".join([program, *which])
 
 
 def _dashed(name: str) -> str:
@@ -115,23 +149,16 @@ def _takes(kind: Any) -> str:
 
 def _said(text: str, kind: Any, value: Any, everything: bool) -> Text:
     """What is said of a setting, what it may be, and its default."""
-    choices = _choices(kind)
+    names = choices(kind)
     if not everything:
         # The first words say what it is; what each choice does is more.
-        text = re.split(r"\. |; |: " if choices else r"\. |; ", text)[0]
+        text = re.split(r"\. |; |: " if names else r"\. |; ", text)[0]
         text = re.sub(r" \[[a-z ]+\]$", "", text.removesuffix(".")) + "."
-    if choices:
-        text = f"{text.removesuffix('.')}: {', '.join(choices)}."
+    if names:
+        text = f"{text.removesuffix('.')}: {', '.join(names)}."
     value = " ".join(map(str, value)) if isinstance(value, tuple) else value
     default = "" if value in (None, "") else f" [{'yes' if value is True else 'no' if value is False else value}]"
     return Text.assemble(text, (default, "dim"))
-
-
-def _choices(kind: Any) -> list[str]:
-    """The names that a type takes, if it is of names."""
-    if get_origin(kind) is Literal:
-        return [str(each) for each in get_args(kind)]
-    return _choices(get_args(kind)[0]) if get_origin(kind) is tuple else []
 
 
 def _summary(kind: type) -> str:

@@ -42,8 +42,8 @@ class Config(BreedingConfig):
         **BreedingConfig.groups,
     }
     common: ClassVar = BreedingConfig.common | {
-        "space", "search", "halving", "control", "population", "generations", "first", "fitness", "objectives", "epochs",
-        "study", "batch_size",
+        "space", "search", "halving", "control", "population", "generations", "first", "fitness", "objectives",
+        "epochs", "study", "batch_size",
     }  # fmt: skip
     examples: ClassVar = (
         "",
@@ -65,8 +65,8 @@ class Config(BreedingConfig):
     """What can be chosen: recipe, mlp, dense, cnn, your own .yaml file, or FILE.py:NAME of a dictionary. Or
     package.module:NAME."""
     first: Path | None = None
-    """Genomes to begin with, in the search and in those that it is compared with: genomes.csv or genomes.jsonl of another
-    run (of its own search the best, as many as the population), or a .jsonl file of a genome a line."""
+    """Genomes to begin with: genomes.csv or genomes.jsonl of another run, or a .jsonl file of a genome a line. Of a run,
+    those of its own search that are best, as many as the population. What it is compared with has them, too."""
     search: Literal["genetic", "random", "hyperband", "brute"] = "genetic"
     """How it is searched. brute: every genome once."""
     halving: int = 3
@@ -75,8 +75,8 @@ class Config(BreedingConfig):
     first_epochs: int = 1
     """With halving, epochs that a genome trains at least [epochs]."""
     control: Literal["random", "optuna"] = "random"
-    """What it is compared with at as many epochs: random: random search, also with the same halving where the search has
-    it; optuna: its TPE, too, and its NSGA-II, or with halving TPE with its own Hyperband pruner."""
+    """What it is compared with at as many epochs: random: random search, also with the same halving where the search
+    has it; optuna: its TPE, too, and its NSGA-II, or with halving TPE with its own Hyperband pruner."""
     population: int = 20
     """Genomes of the population."""
     generations: int = 9

@@ -65,10 +65,10 @@ class Config(ForwardConfig):
     population: int = 20
     """Members of the population."""
     objectives: tuple[Literal["fitness", "kept"], ...] = ("fitness",)
-    """What the genetic search is after: fitness, or fitness kept. The latter also makes the share of weights kept as small
-    as can be, by NSGA-II: members are ranked by front, and on a front the least crowded first. NSGA-II's elites are 0.5
-    (half of the population survive, half are children), as the preset pareto has it; all are scored every generation,
-    and the result is a front. For masks that drop weights."""
+    """What the genetic search is after: fitness, or fitness kept. The latter also makes the share of weights kept as
+    small as can be, by NSGA-II: members are ranked by front, and on a front the least crowded first. NSGA-II's elites
+    are 0.5 (half of the population survive, half are children), as the preset pareto has it; all are scored every
+    generation, and the result is a front. For masks that drop weights."""
     thinning: float = 0.01
     """Of fitness kept: the share of its weights that a child drops beside its mutation, at most; in the last fifth of
     the generations it grows geometrically to 1, for a long front. Each child draws its own, from a thirtieth of that,
