@@ -65,8 +65,8 @@ class Config(BreedingConfig):
     """What can be chosen: recipe, mlp, dense, cnn, your own .yaml file, or FILE.py:NAME of a dictionary. Or
     package.module:NAME."""
     first: Path | None = None
-    """Genomes to begin with: genomes.csv or genomes.jsonl of another run, or a .jsonl file of a genome a line. Of a run,
-    those of its own search that are best, as many as the population. What it is compared with has them, too."""
+    """Genomes to begin with: genomes.csv or genomes.jsonl of another run, or a .jsonl file of a genome a line. Of a
+    run, the best of its own search, as many as the population. Its rivals have them, too."""
     search: Literal["genetic", "random", "hyperband", "brute"] = "genetic"
     """How it is searched. brute: every genome once."""
     halving: int = 3
