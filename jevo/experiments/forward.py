@@ -4,7 +4,7 @@ What the experiments on masks and on weights share: the settings, the programs, 
 genome is, and how it is sought, is theirs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -28,11 +28,13 @@ from jevo.runs import (
     BreedingConfig,
     Contestant,
     Judged,
-    Outcome,
     Phase,
     Phases,
     Programs,
+    Saved,
     Stage,
+    captioned,
+    competitors,
     judging,
     metrics_file,
     without_population,
@@ -383,32 +385,47 @@ def _require_layers(searchers: Mapping[str, Searcher], data: Any) -> None:
             ) from None
 
 
-def draw_curves(
-    path: Path, lines: Mapping[str, list[dict[str, Any]]], outcomes: Mapping[str, Outcome], criterion: Criterion
-) -> None:
+def figures(saved: Saved) -> dict[str, Callable[[Path], str]]:
+    """The curves."""
+    scored = next(iter(saved.result["metrics"]["test"]))
+    caption = (
+        "Left: fitness of the best member and the mean of all, on the train examples of their generation. Right: "
+        f"{scored} on validation data, and of the best member on the train examples of its generation."
+    )
+    if saved.result["references"]:
+        caption += " References are trained by gradient: a level is what their champion has."
+    fitness = "accuracy" if saved.config.fitness == "accuracy" else "log-likelihood [nats]"
+    label = f"fitness: {fitness}" if scored == "accuracy" else "fitness: minus the loss"
+    return {"curves.png": captioned(caption, draw_curves, saved, label, scored)}
+
+
+def draw_curves(path: Path, saved: Saved, fitness: str, scored: str) -> None:
     """Fitness, and what validation prefers, by generation."""
-    names = ("search", "random_search")
-
-    def series(name: str, key: str) -> tuple[list[int], list[float | None]]:
-        return [line["generation"] for line in lines[name]], [line[key] for line in lines[name]]
-
-    fitness = {
-        "best": series("search", "best"),
-        "mean": series("search", "mean"),
-        "random search, best": series("random_search", "best"),
-    }
-    scores: dict[str, tuple[Sequence, Sequence]] = {
-        "train batch, best member": series("search", "train"),
-        "validation": series("search", "validation"),
-        "random search, validation": series("random_search", "validation"),
-    }
-    for name in (name for name in outcomes if name not in names):
-        level = outcomes[name].entry["metrics"]["test"][criterion.scored]
-        level = -level if criterion.scored == "loss" else level
-        scores[f"{name.replace('_', ' ')}, test"] = ([0, lines["search"][-1]["generation"]], [level] * 2)
-    scored = "minus the loss" if criterion.scored == "loss" else criterion.scored
-    panels = [Panel("generation", "fitness", fitness), Panel("generation", scored, scores)]
-    if "hypervolume" in lines["search"][-1]:
-        areas = {name.replace("_", " "): series(name, "hypervolume") for name in names}
+    own, control, *references = competitors(saved)
+    sign = -1 if scored == "loss" else 1
+    levels = [each.level(sign * each.entry["metrics"]["validation"][scored]) for each in references]
+    panels = [
+        Panel(
+            "generation",
+            fitness,
+            [
+                own.by_generation("best"),
+                own.by_generation("mean", "mean (left)", "thin"),
+                control.by_generation("best"),
+            ],
+        ),
+        Panel(
+            "generation",
+            f"validation {'minus the loss' if scored == 'loss' else scored}",
+            [
+                own.by_generation("validation"),
+                control.by_generation("validation"),
+                *levels,
+                own.by_generation("train", "train batch (right)", "thin"),
+            ],
+        ),
+    ]
+    if own.has("hypervolume"):
+        areas = [each.by_generation("hypervolume") for each in (own, control)]
         panels.append(Panel("generation", "hypervolume of the front (validation)", areas))
     plots.curves(path, panels)

@@ -1,7 +1,6 @@
 """A network, layer by layer."""
 
 import math
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from jevo.plots.drawing import save, wrapped
+from jevo.plots.style import BLUE
 
 LETTERS = 18
 """In a line under a layer."""
@@ -20,6 +20,8 @@ LINE = 0.15
 """Inches from line to line."""
 TALLEST = 1.6
 """Inches, of the tallest layer."""
+PALE_BLUE, PALE_ORANGE, PALE_GREEN = "#AADAF4", "#F3CF7F", "#7FCEB9"
+"""Images, vectors and the output; the palette's, lighter. Their forms tell them apart, too."""
 SHEET = 0.05
 """Inches from sheet to sheet of a stack of channels."""
 
@@ -55,7 +57,7 @@ def network_diagram(path: Path, title: str, layers: Sequence[Layer]) -> None:
         for layer in layers
     ]
     width = max(sum(cells) + 0.2, 4.0)
-    heading = textwrap.wrap(title, int(width / 0.1))
+    heading = wrapped(title, int(width / 0.1))
     below = LINE * max([3, *(sum(map(len, text)) for text in texts)]) + 0.35
     above = 0.24 * len(heading) + 0.3
     tallest = max([0.5, *(height for _, height in sizes)])
@@ -70,10 +72,10 @@ def network_diagram(path: Path, title: str, layers: Sequence[Layer]) -> None:
         if before is not None:
             arrow = {"arrowstyle": "-|>", "color": "0.4", "lw": 1, "shrinkA": 0, "shrinkB": 0}
             axes.annotate("", (middle - size[0] / 2 - 0.05, level), (before + 0.05, level), arrowprops=arrow)
-        colour = "0.85" if i == 0 else "#a8d5a2" if i == len(layers) - 1 else None
+        colour = "0.85" if i == 0 else PALE_GREEN if i == len(layers) - 1 else None
         _draw(axes, layer.shape, box, (middle - size[0] / 2, level - size[1] / 2), colour)
         top = below - 0.15
-        for lines, colour, weight in zip(text, ("black", "C0", "0.3"), ("bold", "normal", "normal"), strict=True):
+        for lines, colour, weight in zip(text, ("black", BLUE, "0.3"), ("bold", "normal", "normal"), strict=True):
             words = "\n".join(lines)
             axes.text(middle, top, words, ha="center", va="top", fontsize=8, color=colour, weight=weight)
             top -= LINE * len(lines)
@@ -95,7 +97,7 @@ def _draw(
     """The sheets of a layer from its lower left corner: the hindmost is up and to the left."""
     width, height, sheets = box
     x, y = corner
-    fill = colour or ("#9ecae1" if len(shape) > 1 else "#fdd0a2")
+    fill = colour or (PALE_BLUE if len(shape) > 1 else PALE_ORANGE)
     for i in reversed(range(sheets)):
         at = (x + (sheets - 1 - i) * SHEET, y + i * SHEET)
         axes.add_patch(Rectangle(at, width, height, facecolor=fill, edgecolor="0.25", lw=0.7))

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from jevo.plots.drawing import save, shortened
+from jevo.plots.drawing import WIDTH, bare, caret, dots, fence, number, save, shortened, worse
+from jevo.plots.style import BLACK, BLUE
 
 PANELS = 16
 """Genes that `score_by_gene` draws at most."""
@@ -17,26 +19,32 @@ COLUMNS = 4
 """Panels of genes in a row."""
 DISCRETE = 8
 """Numbers of up to so many distinct values are drawn as categories."""
+DOT: dict[str, Any] = {"marker": "o", "ms": 4, "alpha": 0.5, "mew": 0, "color": BLUE}
+"""How a genome looks."""
 BINS = 6
 """Groups of like size that more of them are put into, to tell what they explain."""
 
 
-def score_by_gene(path: Path, genes: Mapping[str, Sequence[Any]], scores: Sequence[float], label: str) -> None:
+def score_by_gene(
+    path: Path, genes: Mapping[str, Sequence[Any]], scores: Sequence[float], label: str, log: bool = False
+) -> None:
     """The score against every gene: a panel for each, a point for each genome, as the PNG `path`.
 
-    Words and few numbers are categories, whose medians are marked; many numbers have an axis of numbers.
+    Words and few numbers are categories, whose medians are marked; many numbers have an axis of numbers. What is
+    far worse than most stands at the edge, as a caret.
 
     Args:
         path: the PNG to write.
         genes: by name, the value of each genome: a number, a truth value or a word; None where it lacks this gene.
         scores: one for each genome; those that are not finite are left out.
         label: what the scores are.
+        log: whether they are losses, all above 0, on a logarithmic axis: the least is best.
     """
     names = most_important_genes(genes, scores)
     columns = max(1, min(COLUMNS, len(names)))
     height = max(1, -(-len(names) // columns))
     # A lone panel would have no room for the label.
-    figure = Figure(figsize=(max(4.5, 3.1 * columns + 0.4), 2.5 * height + 0.3), layout="constrained")
+    figure = Figure(figsize=(max(4.5, (WIDTH - 0.4) / COLUMNS * columns + 0.4), 2 * height + 0.5), layout="constrained")
     grid = figure.subplots(height, columns, squeeze=False, sharey=True).ravel()
     for axes in grid[len(names) :]:
         axes.axis("off")
@@ -44,12 +52,22 @@ def score_by_gene(path: Path, genes: Mapping[str, Sequence[Any]], scores: Sequen
         grid[0].text(0.5, 0.5, "no gene with two values\nand scores to draw", ha="center", va="center")
     else:
         figure.supylabel(label, fontsize=10)
+    worst = fence(_present(scores, scores)[1], log) if names else 0.0
+    beyond = False
     generator = np.random.default_rng(0)
     for axes, name in zip(grid, names, strict=False):
         axes.tick_params(labelsize=8)
-        _score_panel(axes, *_present(genes[name], scores), generator)
-        axes.set_title(name, fontsize=10)
-        axes.grid(alpha=0.3)
+        bare(axes)
+        beyond |= _score_panel(axes, *_present(genes[name], scores), worst, log, generator)
+        axes.set_title(name, fontsize=9)
+    legend = {"a genome": Line2D([], [], ls="", **DOT), "median": Line2D([], [], color=BLACK, lw=2)}
+    if beyond:
+        legend[f"{'above' if log else 'below'} the axis"] = Line2D([], [], ls="", **{**DOT, "marker": caret(log)})
+    if names:
+        grid[0].set_yscale("log" if log else "linear")
+        figure.legend(
+            list(legend.values()), list(legend), loc="outside lower center", ncols=3, frameon=False, fontsize=9
+        )
     save(figure, path)
 
 
@@ -99,23 +117,27 @@ def _continuous(values: np.ndarray) -> bool:
     return values.dtype.kind in "iuf" and len(np.unique(values)) > DISCRETE
 
 
-def _score_panel(axes: Axes, values: np.ndarray, scores: np.ndarray, generator: np.random.Generator) -> None:
-    style = {"s": 12, "alpha": 0.5, "lw": 0, "color": "C0", "zorder": 3}
+def _score_panel(
+    axes: Axes, values: np.ndarray, scores: np.ndarray, worst: float, log: bool, generator: np.random.Generator
+) -> bool:
+    """Returns whether some scores are worse than the worst that is shown."""
     if _continuous(values):
-        axes.scatter(values, scores, **style)
+        beyond = dots(axes, values, scores, worst, log, **DOT)
         if values.min() > 0 and values.max() / values.min() > 50:
             axes.set_xscale("log")
         else:
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=values.dtype.kind in "iu"))
-        return
+        return beyond
     categories, places = np.unique(values, return_inverse=True)
-    axes.scatter(places + generator.uniform(-0.2, 0.2, len(places)), scores, **style)
-    medians = [np.median(scores[places == i]) for i in range(len(categories))]
+    beyond = dots(axes, places + generator.uniform(-0.2, 0.2, len(places)), scores, worst, log, **DOT)
+    medians = np.array([np.median(scores[places == i]) for i in range(len(categories))])
     at = np.arange(len(categories))
-    axes.hlines(medians, at - 0.32, at + 0.32, color="C3", lw=2)
-    names = [f"{value:g}" if categories.dtype.kind == "f" else str(value) for value in categories]
+    shown = ~worse(medians, worst, log)
+    axes.hlines(medians[shown], at[shown] - 0.32, at[shown] + 0.32, color=BLACK, lw=2, zorder=3)
+    names = [number(float(f"{v:.3g}")) if categories.dtype.kind == "f" else str(v) for v in categories]
     names = [shortened(name, 16) for name in names]
     # About 28 letters stand side by side under a panel, each word in as much room as the longest; 180 points upright.
     upright = max(map(len, names)) * len(names) > 28
     axes.set_xticks(at, names, rotation=90 if upright else 0, fontsize=max(1.0, min(8.0, 180 / len(names))))
     axes.set_xlim(-0.6, len(categories) - 0.4)
+    return beyond

@@ -3,6 +3,7 @@
 from jevo.runs.champion import Answers, Champion, Saved, save_apart
 from jevo.runs.checkpoint import load_arrays, load_model, save_arrays, save_model
 from jevo.runs.command import main
+from jevo.runs.competitors import Competitor, competitors
 from jevo.runs.config import BreedingConfig, RunConfig
 from jevo.runs.contest import (
     Contest,
@@ -17,7 +18,7 @@ from jevo.runs.contest import (
 )
 from jevo.runs.evolution import Evolved, evolve, load_champion
 from jevo.runs.experiment import Experiment, Report, answers_figure, captioned, load_dataset
-from jevo.runs.front import ACCURACY, R2, Front, Merit, Price, by_criterion, front_report, judge_front
+from jevo.runs.front import ACCURACY, R2, Front, Merit, Price, by_criterion, front_figures, front_report, judge_front
 from jevo.runs.lines import Lines, read_lines, write_lines
 from jevo.runs.loop import Programs, Stage, run_stage
 from jevo.runs.machine import precision
@@ -34,6 +35,7 @@ __all__ = [
     "Answers",
     "BreedingConfig",
     "Champion",
+    "Competitor",
     "Contest",
     "Contestant",
     "Evolved",
@@ -59,9 +61,11 @@ __all__ = [
     "answers_figure",
     "by_criterion",
     "captioned",
+    "competitors",
     "duration",
     "evolve",
     "from_safetensors",
+    "front_figures",
     "front_report",
     "judge_front",
     "judging",

@@ -1,7 +1,6 @@
 """A run is a contest: the experiment, its control at an equal budget, and any references, judged alike."""
 
 import statistics
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 from jevo.data.datasets import SPLITS, Dataset
 from jevo.data.task import Task
 from jevo.networks import Network
-from jevo.runs.lines import read_lines
+from jevo.runs.lines import read_generations
 from jevo.runs.loop import Stage, block_of, run_stage
 from jevo.runs.processes import gather
 from jevo.runs.record import Run
@@ -110,16 +109,13 @@ class Contest(NamedTuple):
         return {name: metrics_file(name, own) for name in self.contestants}
 
     def lines(self, folder: Path) -> dict[str, list[dict[str, Any]]]:
-        """What each contestant that goes in phases has written, a line for every generation.
-
-        A line that is lost has None for whatever is asked but its generation, so that none is taken for another.
-        """
+        """What each contestant that goes in phases has written, a line for every generation, as `read_generations` has
+        them."""
         found = {}
         for name, contestant in self.contestants.items():
             if isinstance(contestant, Phases):
-                lines = {line["generation"]: line for line in read_lines(folder / self.files()[name])}
-                numbers = range(1, 1 + sum(phase.stage.generations for phase in contestant.phases))
-                found[name] = [lines.get(n, defaultdict(lambda: None, generation=n)) for n in numbers]
+                count = sum(phase.stage.generations for phase in contestant.phases)
+                found[name] = read_generations(folder / self.files()[name], count)
         return found
 
     def holes(self, folder: Path) -> list[str]:

@@ -49,7 +49,8 @@ class Report(NamedTuple):
     Attributes:
         findings: its own keys of `result.json`.
         notes: paragraphs of `report.md`.
-        figures: for each PNG's name, what draws it at a path, and says what it shows.
+        figures: for each PNG's name, what draws it at a path, and says what it shows: those that a finished run's
+            folder does not suffice for.
         files: for each other file's name, what writes it at a path.
     """
 
@@ -111,6 +112,8 @@ class Experiment(NamedTuple):
         report: `(run, contest, outcomes) -> Report`.
         answers: how a saved champion answers.
         portable: the same champion as plain arrays, for whoever has no jevo, and what they compute with them.
+        figures: of a finished run, those that its folder suffices for: for each PNG's name, what draws it at a path and
+            says what it shows, or raises an InputError that says what is missing.
         seen: `(config, dataset) -> dataset`: what a run sees of a data set.
         contents: digests of what else a run reads, by name: if one has changed, it is another run.
         module: what `python -m` runs; by default `jevo.experiments.NAME`.
@@ -123,6 +126,7 @@ class Experiment(NamedTuple):
     report: Callable[[Run[Any], Contest, Mapping[str, Outcome]], Report]
     answers: Callable[[Saved], Champion]
     portable: Callable[[Saved], Portable]
+    figures: Callable[[Saved], Mapping[str, Callable[[Path], str]]] = lambda saved: {}
     seen: Callable[[Any, Dataset], Dataset] = lambda config, dataset: dataset
     contents: Callable[[Any], Mapping[str, str]] = lambda config: {}
     module: str = ""
@@ -185,15 +189,16 @@ class Experiment(NamedTuple):
                     outcomes[name] = contestant.compete(run, outcomes)
                 save_champion(run.folder, outcomes[own].champion.champion, contest.task)
                 report = self.report(run, contest, outcomes)
-                run.home.claim([*report.files, *report.figures])
-                for name, write in report.files.items():
-                    write(run.folder / name)
                 more = {"outputs": criterion.outputs, "estimates": list(criterion.estimates)} if theirs else {}
                 result = {**run.describe(dataset), **comparison(outcomes, config.seed), **more, **report.findings}
-                run.write_result(result)
                 saved = Saved(run.folder, config, result, network=given.network)
+                figures = {**self.figures(saved), **report.figures}
+                run.home.claim([*report.files, *figures])
+                for name, write in report.files.items():
+                    write(run.folder / name)
+                run.write_result(result)
                 notes = [*report.notes, *contest.holes(run.folder), *self._leave(saved)]
-                run.write_report(result, self.module or f"jevo.experiments.{self.name}", report.figures, notes)
+                run.write_report(result, self.module or f"jevo.experiments.{self.name}", figures, notes)
                 return result
 
     def _leave(self, saved: Saved) -> list[str]:
@@ -260,6 +265,20 @@ class Experiment(NamedTuple):
             return built, program_digest(built, shape)
         make, digest = find(config.network)
         return build_own(make, shape, outputs, config.network), digest
+
+    def redrawn(self, folder: Path, result: Mapping[str, Any]) -> Mapping[str, Callable[[Path], str]]:
+        """The figures of a finished run that its folder suffices for, as `figures` has them.
+
+        Args:
+            folder: of the run.
+            result: what its `result.json` holds.
+
+        Raises:
+            InputError: if the settings in it are none of this experiment's.
+        """
+        return self.figures(
+            Saved(folder, from_settings(self.config, result["config"], f"{folder / 'result.json'}"), result)
+        )
 
     def champion(
         self,

@@ -13,14 +13,18 @@ import numpy as np
 from jevo import plots
 from jevo import population as pop
 from jevo.data.datasets import SPLITS, Dataset
-from jevo.data.files import atomic_write
+from jevo.data.files import atomic_write, read_file
+from jevo.errors import InputError
 from jevo.genetics import Archive, hypervolume
-from jevo.runs.champion import save_front
+from jevo.runs.champion import Saved, save_front
 from jevo.runs.experiment import Report, captioned
+from jevo.runs.report import entries
 from jevo.training.criterion import Criterion
 from jevo.training.scoring import evaluate, in_rows
 from jevo.types import Member, Population
 
+CSV = "front.csv"
+"""Where a run keeps its fronts."""
 Metrics = dict[str, dict[str, float]]
 """By split, and by name."""
 
@@ -69,6 +73,11 @@ class Price(NamedTuple):
     def axis(self) -> str:
         """What figures call it."""
         return f"{self.label} [%]" if self.most == 1 else self.label
+
+    @property
+    def scale(self) -> float:
+        """What it is times in figures."""
+        return 100.0 if self.most == 1 else 1.0
 
     def shown(self, paid: float) -> str:
         """As a table has it."""
@@ -148,18 +157,9 @@ def front_report(fronts: Mapping[str, Front], price: Price, merit: Merit = ACCUR
         merit: the first one.
     """
     own, control, *_ = fronts
-    own_metric = merit.metrics[0]
     points = {name.replace("_", " "): front.points for name, front in fronts.items()}
     areas = {name: _area(of, price, merit) for name, of in points.items()}
-    scale = 100 if price.most == 1 else 1
     said = ", ".join(f"{name} {area:.4f}" for name, area in areas.items())
-    curves = {
-        name: (
-            [scale * one[price.name] for one in of],
-            [merit.scale * one["metrics"]["test"][own_metric] for one in of],
-        )
-        for name, of in points.items()
-    }
     return Report(
         {"front": fronts[own].points, "control_front": fronts[control].points, "hypervolume": areas},
         [
@@ -168,17 +168,33 @@ def front_report(fronts: Mapping[str, Front], price: Price, merit: Merit = ACCUR
             f"{_table(fronts[own].points, price, merit)}",
             f"Area that the front dominates, of test {merit.label} against {price.label} (1 is all of it): {said}.",
         ],
+        {},
         {
-            "front.png": captioned(
-                f"The front, and that of the control: test {merit.label} against {price.label}.",
-                plots.front, curves, price.axis, merit.axis,
-            )
-        },
-        {
-            "front.csv": lambda path: atomic_write(path, _csv(points, price.name, merit)),
+            CSV: lambda path: atomic_write(path, _csv(points, price.name, merit)),
             "front": lambda path: fronts[own].save(path.parent),
         },
-    )  # fmt: skip
+    )
+
+
+def front_figures(saved: Saved, price: Price, merit: Merit) -> dict[str, Callable[[Path], str]]:
+    """The fronts of a finished run, as its folder has them."""
+    caption = f"The front, and that of the control: test {merit.label} against {price.label}."
+    return {"front.png": captioned(caption, draw_front, saved, price, merit)}
+
+
+def draw_front(path: Path, saved: Saved, price: Price, merit: Merit) -> None:
+    """The fronts of all who have one, from `front.csv`."""
+    file, metric = saved.folder / CSV, f"test_{merit.metrics[0]}"
+    if not file.exists():
+        raise InputError(f"{file} is not there: it is drawn from that")
+    points: dict[str, tuple[list[float], list[float]]] = {}
+    for row in csv.DictReader(io.StringIO(read_file(file).decode())):
+        xs, ys = points.setdefault(row["contestant"], ([], []))
+        xs.append(price.scale * float(row[price.name]))
+        ys.append(merit.scale * float(row[metric]))
+    # Not all who compete have a front, but the first ones do, in their order.
+    fronts = dict(zip(entries(saved.result), points.values(), strict=False))
+    plots.front(path, fronts, price.axis, merit.axis)
 
 
 def _area(points: list[dict[str, Any]], price: Price, merit: Merit) -> float:

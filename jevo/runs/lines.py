@@ -3,6 +3,7 @@
 import json
 import os
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,20 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         InputError: if something is there that is no file.
     """
     return [entry for entry in _parsed(path) if entry is not None]
+
+
+def read_generations(path: Path, count: int = 0) -> list[dict[str, Any]]:
+    """The lines of a metrics file, one for every generation, the first being 1.
+
+    A line that is lost has None for whatever is asked but its generation, so that none is taken for another.
+
+    Args:
+        path: of the file.
+        count: of generations; 0 for as many as the last line that is there says.
+    """
+    lines = {line["generation"]: line for line in read_lines(path)}
+    numbers = range(1, 1 + (count or max(lines, default=0)))
+    return [lines.get(n, defaultdict(lambda: None, generation=n)) for n in numbers]
 
 
 def write_lines(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:

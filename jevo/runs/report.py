@@ -19,17 +19,26 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     """
     results = [seed for result in results for seed in by_seed(result)]
     first = results[0]
-    rows = {first["experiment"]: results, f"{first['control']['name']} (control)": [r["control"] for r in results]}
-    rows |= {f"{name} (reference)": [r["references"][name] for r in results] for name in first["references"]}
+    rows = {title: [entries(result)[title] for result in results] for title in entries(first)}
     names = list(first["metrics"]["test"])
     spent = [name for name in BUDGET if name in first["budget"]]
     head = ["", *(f"{split} {name}" for name in names for split in SPLITS), *(name.replace("_", " ") for name in spent)]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for title, entries in rows.items():
-        cells = [_spread([entry["metrics"][split][name] for entry in entries]) for name in names for split in SPLITS]
-        cells += [f"{entries[0]['budget'][name]:,}" for name in spent]
+    for title, found in rows.items():
+        cells = [_spread([entry["metrics"][split][name] for entry in found]) for name in names for split in SPLITS]
+        cells += [f"{found[0]['budget'][name]:,}" for name in spent]
         lines.append("| " + " | ".join([title, *cells]) + " |")
     return "\n".join(lines)
+
+
+def entries(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Budget and metrics of all who compete, by the names that tables and figures give them: the experiment's own
+    first, then its control, then any references."""
+    return {
+        result["experiment"]: result,
+        f"{result['control']['name']} (control)": result["control"],
+        **{f"{name} (reference)": entry for name, entry in result["references"].items()},
+    }
 
 
 def by_seed(result: Mapping[str, Any]) -> list[dict[str, Any]]:

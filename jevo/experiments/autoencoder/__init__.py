@@ -15,5 +15,7 @@ from jevo.runs import Experiment
 
 __all__ = ["EXPERIMENT", "Config", "run"]
 
-EXPERIMENT = Experiment("autoencoder", Config, contest.contest, report.report, contest.answers, contest.portable)
+EXPERIMENT = Experiment(
+    "autoencoder", Config, contest.contest, report.report, contest.answers, contest.portable, report.figures
+)
 run = EXPERIMENT.run

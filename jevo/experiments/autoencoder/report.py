@@ -16,8 +16,9 @@ from jevo.experiments.autoencoder.config import Config, widths
 from jevo.experiments.autoencoder.contest import by_error, phases, rmse_of, svm_settings
 from jevo.experiments.autoencoder.search import layers
 from jevo.networks import Autoencoder, reconstruction, stacked
-from jevo.plots import Panel
+from jevo.plots import LEVEL, Curve, Panel
 from jevo.runs import (
+    Competitor,
     Contest,
     Judged,
     Merit,
@@ -25,7 +26,10 @@ from jevo.runs import (
     Price,
     Report,
     Run,
+    Saved,
     captioned,
+    competitors,
+    front_figures,
     front_report,
     judge_front,
     save_model,
@@ -39,6 +43,8 @@ FILTERS = 50
 """Units of the first layer whose weights are shown."""
 POINTS = 3000
 """Test examples in the projection of the features."""
+NONZERO = Price("nonzero", "share of weights that are not zero")
+"""What the members of a front cost."""
 
 
 def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) -> Report:
@@ -61,7 +67,7 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
     return Report(
         {**findings, **front.findings},
         [*notes(run.config, findings), *front.notes],
-        {**front.figures, **figures(run, contest, judged, findings)},
+        pictures(run, contest, judged, findings),
         {"svm.skops": partial(save_model, model=judged[method].details.svm), **front.files},
     )
 
@@ -71,10 +77,14 @@ def found_front(config: Config, contest: Contest, outcomes: Mapping[str, Outcome
     judge = by_error(config, shape, contest.task, contest.dataset)
     fronts = {name: judge_front(outcome.found[0].front, "nonzero", judge) for name, outcome in outcomes.items()}
     blank = blank_rmse(contest.task, contest.dataset)
-    merit = Merit(("rmse",), "RMSE", 1, lambda rmse: max(0.0, 1 - rmse / blank))
-    found = front_report(fronts, Price("nonzero", "share of weights that are not zero"), merit)
+    found = front_report(fronts, NONZERO, _merit(blank))
     said = f"Of an RMSE, what counts as area is 1 - RMSE / {blank:.4f}, the RMSE of a reconstruction that is zero."
     return found._replace(findings={**found.findings, "blank_rmse": blank}, notes=[*found.notes, said])
+
+
+def _merit(blank: float = 1.0) -> Merit:
+    """The error of a reconstruction; `blank` is that of one that is zero, whose height is 0."""
+    return Merit(("rmse",), "RMSE", 1, lambda rmse: max(0.0, 1 - rmse / blank))
 
 
 def blank_rmse(task: Task, dataset: Dataset) -> float:
@@ -94,24 +104,12 @@ def mean_image(task: Task, dataset: Dataset) -> dict[str, float]:
     return {name: rmse_of(in_rows(errors, getattr(dataset, name).x)) for name in SPLITS}
 
 
-def figures(
+def pictures(
     run: Run[Config], contest: Contest, judged: Mapping[str, Judged], findings: Mapping[str, Any]
 ) -> dict[str, Callable[[Path], str]]:
-    """What is drawn, by name."""
+    """What is drawn of the champion and of test examples, by name."""
     dataset, own, tied_layers = contest.dataset, judged[run.config.method], layers(run.config, findings["shape"])
-    names = [f"layer {i + 1}" for i in range(len(tied_layers))]
-    at_once = [method for method in judged if run.config.at_once(method)]
-    zeros = {method: dict(zip(names, shares, strict=True)) for method, shares in findings["zeros"].items()}
-    drawn = {
-        "curves.png": captioned(
-            "Validation RMSE by generation of each phase, and the test RMSE of images through the layers so far.",
-            draw_curves, contest.lines(run.folder), findings, len(tied_layers), at_once,
-        ),
-        "zeros.png": captioned(
-            "Sparsity: the share of exact zeros in each layer's matrix.",
-            plots.bars, zeros, "share of weights that are exactly zero",
-        ),
-    }  # fmt: skip
+    drawn: dict[str, Callable[[Path], str]] = {}
     if dataset.train.x.ndim == 4:
         mean = "" if dataset.values.channels else " Of the channels, the mean is shown."
 
@@ -155,47 +153,54 @@ def draw_filters(path: Path, kernel: jax.Array, dataset: Dataset) -> None:
     plots.image_grid(path, shown, titles)
 
 
-def draw_curves(
-    path: Path,
-    lines: Mapping[str, list[dict[str, Any]]],
-    findings: Mapping[str, Any],
-    layers: int,
-    at_once: Sequence[str],
-) -> None:
-    """The error by generation, a panel a phase, and the error of images by phase; `at_once` are the methods of one."""
+def figures(saved: Saved) -> dict[str, Callable[[Path], str]]:
+    """The curves, and the front if there is one."""
+    caption = (
+        "Validation RMSE by generation of each phase, of what its layer is to reconstruct; and the test RMSE of images "
+        "through the layers so far."
+    )
+    drawn = {"curves.png": captioned(caption, draw_curves, saved)}
+    return drawn | (front_figures(saved, NONZERO, _merit()) if len(saved.config.objectives) > 1 else {})
+
+
+def draw_curves(path: Path, saved: Saved) -> None:
+    """The error by generation, a panel a phase, and the error of images by phase."""
+    found, config, by_layer = competitors(saved), saved.config, saved.result["rmse_by_layer"]
+    count = len(saved.result["shape"]) - 1
+    methods = dict(zip(by_layer, found, strict=True))
     # All layers at once are not a sequence of phases, and have nothing to show for the first layers alone.
-    layerwise = {method: found for method, found in lines.items() if method not in at_once}
+    layerwise = {method: each for method, each in methods.items() if not config.at_once(method)}
+    at_once = [each for method, each in methods.items() if config.at_once(method)]
     panels = [
         Panel(
             f"generation, layer {depth + 1}",
             "validation RMSE of the target",
-            {method: _phase(found, depth, layers) for method, found in layerwise.items()},
+            [_errors(each, depth, config.generations) for each in layerwise.values()],
             log=True,
         )
-        for depth in range(layers if layerwise else 0)
+        for depth in range(count if layerwise else 0)
     ]
-    depths = list(range(1, layers + 1))
-    by_layer = {method: (depths, findings["rmse_by_layer"][method]["test"]) for method in layerwise}
     if at_once:
-        whole = {method: _phase(lines[method], 0, 1) for method in at_once}
-        panels.append(Panel("generation, all layers", "validation RMSE", whole))
-        by_layer |= {method: (depths[-1:], findings["rmse_by_layer"][method]["test"][-1:]) for method in at_once}
-    areas = {
-        method: ([line["generation"] for line in found], [line["hypervolume"] for line in found])
-        for method, found in lines.items()
-        if "hypervolume" in found[-1]
-    }
-    if areas:
+        whole = [_errors(each, 0, config.generations * count) for each in at_once]
+        panels.append(Panel("generation, all layers", "validation RMSE of images", whole, log=True))
+    if found[0].has("hypervolume"):
+        areas = [each.by_generation("hypervolume") for each in found]
         panels.append(Panel("generation", "hypervolume of the front (validation, 1 / RMSE)", areas))
-    by_layer["mean image"] = (depths, [findings["mean_image_rmse"]["test"]] * layers)
-    plots.curves(path, [*panels, Panel("layers", "test RMSE of images", by_layer)])
+    depths = range(1, count + 1)
+    ends = [
+        Curve(each.title, each.style, depths[-1:], by_layer[method]["test"][-1:])
+        if config.at_once(method)
+        else Curve(each.title, each.style, depths, by_layer[method]["test"])
+        for method, each in methods.items()
+    ]
+    mean = Curve("mean image", LEVEL, [0], [saved.result["mean_image_rmse"]["test"]], "level")
+    plots.curves(path, [*panels, Panel("layers", "test RMSE of images", [*ends, mean], log=True)])
 
 
-def _phase(lines: Sequence[Mapping[str, Any]], depth: int, layers: int) -> tuple[list[int], list[float | None]]:
-    """Generations and RMSE of one phase."""
-    each = len(lines) // layers
-    rows = lines[depth * each : (depth + 1) * each]
-    return list(range(1, each + 1)), [line["validation"] and 1 / line["validation"] for line in rows]
+def _errors(of: Competitor, depth: int, generations: int) -> Curve:
+    """The RMSE of one phase, by its generations."""
+    values = of.series("validation")[depth * generations : (depth + 1) * generations]
+    return Curve(of.title, of.style, range(1, 1 + len(values)), [value and 1 / value for value in values])
 
 
 def sheet(
@@ -214,7 +219,10 @@ def sheet(
         return [*rows, ("before", images(last, firsts[0])), ("after", images(last, champion))]
     for depth, first in enumerate(firsts):
         before = {**champion, f"layer_{depth}": first}
-        rows += [(f"layer {depth + 1}, before", images(depth, before)), ("after", images(depth, champion))]
+        rows += [
+            (f"layer {depth + 1}, before", images(depth, before)),
+            (f"layer {depth + 1}, after", images(depth, champion)),
+        ]
     return rows
 
 

@@ -13,7 +13,7 @@ from jevo.runs import Experiment
 __all__ = ["EXPERIMENT", "Config", "run"]
 
 EXPERIMENT = Experiment(
-    "hybrid", Config, contest.contest, report.report, contest.answers, contest.portable, contest.dataset,
-    own_network=True,
+    "hybrid", Config, contest.contest, report.report, contest.answers, contest.portable, report.figures,
+    contest.dataset, own_network=True,
 )  # fmt: skip
 run = EXPERIMENT.run

@@ -1,14 +1,14 @@
 """The pictures and the report of a hybrid experiment."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jevo import plots
 from jevo.experiments.hybrid.config import Config
-from jevo.plots import Panel
-from jevo.runs import Contest, Outcome, Report, Run, answers_figure, captioned
+from jevo.plots import LEVEL, Curve, Panel
+from jevo.runs import Contest, Outcome, Report, Run, Saved, answers_figure, captioned, competitors
 
 
 def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) -> Report:
@@ -30,48 +30,51 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
         ],
         "final_loss": {name: found[-1]["loss"] or [None] * seeds for name, found in lines.items()},
     }
-    fitness = f"{config.fitness} loss of the best member"
-    figures = {
-        "curves.png": captioned(
-            f"The {fitness} by gradient steps and by wall time, and the barrier of each mating"
-            + (f"; median and range of {seeds} seeds." if seeds > 1 else "."),
-            draw_curves, fitness, lines, outcomes, findings["barrier"],
-        ),
-        **answers_figure(contest.dataset, own.champion.predicted, "The kept champion's"),
-    }  # fmt: skip
+    figures = answers_figure(contest.dataset, own.champion.predicted, "The kept champion's")
     return Report(findings, notes(config.fitness, contest.criterion.scored, findings, outcomes), figures)
 
 
-def draw_curves(
-    path: Path,
-    fitness: str,
-    lines: Mapping[str, list[dict[str, Any]]],
-    outcomes: Mapping[str, Outcome],
-    barrier: list[Any],
-) -> None:
+def figures(saved: Saved) -> dict[str, Callable[[Path], str]]:
+    """The curves."""
+    seeds = saved.config.repeats
+    caption = (
+        f"The {saved.config.fitness} loss of the best member by gradient steps and by wall time, and the barrier of "
+        "each mating: what a child loses more than its parents do in the mean"
+        + (f". Lines are medians of {seeds} seeds, bands their range." if seeds > 1 else ".")
+    )
+    return {"curves.png": captioned(caption, draw_curves, saved)}
+
+
+def draw_curves(path: Path, saved: Saved) -> None:
     """The loss by gradient steps and by wall time, and the barrier by cycle."""
-    legs, seeds = len(lines["search"]), len(outcomes["search"].judged)
+    found, config = competitors(saved), saved.config
+    legs, fitness = config.cycles * config.legs, f"{config.fitness} loss of the best member"
 
-    def series(key: str, whole: Mapping[str, float]) -> dict[str, tuple[list[float], list[Any]]]:
-        """A metric of every contestant, by what it spent of its `whole` budget."""
-        return {
-            name.replace("_", " "): (
-                [whole[name] * line["generation"] / legs for line in lines[name]],
-                [line[key] for line in lines[name]],
+    def spent(budget: str) -> list[Curve]:
+        """The loss of all who compete, by what they have spent of a budget."""
+        return [
+            Curve(
+                each.title,
+                each.style,
+                [each.entry["budget"][budget] * leg / legs for leg in range(1, 1 + len(each.lines))],
+                each.series("loss"),
             )
-            for name in lines
-        }
+            for each in found
+        ]
 
-    steps = {name: float(outcome.budget["gradient_steps"]) for name, outcome in outcomes.items()}
-    seconds = {name: outcome.budget["wall_s"] for name, outcome in outcomes.items()}
-    together = ", all seeds together" if seeds > 1 else ""
+    own = found[0]
+    barrier = own.series("barrier")[config.legs :: config.legs]
+    together = ", all seeds together" if config.repeats > 1 else ""
     panels = [
-        Panel("member gradient steps", fitness, series("loss", steps), log=True),
-        Panel(f"wall time [s]{together}", fitness, series("loss", seconds), log=True),
+        Panel("gradient steps of members", fitness, spent("gradient_steps"), log=True),
+        Panel(f"wall time [s]{together}", fitness, spent("wall_s"), log=True),
         Panel(
-            "after cycle",
-            "barrier: child's loss less its parents' mean",
-            {"search": (range(1, len(barrier) + 1), barrier)},
+            "mating after cycle",
+            "barrier: child's loss less parents' mean",
+            [
+                Curve(own.title, own.style, range(1, 1 + len(barrier)), barrier),
+                Curve("no barrier", LEVEL, [0], [0.0], "level"),
+            ],
         ),
     ]
     plots.curves(path, panels)

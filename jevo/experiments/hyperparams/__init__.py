@@ -14,6 +14,7 @@ from jevo.runs import Experiment
 __all__ = ["EXPERIMENT", "Config", "run"]
 
 EXPERIMENT = Experiment(
-    "hyperparams", Config, contest.contest, report.report, contest.answers, contest.portable, contents=contest.contents
-)
+    "hyperparams", Config, contest.contest, report.report, contest.answers, contest.portable, report.figures,
+    contents=contest.contents,
+)  # fmt: skip
 run = EXPERIMENT.run

@@ -3,13 +3,18 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from jevo.data.files import read_file
+from jevo.errors import InputError
 from jevo.hyperparams import flatten
 from jevo.hyperparams.genes import word
 from jevo.mixed import Architecture
 from jevo.plots import Layer
 
+TABLE = "genomes.csv"
+"""Where a run keeps every genome that was proposed."""
 ALWAYS = (
     "search",
     "number",
@@ -26,7 +31,20 @@ ALWAYS = (
     "reason",
     "repairs",
 )
-"""Columns of `genomes.csv` before the genes, and the names of none: `epochs` is one."""
+"""Columns of the table before the genes, and the names of none: `epochs` is one."""
+
+
+def brief(genome: Mapping[str, Any]) -> str:
+    """A genome in a few words, of layers only their units: `dense 768-768, adam, lr 0.001`."""
+    parts = []
+    for name, value in genome.items():
+        if isinstance(value, list):
+            units = "-".join(str(layer.get("units", "?")) for layer in value)
+            parts.append(f"{name} {units}" if value else f"no {name}")
+        else:
+            number = f"{value:.3g}" if isinstance(value, float) else word(value)
+            parts.append(value if isinstance(value, str) else f"{name} {number}")
+    return ", ".join(parts)
 
 
 def describe(genome: Mapping[str, Any]) -> str:
@@ -81,6 +99,82 @@ def table(found: Mapping[str, Any]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+class Row(NamedTuple):
+    """A row of `genomes.csv`.
+
+    Attributes:
+        number: among the proposals of its search, from 0.
+        generation: that proposed it.
+        parents: numbers.
+        score: NaN if its training failed.
+        trained: whether it was trained for this proposal.
+        spent: epochs that it was trained for, the mean of its repeats.
+        genome: as text and numbers tell it.
+    """
+
+    number: int
+    generation: int
+    parents: tuple[int, ...]
+    score: float
+    trained: bool
+    spent: float
+    genome: dict[str, Any]
+
+
+def read_table(path: Path) -> dict[str, list[Row]]:
+    """The rows of `genomes.csv`, by search.
+
+    Raises:
+        InputError: if there is none, or it is another file.
+    """
+    if not path.exists():
+        raise InputError(f"{path} is not there: it is drawn from that")
+    found: dict[str, list[Row]] = {}
+    try:
+        for row in csv.DictReader(io.StringIO(read_file(path).decode(), newline="")):
+            epochs = [int(epochs) for epochs in row["epochs_trained"].split()]
+            genes = {name: _value(text) for name, text in row.items() if name not in ALWAYS and text}
+            found.setdefault(row["search"], []).append(
+                Row(
+                    int(row["number"]),
+                    int(row["generation"]),
+                    tuple(map(int, row["parents"].split())),
+                    float(row["score"] or "nan"),
+                    row["trained"] == "True",
+                    sum(epochs) / max(len(epochs), 1),
+                    _nested(genes),
+                )
+            )
+    except (KeyError, ValueError, AttributeError, csv.Error) as error:
+        raise InputError(f"{path} is no table of genomes, or damaged ({type(error).__name__}: {error})") from None
+    return found
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text in ("True", "False"):
+        return text == "True"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _nested(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`."""
+    genome: dict[str, Any] = {}
+    for name, value in columns.items():
+        group, *rest = name.split(".", 2)
+        if rest == ["layers"]:
+            genome[group] = [{} for _ in range(value)]
+        elif rest:
+            genome[group][int(rest[0])][rest[1]] = value
+        else:
+            genome[group] = value
+    return genome
 
 
 def _columns(genome: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,20 +1,24 @@
 """The pictures and the report of a hyperparameter search."""
 
+import itertools
+import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from jevo import plots
 from jevo.data.files import atomic_write
 from jevo.experiments.hyperparams.config import Config
-from jevo.experiments.hyperparams.genomes import by_gene, describe, layers, table
+from jevo.experiments.hyperparams.genomes import TABLE, Row, brief, by_gene, describe, layers, read_table, table
 from jevo.experiments.hyperparams.importance import importance
 from jevo.experiments.hyperparams.importance import table as importance_table
 from jevo.experiments.hyperparams.journal import Found
-from jevo.hyperparams import Tally, best_trial
+from jevo.hyperparams import best_trial
 from jevo.mixed import architecture
-from jevo.plots import Panel
+from jevo.plots import Curve, Panel
 from jevo.runs import (
     ACCURACY,
     R2,
@@ -24,8 +28,11 @@ from jevo.runs import (
     Price,
     Report,
     Run,
+    Saved,
     answers_figure,
     captioned,
+    competitors,
+    front_figures,
     front_report,
     save_apart,
 )
@@ -57,8 +64,8 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
     return Report(
         {**findings, **front.findings},
         [*said, *front.notes],
-        {**front.figures, **figures(run, contest, found, findings["champion"], next(iter(outcomes.values())))},
-        {"genomes.csv": lambda path: atomic_write(path, table(found)), **front.files},
+        answers_figure(contest.dataset, next(iter(outcomes.values())).champion.predicted, "The champion's"),
+        {TABLE: lambda path: atomic_write(path, table(found)), **front.files},
     )
 
 
@@ -91,40 +98,113 @@ def fronts(run: Run[Config], contest: Contest, found: Mapping[str, Found]) -> Re
     return front_report({name: front(of) for name, of in found.items()}, Price(cost, LABELS[cost], dearest), merit)
 
 
-def figures(
-    run: Run[Config], contest: Contest, found: Mapping[str, Found], champion: Mapping[str, Any], own: Outcome
-) -> dict[str, Callable[[Path], str]]:
-    """What is drawn, by name."""
-    dataset, trials = contest.dataset, next(iter(found.values())).trials
-    once = list({trial.number: trial for trial in trials if trial.trained and not trial.score.reason}.values())
-    genes, scores = by_gene([trial.genome for trial in once]), [trial.score.value for trial in once]
-
-    # A mean of losses is that of the few networks that learn nothing, and would leave the best a flat line.
-    means = run.config.fitness == "accuracy" and contest.criterion.classifies
-
-    def draw_network(path: Path) -> None:
-        genome, shape = champion["genome"], dataset.train.x.shape[1:]
-        of, _ = architecture(genome, shape, contest.criterion.outputs, run.config.epochs)
-        plots.network_diagram(
-            path, describe(genome), layers(of, "softmax" if contest.criterion.classifies else "linear")
-        )
-
+def figures(saved: Saved) -> dict[str, Callable[[Path], str]]:
+    """The curves, what the genes do, the champion's ancestors and layers, and the front if there is one."""
+    config = saved.config
     drawn = {
         "curves.png": captioned(
-            f"Best {'and mean ' if means else ''}of the population by generation, and the best so far by epochs "
-            "trained (validation score).",
-            plots.curves, [_by_generation(found, means), _by_epochs(found)],
+            "Left: every genome trained. Right: the best so far. Both by the epochs that its search had trained by "
+            "then.",
+            draw_curves, saved,
         ),
         "genes.png": captioned(
-            "The score of every genome trained, by the value of each gene.",
-            plots.score_by_gene, genes, scores, "validation score",
+            "Every genome that the search trained, by the value of each gene, and the medians of values.",
+            draw_genes, saved,
         ),
     }  # fmt: skip
-    if any(trial.parents for trial in trials):
-        people = [plots.Individual(t.number, t.generation, t.parents, t.score.value, "") for t in trials]
-        drawn["family.png"] = captioned("The champion's ancestors.", plots.family_tree, people, champion["number"])
-    drawn["network.png"] = captioned("The champion, layer by layer.", draw_network)
-    return drawn | answers_figure(dataset, own.champion.predicted, "The champion's")
+    if config.search == "genetic":
+        drawn["family.png"] = captioned("The champion (in a ring) and its ancestors.", draw_family, saved)
+    drawn["network.png"] = captioned("The champion, layer by layer.", draw_network, saved)
+    if len(config.objectives) > 1:
+        cost = config.objectives[1]
+        price = Price(cost, LABELS[cost], math.inf)
+        drawn |= front_figures(saved, price, ACCURACY if _classifies(saved) else R2)
+    return drawn
+
+
+class Scale(NamedTuple):
+    """How scores are shown: as accuracies, or as losses on a logarithmic axis, if all of them are above 0.
+
+    Attributes:
+        label: of the axis.
+        sign: what a score is times.
+        log: whether the axis is logarithmic.
+    """
+
+    label: str
+    sign: int
+    log: bool
+
+    def best(self, values: Sequence[float]) -> float:
+        """Of what is shown; NaN if there is nothing."""
+        return float(np.fmin.reduce(values) if self.sign < 0 else np.fmax.reduce(values))
+
+
+def scale(saved: Saved, rows: Sequence[Row]) -> Scale:
+    """How the scores of these genomes are shown."""
+    if _classifies(saved) and saved.config.fitness == "accuracy":
+        return Scale("validation accuracy", 1, False)
+    losses = not any(row.score >= 0 for row in rows)
+    return Scale("validation loss", -1, True) if losses else Scale("minus the validation loss", 1, False)
+
+
+def draw_curves(path: Path, saved: Saved) -> None:
+    """Every genome, and the best so far, by epochs."""
+    found = read_table(saved.folder / TABLE)
+    shown = scale(saved, [row for rows in found.values() for row in rows])
+    every, best = [], []
+    for each, rows in zip(competitors(saved), found.values(), strict=True):
+        spent, at, values = {}, [], []
+        for row in rows:
+            name = json.dumps(row.genome)  # A genome that is met again, or trained further, counts once.
+            spent[name] = max(row.spent, spent.get(name, 0.0))
+            at.append(sum(spent.values()))
+            values.append(shown.sign * row.score)
+        new = [i for i, row in enumerate(rows) if row.trained and math.isfinite(row.score)]
+        every.append(Curve(each.title, each.style, [at[i] for i in new], [values[i] for i in new], "dots"))
+        so_far = list(itertools.accumulate(values, lambda *two: shown.best(two)))
+        best.append(Curve(each.title, each.style, at, so_far, "steps"))
+    x = "epochs trained"
+    plots.curves(
+        path, [Panel(x, shown.label, every, shown.log), Panel(x, f"best {shown.label} so far", best, shown.log)]
+    )
+
+
+def draw_genes(path: Path, saved: Saved) -> None:
+    """The score of every genome that the search trained, by the value of each gene."""
+    rows = _own(saved)
+    once = list({row.number: row for row in rows if row.trained and math.isfinite(row.score)}.values())
+    shown = scale(saved, once)
+    genes = by_gene([row.genome for row in once])
+    plots.score_by_gene(path, genes, [shown.sign * row.score for row in once], shown.label, shown.log)
+
+
+def draw_family(path: Path, saved: Saved) -> None:
+    """The champion and those it descends from."""
+    rows = _own(saved)
+    shown = scale(saved, rows)
+    people = [
+        plots.Individual(row.number, row.generation, row.parents, shown.sign * row.score, brief(row.genome))
+        for row in rows
+    ]
+    plots.family_tree(path, people, saved.result["champion"]["number"], shown.label, shown.log)
+
+
+def draw_network(path: Path, saved: Saved) -> None:
+    """The champion, layer by layer."""
+    genome = saved.result["champion"]["genome"]
+    of, _ = architecture(genome, saved.shape, saved.outputs, saved.config.epochs)
+    plots.network_diagram(path, describe(genome), layers(of, "softmax" if _classifies(saved) else "linear"))
+
+
+def _own(saved: Saved) -> list[Row]:
+    """What the search itself proposed."""
+    return next(iter(read_table(saved.folder / TABLE).values()))
+
+
+def _classifies(saved: Saved) -> bool:
+    """Whether a score may be an accuracy: that a goal of one's own is not."""
+    return next(iter(saved.result["metrics"]["test"])) == "accuracy"
 
 
 def notes(findings: Mapping[str, Any], found: Mapping[str, Found]) -> list[str]:
@@ -149,26 +229,3 @@ def notes(findings: Mapping[str, Any], found: Mapping[str, Found]) -> list[str]:
     if champion["repairs"]:
         said.append(f"Repaired in the champion: {'; '.join(champion['repairs'])}.")
     return said
-
-
-def _by_generation(found: Mapping[str, Found], means: bool) -> Panel:
-    curves = {}
-    for name, one in found.items():
-        for what in ("best", "mean") if means else ("best",):
-            xs = [generation.number for generation in one.generations]
-            curves[f"{name.replace('_', ' ')}, {what}"] = xs, [getattr(g, what) for g in one.generations]
-    return Panel("generation", "validation score of the population", curves)
-
-
-def _by_epochs(found: Mapping[str, Found]) -> Panel:
-    curves = {}
-    for name, one in found.items():
-        best, tally, xs, ys = float("-inf"), Tally(), [], []
-        for trial in one.trials:
-            tally.add(trial.genome, trial.score)
-            best = best if trial.score.reason else max(best, trial.score.value)
-            if math.isfinite(best):
-                xs.append(tally.spent)
-                ys.append(best)
-        curves[name.replace("_", " ")] = xs, ys
-    return Panel("epochs", "best validation score so far", curves)

@@ -13,6 +13,7 @@ from jevo.runs import Experiment
 __all__ = ["EXPERIMENT", "Config", "run"]
 
 EXPERIMENT = Experiment(
-    "masks", Config, contest.contest, report.report, contest.answers, contest.portable, own_network=True
-)
+    "masks", Config, contest.contest, report.report, contest.answers, contest.portable, report.figures,
+    own_network=True,
+)  # fmt: skip
 run = EXPERIMENT.run

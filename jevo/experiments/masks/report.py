@@ -1,13 +1,14 @@
 """The pictures and the report of a mask experiment."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import jax
 import numpy as np
 
 from jevo import bits, plots
 from jevo.bits import Bits, is_bits
-from jevo.experiments.forward import draw_curves
+from jevo.experiments import forward
 from jevo.experiments.masks.config import Config
 from jevo.experiments.searcher import FRONT
 from jevo.networks import MaskKind, masked
@@ -21,9 +22,11 @@ from jevo.runs import (
     Price,
     Report,
     Run,
+    Saved,
     answers_figure,
     by_criterion,
     captioned,
+    front_figures,
     front_report,
     judge_front,
 )
@@ -31,6 +34,15 @@ from jevo.types import Member
 
 MOST_PICTURES = 40
 """Hidden units whose masks are shown."""
+MEANS = {
+    "mask": "white is kept, black is dropped",
+    "mask_rs": "white is kept, black is dropped",
+    "flip": "white is as it was drawn, black has its sign turned",
+    "mask_flip": "white is kept as it was drawn, black with its sign turned, grey is dropped",
+}
+"""What the pictures of each kind of mask show."""
+KEPT = Price("kept", "share of weights kept")
+"""What the members of a front cost."""
 
 
 def density_by_layer(genome: Member, kind: MaskKind) -> dict[str, float]:
@@ -47,37 +59,47 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
     genome = own.champion.champion["genome"]
     shares = density_by_layer(genome, kind)
     found = int(own.found[0].found)
-    figures = {
-        "curves.png": captioned(
-            f"Fitness and {contest.criterion.scored} by generation. Fitness is that of its generation's train batch.",
-            draw_curves, contest.lines(run.folder), outcomes, contest.criterion,
-        )
-    }  # fmt: skip
+    figures: dict[str, Callable[[Path], str]] = {}
     masks = first_layer(genome, dataset.train.x.shape[1:], kind, dataset.values.first)
     if masks is not None:
+        mean = " Of the channels, the mean is shown." if dataset.values.channels > 1 else ""
         figures["masks.png"] = captioned(
-            "The champion's mask over the input of each hidden unit: white is kept, black dropped.",
+            f"The champion's mask over the input of each hidden unit: {MEANS[kind]}.{mean}",
             plots.image_grid, masks, [f"unit {i}" for i in range(len(masks))],
         )  # fmt: skip
-    figures["density.png"] = captioned(
-        "Density of the champion's mask by layer.", plots.bars, {"champion": shares}, "share of weights kept"
-    )
     figures |= answers_figure(dataset, own.champion.predicted, "The champion's")
     front = Report({})
     if len(run.config.objectives) > 1:
         fronts = {name: judged(run.config, contest, outcomes[name]) for name in ("search", "random_search")}
-        merit = ACCURACY if contest.criterion.classifies else R2
-        front = front_report(fronts, Price("kept", "share of weights kept"), merit)
+        front = front_report(fronts, KEPT, ACCURACY if contest.criterion.classifies else R2)
     return Report(
         {
             "champion": {"generation": found, "validation": float(own.found[0].validation)},
             "density": shares,
             **front.findings,
         },
-        [f"The champion is from generation {found:,} and keeps {shares['all']:.1%} of the weights.", *front.notes],
-        {**front.figures, **figures},
+        [f"The champion is from generation {found:,}. {said(shares, kind)}", *front.notes],
+        figures,
         front.files,
     )
+
+
+def figures(saved: Saved) -> dict[str, Callable[[Path], str]]:
+    """The curves, and the front if there is one."""
+    merit = ACCURACY if "accuracy" in saved.result["metrics"]["test"] else R2
+    return forward.figures(saved) | (front_figures(saved, KEPT, merit) if len(saved.config.objectives) > 1 else {})
+
+
+def said(shares: Mapping[str, float], kind: MaskKind) -> str:
+    """A sentence on what a mask keeps."""
+    does = "leaves {} of the weights as they are" if kind == "flip" else "keeps {} of the weights"
+    layers = [
+        f"{name.removesuffix('/kernel').replace('_', ' ')} {share:.1%}"
+        for name, share in shares.items()
+        if name != "all"
+    ]
+    by_layer = f" ({', '.join(layers)})" if len(layers) > 1 else ""
+    return f"Its mask {does.format(format(shares['all'], '.1%'))}{by_layer}."
 
 
 def judged(config: Config, contest: Contest, outcome: Outcome) -> Front:

@@ -6,6 +6,7 @@ One network learns from what noise about it does to the fitness of examples: nod
 derivative of network, activations or loss, but reads where the linear layers are.
 """
 
+from jevo.experiments import forward
 from jevo.experiments.weights import contest, report
 from jevo.experiments.weights.config import Config
 from jevo.runs import Experiment
@@ -13,6 +14,7 @@ from jevo.runs import Experiment
 __all__ = ["EXPERIMENT", "Config", "run"]
 
 EXPERIMENT = Experiment(
-    "weights", Config, contest.contest, report.report, contest.answers, contest.portable, own_network=True
-)
+    "weights", Config, contest.contest, report.report, contest.answers, contest.portable, forward.figures,
+    own_network=True,
+)  # fmt: skip
 run = EXPERIMENT.run
