@@ -16,6 +16,7 @@ EXPERIMENTS = {
 COMMANDS = {
     "predict": "ask the champion of a run: jevo predict RUN IMAGE...",
     "summary": "median and range of runs over their seeds: jevo summary RUN...",
+    "redraw": "draw the figures of runs again, from what their folders hold",
     "benchmark": "what a population costs on this device",
     "completion": "for your shell: jevo completion bash|zsh|fish",
 }

@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 import shtab
 
-from jevo import predict, summary
+from jevo import predict, redraw, summary
 from jevo.__main__ import COMMANDS, EXPERIMENTS
 from jevo.benchmark.__main__ import BENCHMARKS, All
 from jevo.data.datasets import NAMES
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers()
     for name, words in EXPERIMENTS.items():
         _settings(commands.add_parser(name, help=words), experiment(name).config)
-    for name, request in {"predict": predict.Request, "summary": summary.Request}.items():
+    for name, request in {"predict": predict.Request, "summary": summary.Request, "redraw": redraw.Request}.items():
         _settings(commands.add_parser(name, help=COMMANDS[name]), request)
     benchmarks = commands.add_parser("benchmark", help=COMMANDS["benchmark"]).add_subparsers()
     for name, settings in {**{name: each.settings for name, each in BENCHMARKS.items()}, "all": All}.items():

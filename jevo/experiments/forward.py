@@ -363,6 +363,17 @@ def contestants(
     return found
 
 
+def scale_notes(config: ForwardConfig, criterion: Criterion) -> list[str]:
+    """Why a loss may be high beside its accuracy, where that is so."""
+    if config.fitness != "likelihood" or not criterion.classifies:
+        return []
+    return [
+        f"The loss is high for such an accuracy: fitness brings logits to a standard deviation of {config.spread:g} "
+        "before it looks at them, so that their own scale, which the loss and the probabilities of `predict` depend on, "
+        "is nobody's aim. Which class is the likeliest does not depend on it."
+    ]
+
+
 def require_no_state(network: Network) -> None:
     """Raise an InputError for a network with state, which forward passes alone leave as it was made."""
     if network.update is not None:
