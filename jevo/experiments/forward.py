@@ -369,7 +369,7 @@ def scale_notes(config: ForwardConfig, criterion: Criterion) -> list[str]:
         return []
     return [
         f"The loss is high for such an accuracy: fitness brings logits to a standard deviation of {config.spread:g} "
-        "before it looks at them, so that their own scale, which the loss and the probabilities of `predict` depend on, "
+        "before it looks at them, so that their own scale, on which loss and probabilities of `predict` depend, "
         "is nobody's aim. Which class is the likeliest does not depend on it."
     ]
 
