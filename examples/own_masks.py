@@ -24,7 +24,7 @@ class Residual(nnx.Module):
         return self.last(x + nnx.relu(self.second(x)))
 
 
-config = masks.Config(out=Path("runs/own-masks"), generations=300, validate_every=50)
+config = masks.Config(out=Path("runs/own-masks"), generations=100, validate_every=25)
 result = masks.run(config, network=Residual)
 for name, found in {"masks": result, "random search": result["control"]}.items():
     accuracy, evaluations = found["metrics"]["test"]["accuracy"], found["budget"]["evaluations"]
