@@ -25,6 +25,7 @@ INCLUDE = re.compile(r"<!-- include -->\n\[[^\]]*\]\(([^)]+)\)\n")
 """A comment, and on the next line a link to a file, which the site has in their place."""
 FENCED = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(!?\[[^\]]*\])\((?!\w+:|#)([^)#\s]+)(#[^)]*)?\)")
+PICTURES = {".gif", ".jpg", ".png", ".svg", ".webp"}
 DOCTEST = re.compile(r"(?:^>>> .*\n(?:.+\n?)*)", re.MULTILINE)
 
 log = logging.getLogger("mkdocs.hooks.jevo")
@@ -80,7 +81,8 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    for picture in sorted(ROOT.glob("experiments/**/*.png")):
+    pictures = (path for path in sorted(ROOT.glob("experiments/**/*")) if path.suffix in PICTURES)
+    for picture in pictures:
         files.append(File.generated(config, picture.relative_to(ROOT).as_posix(), abs_src_path=str(picture)))
     for name in parts():
         files.append(File.generated(config, f"api/{name}.md", content=reference(name)))

@@ -31,10 +31,10 @@ def scores(members, seeds=range(5)):
 
 algorithm = genetics.genetic(genetics.truncation(8), genetics.uniform(per="neuron"), genetics.gaussian(0.3), elites=4)
 members = population.init(jax.random.key(0), networks.mlp([4, 8, 1], bias=False).init, 32)
-state = algorithm.init(members, scores(members))
+ask, tell, state = jax.jit(algorithm.ask), jax.jit(algorithm.tell), algorithm.init(members, scores(members))
 for number in range(1, 12):
-    candidates = algorithm.ask(jax.random.key(number), state)
-    state = algorithm.tell(state, candidates, scores(candidates.members))
+    candidates = ask(jax.random.key(number), state)
+    state = tell(state, candidates, scores(candidates.members))
     print(f"generation {number}: best {state.fitness.max():.1f} s of 20, median {np.median(state.fitness):.1f} s")
 best = population.take(state.population, state.fitness.argmax()[None])
 print("from 50 other starts:", *scores(best, range(100, 150)), "s")
