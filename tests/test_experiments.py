@@ -6,7 +6,6 @@ import shlex
 import shutil
 import time
 from dataclasses import fields
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,8 +20,6 @@ from jevo.runs.lines import read_lines
 from jevo.runs.own import Given
 from jevo.runs.signals import Interrupted
 from tests.commands import command, deterministic, result, start
-
-README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -249,11 +246,6 @@ def test_stages_start_with_no_more_members_at_once_than_there_are(name):
         for contestant in contest.contestants.values():
             for phase in contestant.phases if isinstance(contestant, Phases) else ():
                 assert phase.stage.chunk <= 10 * config.population
-
-
-def test_the_readme_tells_of_every_experiment_of_jevos_own():
-    told = re.findall(r"^### `(\w+)`", README.read_text(), re.MULTILINE)
-    assert told == [name for name, module in EXPERIMENTS.items() if module.startswith("jevo.")]
 
 
 def test_an_unknown_experiment_is_named(smoke, tmp_path):

@@ -178,7 +178,8 @@ def from_source(
       train: the train examples: mappings, or tuples.
       validation: those that validate; or as `from_arrays` takes it.
       test: those of the test set; or as `from_arrays` takes it.
-      x, y: what the example and its label are called in a mapping, or their places in a tuple.
+      x: what the example is called in a mapping, or its place in a tuple.
+      y: the same of its label.
       name: of the set, in results.
       regression: as `from_arrays` takes it.
 

@@ -211,8 +211,9 @@ def estimates(path: Path, truth: np.ndarray, estimated: np.ndarray, names: Seque
 
     Args:
         path: of the PNG.
-        truth, estimated: `[n, targets]`, in units of the targets. At most `POINTS` examples are drawn, evenly spaced,
-            and the first `ROWS` targets.
+        truth: `[n, targets]`, in units of the targets. At most `POINTS` examples are drawn, evenly spaced, and the
+            first `ROWS` targets.
+        estimated: the same, as estimated.
         names: of the targets.
     """
     count = min(len(names), ROWS)
