@@ -35,13 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _overview() -> str:
     rows = [f"  {name:<13}{words}" for name, words in {**EXPERIMENTS, **COMMANDS}.items()]
-    return "\n".join(
-        [
-            f"jevo {__version__}: evolve and train populations of neural networks",
-            *rows,
-            "Start with: jevo masks. jevo COMMAND --help says more of each.",
-        ]
-    )
+    title = f"jevo {__version__}: start with jevo masks; jevo COMMAND --help says more of each of these"
+    return "\n".join([title, *rows])
 
 
 def _command(name: str) -> Callable[[Sequence[str]], None]:

@@ -23,7 +23,7 @@ LAYERS = [
     {"genetics", "networks", "training", "plots"},
     {"hyperparams", "mixed", "runs"},
     {"experiments", "benchmark"},
-    {"predict", "summary"},
+    {"predict", "redraw", "summary"},
     {"__main__"},
     {"completion"},
 ]

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from jevo.plots.drawing import WIDTH, bare, caret, dots, fence, label, save, shortened
-from jevo.plots.style import BLACK, BLUE, GREY, PALETTE, Style, style
+from jevo.plots.palette import BLACK, BLUE, GREY, PALETTE, Style, style
 
 COLUMNS = 3
 """Panels of curves in a row."""
