@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _overview() -> str:
     rows = [f"  {name:<13}{words}" for name, words in {**EXPERIMENTS, **COMMANDS}.items()]
-    title = f"jevo {__version__}: start with jevo masks; jevo COMMAND --help says more of each of these"
+    title = f"jevo {__version__}: start with jevo masks; jevo COMMAND --help says more of each"
     return "\n".join([title, *rows])
 
 

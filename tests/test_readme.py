@@ -106,7 +106,7 @@ def test_flags_that_are_spoken_of_exist():
     settings = [benchmark.settings for benchmark in BENCHMARKS.values()]
     kinds = [*REQUESTS.values(), *settings, *(experiment(name).config for name in OWN)]
     known = {field.name.replace("_", "-") for kind in kinds for field in dataclasses.fields(kind)}
-    known |= {f"no-{name}" for name in known} | {"help"}
+    known |= {f"no-{name}" for name in known} | {"help", "help-all"}
     for page, text in (PAGES | RECORDS).items():
         spoken = [found for found in re.findall(r"`([^`\n]+)`", text) if not re.search(r"pip|mkdocs|xla", found)]
         flags = {flag for words in spoken for flag in re.findall(r"(?:^|\s)--([\w-]+)", words)}
