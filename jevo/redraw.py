@@ -1,6 +1,6 @@
-"""Draw the figures of finished runs again, from what their folders hold.
+"""Draw the figures of finished runs again, from what their folders hold, and those of benchmarks, from their JSON.
 
-python -m jevo.redraw RUN RUN
+python -m jevo.redraw RUN RUN BENCHMARK.json
 
 Curves, fronts, genes, families and networks are drawn from the settings, the result, the metrics and the tables of a
 run. What needs its data, such as a confusion matrix, is drawn by the run alone.
@@ -14,19 +14,21 @@ from typing import Annotated
 
 import tyro
 
+from jevo.benchmark import figures
 from jevo.errors import InputError
 from jevo.experiments import experiment
 from jevo.runs.arguments import parse
 from jevo.runs.command import plain_errors
+from jevo.runs.folder import read_json, require_shape
 from jevo.runs.record import read_result
 
 
 @dataclass(frozen=True)
 class Request:
-    """Draw the figures of finished runs again, as far as their folders suffice for it."""
+    """Draw the figures of finished runs and of benchmarks again, as far as what was kept suffices for it."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of finished runs."""
+    """Folders of finished runs, or JSON files of benchmarks."""
 
 
 def redraw(folder: Path) -> list[Path]:
@@ -55,13 +57,35 @@ def redraw(folder: Path) -> list[Path]:
     return drawn
 
 
+def redraw_benchmark(file: Path) -> Path:
+    """Draw what a benchmark has measured again.
+
+    Args:
+        file: that it wrote, `NAME.json`.
+
+    Raises:
+        InputError: if it holds no throughputs.
+    """
+    advice = "give the JSON file of a benchmark that draws one: masks, sgd, mating or small"
+    found = read_json(file, advice)
+    require_shape(found, _BENCHMARK, file, advice)
+    path = figures.draw(file.parent, found)
+    print(f"{path}: drawn")
+    return path
+
+
+_TIMES = {"median": (int, float), "lower": (int, float), "upper": (int, float)}
+_ROW = {"name": str, "population": int, "per_second": (int, float), "seconds": _TIMES}
+_BENCHMARK = {"benchmark": str, "unit": str, "rows": [_ROW], "device": {"kind": str, "cores": int}}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     with plain_errors():
         request = parse(Request, sys.argv[1:] if arguments is None else arguments)
         if not request.runs:
             raise InputError("redraw takes the folders of finished runs: python -m jevo.redraw RUN RUN ...")
         for run in request.runs:
-            redraw(run)
+            redraw_benchmark(run) if run.suffix == ".json" else redraw(run)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from jevo.runs import (
     Report,
     Stage,
     captioned,
+    competitors,
     judging,
     main,
     metrics_file,
@@ -116,9 +117,16 @@ def contest(config, dataset, given) -> Contest:
 
 def report(run, contest, outcomes):
     scales = {name: float(layer["kernel"]) for name, layer in outcomes["search"].champion.champion["scales"].items()}
-    return Report(
-        {"scales": scales}, [], {"scales.png": captioned("Scales.", plots.bars, {"champion": scales}, "scale")}
-    )
+    return Report({"scales": scales}, [f"Scales of the champion: {scales}."])
+
+
+def figures(saved):
+    return {"curves.png": captioned("Fitness of the best member by generation.", draw_curves, saved)}
+
+
+def draw_curves(path, saved):
+    best = [each.by_generation("best") for each in competitors(saved)]
+    plots.curves(path, [plots.Panel("generation", "fitness", best)])
 
 
 def answers(saved):
@@ -132,7 +140,7 @@ def portable(saved) -> Portable:
     return saved.portable(found, weigh(scaled, params["signs"], "flip"), elsewhere.classifier(saved, layers))
 
 
-EXPERIMENT = Experiment("signs", Config, contest, report, answers, portable, module="tests.signs")
+EXPERIMENT = Experiment("signs", Config, contest, report, answers, portable, figures, module="tests.signs")
 
 if __name__ == "__main__":
     main(EXPERIMENT)

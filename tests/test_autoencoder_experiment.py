@@ -524,7 +524,7 @@ def test_a_run_leaves_what_it_promises(finished):
         assert rmse["test"][-1] == judged["metrics"]["test"]["rmse"]
         assert len(result["zeros"][way]) == 2
     text = (finished / "report.md").read_text()
-    for name in ("curves", "zeros", "reconstructions", "filters", "features", "confusion"):
+    for name in ("curves", "reconstructions", "filters", "features", "confusion"):
         assert f"({name}.png)" in text
         assert (finished / f"{name}.png").stat().st_size > 1000
     for name in ("metrics", "sgd-layerwise", "sgd-joint"):

@@ -107,11 +107,18 @@ def show(found: Mapping[str, Any]) -> None:
 
 
 def write(folder: Path, found: Mapping[str, Any]) -> None:
-    """Write `NAME.json` and `NAME.png`, throughput against population size, into `folder`."""
+    """Write `NAME.json`, and draw it, into `folder`."""
     write_json(folder, found)
+    draw(folder, found)
+
+
+def draw(folder: Path, found: Mapping[str, Any]) -> Path:
+    """Write `NAME.png` into `folder`: throughput against population size, and beside that of others."""
     name, where = found["benchmark"], found["device"]
-    title = f"{name}: median and quartiles, {where['kind']}, {where['cores']} cores"
-    throughput_by_population(folder / f"{name}.png", found["rows"], unit=found["unit"], title=title, own=OWN)
+    path = folder / f"{name}.png"
+    title = f"{name}: median and quartiles of calls, {where['kind']}, {where['cores']} cores"
+    throughput_by_population(path, found["rows"], unit=found["unit"], title=title, own=OWN)
+    return path
 
 
 def write_json(folder: Path, found: Mapping[str, Any]) -> None:

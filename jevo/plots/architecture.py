@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from jevo.plots.drawing import save, wrapped
+from jevo.plots.drawing import LINE_LETTERS, save, wrapped
 from jevo.plots.palette import BLUE
 
 LETTERS = 18
@@ -57,7 +57,7 @@ def network_diagram(path: Path, title: str, layers: Sequence[Layer]) -> None:
         for layer in layers
     ]
     width = max(sum(cells) + 0.2, 4.0)
-    heading = wrapped(title, int(width / 0.1))
+    heading = wrapped(title, min(int(width / 0.1), LINE_LETTERS))
     below = LINE * max([3, *(sum(map(len, text)) for text in texts)]) + 0.35
     above = 0.24 * len(heading) + 0.3
     tallest = max([0.5, *(height for _, height in sizes)])

@@ -18,6 +18,8 @@ from jevo.plots.palette import BLACK, BLUE, GREY, PALETTE, Style, style
 
 COLUMNS = 3
 """Panels of curves in a row."""
+STEPS = (1, 2, 2.5, 5, 10)
+"""Between ticks, times a power of ten."""
 TALL = 32
 """Letters that stand upright beside a panel."""
 MARKED = 30
@@ -83,10 +85,11 @@ def curves(path: Path, panels: Sequence[Panel]) -> None:
             beyond = "above" if panel.log else "below"
             notes[f"{beyond} the axis"] = Line2D([], [], ls="", color=GREY, marker=caret(panel.log))
         whole = all(isinstance(x, int) for curve in panel.curves for x in curve.x)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole, steps=[1, 2, 2.5, 5, 10]))
         axes.set(
             xlabel=panel.x, ylabel="\n".join(textwrap.wrap(panel.y, TALL)), yscale="log" if panel.log else "linear"
         )
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole, steps=STEPS))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=STEPS))  # Of a logarithmic axis others are set.
         named |= {curve.name: _in_legend(curve) for curve in panel.curves if curve.name not in named}
     if any(np.size(y) > 1 for panel in panels for curve in panel.curves for y in curve.y):
         notes["median and range of the seeds"] = Patch(color="0.85")

@@ -22,7 +22,7 @@ DPI = 144
 """Pixels to the inch."""
 _MOST = 40.0
 """Width and height of a figure, at most [inches]."""
-_LETTERS = 80
+LINE_LETTERS = 80
 """In a line of text, at most."""
 _FENCE = 1.5
 """How far below the lower quartile a value may lie to be shown where it is, in distances of the quartiles (Tukey)."""
@@ -45,7 +45,7 @@ def save(figure: Figure, path: Path, dpi: int = DPI) -> None:
         if isinstance(text, Text):
             # A name may hold a dollar, and is no formula.
             text.set_parse_math(False)
-            text.set_text("\n".join(shortened(line, _LETTERS) for line in text.get_text().splitlines()))
+            text.set_text("\n".join(shortened(line, LINE_LETTERS) for line in text.get_text().splitlines()))
     with atomic_file(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Letters that the font lacks, labels that leave no room.
         figure.savefig(file, dpi=dpi, format="png")
@@ -78,7 +78,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     """Three to nine round numbers from low to high, both above 0: powers of ten, or others where these are too few."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = max(1, -(-(last - first) // 8))
-    choices = [[10.0**power for power in range(first, last + 1, every)]]
+    choices = [[10.0**power for power in range(first - first % every, last + 1, every)]]
     for digits in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         choices.append([digit * 10.0**power for power in range(first, last + 1) for digit in digits])
     # What is less than a decade may have no three round numbers of those.
@@ -97,7 +97,7 @@ def fence(values: Sequence[float] | np.ndarray, log: bool = False) -> float:
     scores = -np.log(values) if log else np.asarray(values, float)
     low, high = np.quantile(scores, [0.25, 0.75])
     worst = low - _FENCE * (high - low)
-    return float(np.exp(-worst) if log else worst)
+    return float(np.exp(-worst) * (1 + 1e-9) if log else worst)  # What is rounded on the way is not far worse.
 
 
 def worse(values: np.ndarray, fence: float, log: bool) -> np.ndarray:
@@ -110,7 +110,7 @@ def dots(axes: Axes, x: Sequence[Any] | np.ndarray, y: np.ndarray, fence: float,
     beyond = worse(y, fence, log)
     axes.plot(np.compress(~beyond, x), y[~beyond], ls="", **look)
     if beyond.any():
-        at_edge = {**look, "marker": caret(log), "transform": axes.get_xaxis_transform(), "clip_on": False}
+        at_edge = {**look, "marker": caret(log), "ms": 6, "transform": axes.get_xaxis_transform(), "clip_on": False}
         axes.plot(np.compress(beyond, x), np.full(beyond.sum(), float(log)), ls="", **at_edge)
     return bool(beyond.any())
 
@@ -152,11 +152,13 @@ class _Logarithms(Locator):
 class _Numbers(Formatter):
     """Numbers as people write them, all with as many decimals as tell the ticks apart, unless they are far apart."""
 
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        ticks = [float(f"{tick:.12g}") for tick in values]  # 0.1 may have come as 0.30000000000000004 - 0.2.
+        sizes = [abs(tick) for tick in ticks]
+        if sizes and (max(sizes) >= 1e6 or 0 < max(sizes) < 1e-4 or 0 < 50 * min(sizes) < max(sizes)):
+            return [number(tick) for tick in ticks]
+        decimals = max((len(f"{tick:.6f}".rstrip("0").partition(".")[2]) for tick in ticks), default=0)
+        return [f"{round(tick, decimals) + 0.0:,.{decimals}f}" for tick in ticks]  # No minus before a zero.
+
     def __call__(self, x: float, pos: int | None = None) -> str:
-        assert self.axis
-        ticks = [float(f"{tick:.12g}") for tick in self.locs] if len(self.locs) else [x]
-        largest, least = max(map(abs, ticks)), min(map(abs, ticks))
-        if largest >= 1e6 or 0 < largest < 1e-4 or 0 < 50 * least < largest:
-            return number(float(f"{x:.12g}"))
-        decimals = max(len(f"{tick:.6f}".rstrip("0").partition(".")[2]) for tick in ticks)
-        return f"{round(x, decimals) + 0.0:,.{decimals}f}"  # No minus before a zero.
+        return number(float(f"{x:.12g}"))

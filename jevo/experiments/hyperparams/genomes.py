@@ -133,7 +133,10 @@ def read_table(path: Path) -> dict[str, list[Row]]:
         raise InputError(f"{path} is not there: it is drawn from that")
     found: dict[str, list[Row]] = {}
     try:
-        for row in csv.DictReader(io.StringIO(read_file(path).decode(), newline="")):
+        reader = csv.DictReader(io.StringIO(read_file(path).decode(), newline=""))
+        if lacking := set(ALWAYS) - set(reader.fieldnames or ()):
+            raise ValueError(f"no column {min(lacking)}")
+        for row in reader:
             epochs = [int(epochs) for epochs in row["epochs_trained"].split()]
             genes = {name: _value(text) for name, text in row.items() if name not in ALWAYS and text}
             found.setdefault(row["search"], []).append(
@@ -147,7 +150,7 @@ def read_table(path: Path) -> dict[str, list[Row]]:
                     _nested(genes),
                 )
             )
-    except (KeyError, ValueError, AttributeError, csv.Error) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, csv.Error) as error:
         raise InputError(f"{path} is no table of genomes, or damaged ({type(error).__name__}: {error})") from None
     return found
 

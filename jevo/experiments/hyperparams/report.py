@@ -122,6 +122,9 @@ def figures(saved: Saved) -> dict[str, Callable[[Path], str]]:
     return drawn
 
 
+ACCURATE = "validation accuracy"
+
+
 class Scale(NamedTuple):
     """How scores are shown: as accuracies, or as losses on a logarithmic axis, if all of them are above 0.
 
@@ -135,6 +138,10 @@ class Scale(NamedTuple):
     sign: int
     log: bool
 
+    def shown(self, row: Row) -> float:
+        """The score of a genome. Accuracies are less what tells equal ones apart: the loss, in millionths."""
+        return round(row.score, 5) if self.label == ACCURATE else self.sign * row.score
+
     def best(self, values: Sequence[float]) -> float:
         """Of what is shown; NaN if there is nothing."""
         return float(np.fmin.reduce(values) if self.sign < 0 else np.fmax.reduce(values))
@@ -143,7 +150,7 @@ class Scale(NamedTuple):
 def scale(saved: Saved, rows: Sequence[Row]) -> Scale:
     """How the scores of these genomes are shown."""
     if _classifies(saved) and saved.config.fitness == "accuracy":
-        return Scale("validation accuracy", 1, False)
+        return Scale(ACCURATE, 1, False)
     losses = not any(row.score >= 0 for row in rows)
     return Scale("validation loss", -1, True) if losses else Scale("minus the validation loss", 1, False)
 
@@ -159,7 +166,7 @@ def draw_curves(path: Path, saved: Saved) -> None:
             name = json.dumps(row.genome)  # A genome that is met again, or trained further, counts once.
             spent[name] = max(row.spent, spent.get(name, 0.0))
             at.append(sum(spent.values()))
-            values.append(shown.sign * row.score)
+            values.append(shown.shown(row))
         new = [i for i, row in enumerate(rows) if row.trained and math.isfinite(row.score)]
         every.append(Curve(each.title, each.style, [at[i] for i in new], [values[i] for i in new], "dots"))
         so_far = list(itertools.accumulate(values, lambda *two: shown.best(two)))
@@ -176,7 +183,7 @@ def draw_genes(path: Path, saved: Saved) -> None:
     once = list({row.number: row for row in rows if row.trained and math.isfinite(row.score)}.values())
     shown = scale(saved, once)
     genes = by_gene([row.genome for row in once])
-    plots.score_by_gene(path, genes, [shown.sign * row.score for row in once], shown.label, shown.log)
+    plots.score_by_gene(path, genes, [shown.shown(row) for row in once], shown.label, shown.log)
 
 
 def draw_family(path: Path, saved: Saved) -> None:
@@ -184,8 +191,7 @@ def draw_family(path: Path, saved: Saved) -> None:
     rows = _own(saved)
     shown = scale(saved, rows)
     people = [
-        plots.Individual(row.number, row.generation, row.parents, shown.sign * row.score, brief(row.genome))
-        for row in rows
+        plots.Individual(row.number, row.generation, row.parents, shown.shown(row), brief(row.genome)) for row in rows
     ]
     plots.family_tree(path, people, saved.result["champion"]["number"], shown.label, shown.log)
 
