@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jevo.data import builders, cache, originals
+from jevo.data import cache, image_sets, originals
 from jevo.data.datasets import SPLITS, Dataset, Split, against_rest, load
 from jevo.data.task import to_device
 from jevo.data.values import values_of
@@ -183,7 +183,7 @@ def test_a_given_center_and_scale_take_the_place_of_the_measured_ones(shape):
         assert (task.mean.shape, task.scale.shape) == (measured.mean.shape, measured.scale.shape)
 
 
-def test_mnist_through_tfds_without_tensorflow(mnist):
+def test_mnist_is_what_is_published_and_needs_no_tensorflow(mnist):
     data = load("mnist", mnist)
     published = originals.read("mnist", originals.find("mnist", mnist))
     assert np.array_equal(np.concatenate([data.train.x, data.validation.x]), published["train"][0])
@@ -199,7 +199,7 @@ def test_mnist_through_tfds_without_tensorflow(mnist):
 
 def test_the_second_load_prepares_nothing(mnist, monkeypatch):
     first = load("mnist", mnist)
-    monkeypatch.setattr(builders, "_through_tfds", None)
+    monkeypatch.setattr(originals, "read", None)
     assert np.array_equal(load("mnist", mnist).train.x, first.train.x)
     assert np.array_equal(load("mnist").train.x, first.train.x)
 
@@ -260,16 +260,8 @@ def test_a_damaged_cache_is_rebuilt(mnist, damage):
         raw[len(raw) // 2] ^= 255
         path.write_bytes({"truncate": raw[:-50], "flip": raw, "garbage": b"garbage"}[damage])
     assert cache.read(path) is None
-    assert np.array_equal(load("mnist").train.x, expected)  # from what TFDS prepared: no originals, no network
-    assert cache.read(path) is not None
-
-
-def test_a_damaged_preparation_is_prepared_again(mnist):
-    expected = load("mnist", mnist).train.x
-    (cache.folder() / "mnist" / "arrays.npz").unlink()
-    for path in (cache.folder() / "mnist" / "prepared").rglob("*train.array_record*"):
-        path.write_bytes(path.read_bytes()[:1000])
     assert np.array_equal(load("mnist", mnist).train.x, expected)
+    assert cache.read(path) is not None
 
 
 def test_any_flipped_byte_of_a_cache_is_noticed(tmp_path):
@@ -306,17 +298,17 @@ def test_a_cache_folder_that_cannot_be_used(mnist, tmp_path, monkeypatch):
 
 def test_two_processes_prepare_one_set(mnist, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from jevo.data import builders, originals\n"
+        "import sys; from pathlib import Path; from jevo.data import image_sets, originals\n"
         "files = {path.name: path for path in Path(sys.argv[1]).iterdir()}\n"
-        "print(builders.arrays('mnist', files)['x_train'].sum())"
+        "print(image_sets.arrays('mnist', files)['x_train'].sum())"
     )
     command = [sys.executable, "-c", code, str(mnist)]
     root = Path(__file__).resolve().parents[1]
-    pipe, merge = subprocess.PIPE, subprocess.STDOUT  # TFDS must have nothing to say, either
+    pipe, merge = subprocess.PIPE, subprocess.STDOUT  # nobody must have anything to say, either
     both = [subprocess.Popen(command, stdout=pipe, stderr=merge, text=True, cwd=root) for _ in range(2)]
     sums = {process.communicate(timeout=120)[0] for process in both}
     assert [process.returncode for process in both] == [0, 0]
-    assert sums == {f"{builders.arrays('mnist')['x_train'].sum()}\n"}
+    assert sums == {f"{image_sets.arrays('mnist')['x_train'].sum()}\n"}
     assert [path.name for path in (cache.folder() / "mnist").glob("*arrays*")] == ["arrays.npz"]
 
 
@@ -336,7 +328,7 @@ def downloads(monkeypatch, name, files, folder):
     """Lets TFDS download the generated `files` of the set `name`, with their checksums."""
     import requests
 
-    builder = builders._builders()[name]
+    known = image_sets.checksums(name)
 
     def get(_, url, **__):
         response = requests.Response()
@@ -345,11 +337,11 @@ def downloads(monkeypatch, name, files, folder):
         return response
 
     infos = {}
-    for url, info in builder.url_infos.items():
+    for url, info in known.items():
         raw = files[info.filename]
         infos[url] = type(info)(len(raw), hashlib.sha256(raw).hexdigest(), info.filename)
     monkeypatch.setattr(requests.Session, "get", get)
-    monkeypatch.setattr(builder, "url_infos", infos)
+    monkeypatch.setattr(image_sets, "checksums", lambda name: infos)
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -366,9 +358,18 @@ def test_a_download_is_checked(monkeypatch, tmp_path, broken):
 
 
 def test_the_checksums_are_those_of_tfds():
-    for name, builder in builders._builders().items():
-        for info in builder.url_infos.values():
-            assert originals.CHECKSUMS[name][info.filename] == info.checksum
+    for name, known in originals.CHECKSUMS.items():
+        for info in image_sets.checksums(name).values():
+            assert known[info.filename] == info.checksum
+
+
+def test_without_tfds_a_download_is_refused_and_original_files_are_read(mnist, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    image_sets.checksums.cache_clear()
+    line = fails("mnist")
+    assert "tensorflow-datasets" in line
+    assert "data_dir" in line
+    assert len(load("mnist", mnist).train.x) == 36
 
 
 def binary_tar():

@@ -2,10 +2,10 @@
 
 import json
 import re
+import shlex
 import shutil
 import time
 from dataclasses import fields
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -20,8 +20,6 @@ from jevo.runs.lines import read_lines
 from jevo.runs.own import Given
 from jevo.runs.signals import Interrupted
 from tests.commands import command, deterministic, result, start
-
-README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -173,14 +171,45 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_uninterrupted_one(name,
     assert deterministic(folder) == deterministic(finished)
 
 
-def test_help_explains_every_setting(name, capsys):
-    kind = experiment(name).config
+def helped(kind, capsys, *arguments):
     with pytest.raises(SystemExit) as stopped:
-        from_command_line(kind, ["--help"])
+        from_command_line(kind, arguments)
     assert stopped.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
-    for setting in resolved(kind()):
-        assert f"--{setting.replace('_', '-')}" in text
+    return capsys.readouterr().out
+
+
+def settings_in(text):
+    return set(re.findall(r"^  --(?:\[no-\])?([a-z-]+)", text, re.MULTILINE))
+
+
+def test_help_is_short_and_shows_what_has_an_effect(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    kind = experiment(name).config
+    for preset in kind.presets:
+        text = helped(kind, capsys, "--preset", preset, "--help")
+        assert len(text.splitlines()) < 60
+        assert max(map(len, text.splitlines()[1:-8])) <= 80
+        config = kind.from_preset(preset)
+        shown = {setting.replace("-", "_") for setting in settings_in(text)}
+        assert shown == (kind.common & resolved(config).keys()) - kind.idle - config.unread.keys()
+        for word in kind.presets:
+            assert f"\n  {word} " in text
+
+
+def test_help_all_explains_every_setting(name, capsys):
+    kind = experiment(name).config
+    text = helped(kind, capsys, "--help-all")
+    assert settings_in(text) == {s.replace("_", "-") for s in resolved(kind())} - {"preset"} - {
+        s.replace("_", "-") for s in kind.idle
+    }
+    assert kind.recipes.keys() == kind.presets.keys()
+    assert "  \n" not in text
+
+
+def test_examples_of_the_help_are_settings(name):
+    kind = experiment(name).config
+    for example in kind.examples:
+        from_command_line(kind, shlex.split(example))
 
 
 def test_every_preset_is_one_and_comes_back_from_its_file(name):
@@ -217,11 +246,6 @@ def test_stages_start_with_no_more_members_at_once_than_there_are(name):
         for contestant in contest.contestants.values():
             for phase in contestant.phases if isinstance(contestant, Phases) else ():
                 assert phase.stage.chunk <= 10 * config.population
-
-
-def test_the_readme_tells_of_every_experiment_of_jevos_own():
-    told = re.findall(r"^### `(\w+)`", README.read_text(), re.MULTILINE)
-    assert told == [name for name, module in EXPERIMENTS.items() if module.startswith("jevo.")]
 
 
 def test_an_unknown_experiment_is_named(smoke, tmp_path):

@@ -24,6 +24,8 @@ LAYERS = [
     {"hyperparams", "mixed", "runs"},
     {"experiments", "benchmark"},
     {"predict", "redraw", "summary"},
+    {"__main__"},
+    {"completion"},
 ]
 # Within the first layer: words first, then what is written in them.
 FIRST = [

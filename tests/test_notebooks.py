@@ -1,4 +1,7 @@
-"""The notebooks as git has them. That they run is shown elsewhere: `pytest --nbmake notebooks`."""
+"""The notebooks as git has them, and the addresses that are given.
+
+That notebooks run is shown elsewhere: `pytest --nbmake notebooks`.
+"""
 
 import ast
 import json
@@ -7,10 +10,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["autoencoder", "hybrid", "hyperparams", "masks", "throughput", "your_own_model"]
-REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REPOSITORY = PROJECT["urls"]["Repository"]
 COLAB = REPOSITORY.replace("https://github.com", "https://colab.research.google.com/github") + "/blob/main/notebooks"
 
 
@@ -36,17 +41,30 @@ def test_outputs_are_stripped(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_opens_in_colab_and_installs_jevo_from_the_repository(name):
+def test_it_opens_in_colab_and_installs_jevo(name):
+    """From PyPI, or from the repository; on a TPU where there is one."""
+    notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())
+    assert notebook["metadata"]["accelerator"] == "TPU"
     assert f"({COLAB}/{name}.ipynb)" in cells(name, "markdown")[0]
-    assert f'@ git+{REPOSITORY}"' in cells(name, "code")[0]
-    assert f"({COLAB}/{name}.ipynb)" in (ROOT / "README.md").read_text()
+    install = cells(name, "code")[0]
+    assert install == cells("masks", "code")[0]
+    assert f'" @ git+{REPOSITORY}"' in install
+    assert '%pip install -q "jevo{extra}{source}"' in install
+    assert f"({COLAB}/{name}.ipynb)" in (ROOT / "docs" / "notebooks.md").read_text()
 
 
 def test_no_other_address_is_given():
-    texts = [(ROOT / "README.md").read_text(), *(text for name in NAMES for text in cells(name, "markdown"))]
+    pages = [ROOT / "README.md", ROOT / "CITATION.cff", *ROOT.glob("docs/*.md")]
+    texts = [*(page.read_text() for page in pages), *(text for name in NAMES for text in cells(name, "markdown"))]
     for text in texts:
         for owner in re.findall(r"github(?:\.com)?/([\w.-]+/[\w.-]+)", text):
             assert f"github.com/{owner}".endswith(REPOSITORY.removeprefix("https://")), owner
+
+
+def test_who_cites_cites_this():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    told = [citation["repository-code"], citation["version"], citation["license"]]
+    assert told == [REPOSITORY, PROJECT["version"], PROJECT["license"]]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,7 +18,7 @@ are not installed are left out: `pip install jevo[peers]`.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from jevo.benchmark import figures, hyperparams, masks, mating, parity, precisio
 from jevo.errors import InputError, suggestion
 from jevo.runs.arguments import parse
 from jevo.runs.command import plain_errors
+from jevo.runs.help import called
 
 
 class Benchmark(NamedTuple):
@@ -67,16 +68,18 @@ class All:
         return [*chosen, (last, last.settings(out=self.out))]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     with plain_errors():
-        named = sys.argv[1:2] and not sys.argv[1].startswith("-")
-        what, *arguments = sys.argv[1:] if named else ["masks", *sys.argv[1:]]
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        named = given and not given[0].startswith("-")
+        what, *rest = given if named else ["masks", *given]
         if what != "all" and what not in BENCHMARKS:
             raise InputError(f"benchmark {what!r} is unknown; {suggestion(what, [*BENCHMARKS, 'all'])}")
+        command = f"{called()} {what}"
         if what == "all":
-            chosen = parse(All, arguments).each()
+            chosen = parse(All, rest, command=command).each()
         else:
-            chosen = [(BENCHMARKS[what], parse(BENCHMARKS[what].settings, arguments))]
+            chosen = [(BENCHMARKS[what], parse(BENCHMARKS[what].settings, rest, command=command))]
         # Compile times are figures here, so no program comes from the disk.
         for benchmark, settings in chosen:
             found = benchmark.measure(settings)

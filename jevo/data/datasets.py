@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jevo.data import builders, cache, originals, tables
+from jevo.data import cache, image_sets, originals, tables
 from jevo.data.files import expanded
 from jevo.data.targets import Targets, targets_of
 from jevo.data.values import Values, moments, values_of
@@ -178,7 +178,8 @@ def from_source(
       train: the train examples: mappings, or tuples.
       validation: those that validate; or as `from_arrays` takes it.
       test: those of the test set; or as `from_arrays` takes it.
-      x, y: what the example and its label are called in a mapping, or their places in a tuple.
+      x: what the example is called in a mapping, or its place in a tuple.
+      y: the same of its label.
       name: of the set, in results.
       regression: as `from_arrays` takes it.
 
@@ -255,7 +256,7 @@ def _images(
     if not start < stop <= total:
         raise InputError(f"data {name!r}: no such part; {base} has {total:,} train images, 0 to {total - 1:,}")
     files = originals.find(base, data_dir, (start, stop)) if data_dir else None
-    arrays = builders.arrays(base, files)
+    arrays = image_sets.arrays(base, files)
     x, y = arrays["x_train"], arrays["y_train"]
     held = originals.batches(files) if files else ()
     before = held[0] * originals.cifar10_batch() if held else 0  # published images before the first one here

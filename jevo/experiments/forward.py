@@ -63,11 +63,18 @@ class ForwardConfig(BreedingConfig):
     """Settings of a search by forward passes."""
 
     longer: ClassVar = "generations"
+    groups: ClassVar = {
+        "network": ("network", "start", "hidden", "channels", "activation", "weights", "bias", "mask", "density"),
+        **BreedingConfig.groups,
+    }
+    common: ClassVar = BreedingConfig.common | {
+        "search", "population", "generations", "images", "hidden", "network", "learning_rate", "reference",
+    }  # fmt: skip
 
     generations: int = 1000
     """Generations after the first population [generations]."""
     images: int = 1000
-    """Train examples that score a generation; all of them if there are fewer [examples]."""
+    """Train examples that score a generation; all if there are fewer [examples]."""
     batches: Literal["rotating", "fixed"] = "rotating"
     """Which examples: the next ones every generation, or the same ones always."""
     first_image: int = 0
@@ -78,8 +85,8 @@ class ForwardConfig(BreedingConfig):
     """Standard deviation to which logits are brought for the likelihood: their scale says nothing of a mask, and noise
     in proportion to it does not feel it."""
     network: str = ""
-    """A network of your own: FILE.py:NAME or package.module:NAME, a function or class that takes shape, outputs, and
-    rngs for Flax NNX. Unset: what channels, hidden, activation and weights say."""
+    """A network of your own: FILE.py:NAME or package.module:NAME. It is a function or class that takes shape, outputs,
+    and rngs for Flax NNX. Unset: what channels, hidden, activation and weights say."""
     start: str = ""
     """A finished run, or a champion.safetensors, whose weights the network begins with (in masks: the frozen ones)."""
     channels: tuple[int, ...] = ()
@@ -112,16 +119,18 @@ class ForwardConfig(BreedingConfig):
         require(self.first_image >= 0, "first_image", self.first_image, "an index >= 0")
         if self.network:
             require(is_own(self.network), "network", self.network, TAKES)
-            self.require_unset(
-                ("channels", "hidden", "activation", "weights"),
-                "its default: it has no effect on a network of your own",
-            )
         require(self.spread > 0, "spread", self.spread, "a number > 0")
         require(all(n >= 1 for n in self.hidden + self.channels), "hidden or channels", self.hidden, "widths >= 1")
         require(
             self.reference_steps >= 0 and self.reference_steps % STEPS == 0,
             "reference_steps", self.reference_steps, f"a multiple of {STEPS}, or 0",
         )  # fmt: skip
+
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """Settings that these others leave without effect."""
+        described = ("channels", "hidden", "activation", "weights") if self.network else ()
+        return dict.fromkeys(described, "its default: it has no effect on a network of your own")
 
     @property
     def scheduled(self) -> str:
@@ -352,6 +361,17 @@ def contestants(
             example_passes=PASSES * steps * batch,
         )
     return found
+
+
+def scale_notes(config: ForwardConfig, criterion: Criterion) -> list[str]:
+    """Why a loss may be high beside its accuracy, where that is so."""
+    if config.fitness != "likelihood" or not criterion.classifies:
+        return []
+    return [
+        f"The loss is high for such an accuracy: fitness brings logits to a standard deviation of {config.spread:g} "
+        "before it looks at them, so that their own scale, on which loss and probabilities of `predict` depend, "
+        "is nobody's aim. Which class is the likeliest does not depend on it."
+    ]
 
 
 def require_no_state(network: Network) -> None:

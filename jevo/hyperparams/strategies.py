@@ -181,8 +181,12 @@ def hyperband(
     rung, then fewer that start at the next, and so on to a few that are trained to the end, again and again.
 
     Args:
-        space, key, budget, first, objectives: as of `random_search`.
+        space: of the genomes.
+        key: of all draws.
+        budget: to spend, as of `random_search`.
         halving: of the first bracket; those after it leave its lowest rungs out.
+        first: genomes to begin with, in place of as many draws.
+        objectives: as of `evolve`, for whoever goes on.
     """
     draw, tally = fresh_genomes(space, key, first), Tally()
     rungs, brackets, fitness = halving.rungs, len(halving.rungs), objectives and ranking(objectives)

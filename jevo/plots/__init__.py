@@ -6,7 +6,7 @@ from jevo.plots.evolution import frame, snapshots, tiles
 from jevo.plots.genealogy import Individual, ancestors, family_tree
 from jevo.plots.genes import most_important_genes, score_by_gene, variance_explained
 from jevo.plots.images import image_grid, image_rows
-from jevo.plots.style import LEVEL, Style, style
+from jevo.plots.palette import LEVEL, Style, style
 from jevo.plots.throughput import throughput_by_population
 
 __all__ = [

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from jevo.plots.drawing import LINE_LETTERS, save, wrapped
-from jevo.plots.style import BLUE
+from jevo.plots.palette import BLUE
 
 LETTERS = 18
 """In a line under a layer."""

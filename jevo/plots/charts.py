@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from jevo.plots.drawing import WIDTH, bare, caret, dots, fence, label, save, shortened
-from jevo.plots.style import BLACK, BLUE, GREY, PALETTE, Style, style
+from jevo.plots.palette import BLACK, BLUE, GREY, PALETTE, Style, style
 
 COLUMNS = 3
 """Panels of curves in a row."""
@@ -214,8 +214,9 @@ def estimates(path: Path, truth: np.ndarray, estimated: np.ndarray, names: Seque
 
     Args:
         path: of the PNG.
-        truth, estimated: `[n, targets]`, in units of the targets. At most `POINTS` examples are drawn, evenly spaced,
-            and the first `ROWS` targets.
+        truth: `[n, targets]`, in units of the targets. At most `POINTS` examples are drawn, evenly spaced, and the
+            first `ROWS` targets.
+        estimated: the same, as estimated.
         names: of the targets.
     """
     count = min(len(names), ROWS)

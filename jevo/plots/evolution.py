@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from jevo.plots.drawing import WIDTH, bare, save
-from jevo.plots.style import style
+from jevo.plots.palette import style
 
 GAP = "#B8D8EA"
 """Colour between the tiles of a picture, which are grey."""

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path as Curve
 
 from jevo.plots.drawing import fence, save, wrapped
-from jevo.plots.style import VERMILION
+from jevo.plots.palette import VERMILION
 
 NAMED = 40
 """Families of up to so many have their members named."""

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from jevo.plots.drawing import WIDTH, bare, caret, dots, fence, number, save, shortened, worse
-from jevo.plots.style import BLACK, BLUE
+from jevo.plots.palette import BLACK, BLUE
 
 PANELS = 16
 """Genes that `score_by_gene` draws at most."""

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jevo.plots.drawing import WIDTH, bare, number, save
-from jevo.plots.style import OWN
+from jevo.plots.palette import OWN
 
 _OTHERS = "0.72"
 """The colour of the others."""

@@ -3,7 +3,7 @@
 from jevo.runs.champion import Answers, Champion, Saved, save_apart
 from jevo.runs.checkpoint import load_arrays, load_model, save_arrays, save_model
 from jevo.runs.command import main
-from jevo.runs.competitors import Competitor, competitors
+from jevo.runs.competitor import Competitor, competitors
 from jevo.runs.config import BreedingConfig, RunConfig
 from jevo.runs.contest import (
     Contest,

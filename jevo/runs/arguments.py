@@ -16,6 +16,7 @@ import tyro
 from jevo.data.files import expanded
 from jevo.errors import InputError, suggestion
 from jevo.runs.config import Config, RunConfig
+from jevo.runs.help import called, show_help, show_request
 from jevo.runs.settings import converted, read_settings
 
 Settings = TypeVar("Settings")
@@ -42,6 +43,10 @@ def from_command_line(kind: type[Config], arguments: Sequence[str] | None = None
     default = kind.from_preset(converted("preset", chosen.get("preset", "default"), str) if preset is None else preset)
     if file is not None:
         default = _with_settings(default, chosen, file)
+    for wish in ("--help", "-h", "--help-all"):
+        if wish in arguments:
+            show_help(default, called(), everything=wish == "--help-all")
+            raise SystemExit(0)
     for argument in arguments:
         flag = argument.partition("=")[0]
         if flag.startswith("--"):
@@ -78,7 +83,11 @@ def as_arguments(config: RunConfig) -> list[str]:
 
 
 def parse(
-    kind: type[Settings], arguments: Sequence[str], default: Settings | None = None, source: str = ""
+    kind: type[Settings],
+    arguments: Sequence[str],
+    default: Settings | None = None,
+    source: str = "",
+    command: str = "",
 ) -> Settings:
     """A dataclass from command-line arguments.
 
@@ -87,11 +96,15 @@ def parse(
         arguments: without the program's name.
         default: where arguments say nothing; a field of `kind` without a default needs it or an argument.
         source: where the arguments come from, to begin the message with.
+        command: as the user calls it, for the help. Unset: as this process was called.
 
     Raises:
         InputError: in one line, if they do not fit.
         SystemExit: after --help.
     """
+    if {"--help", "-h"} & set(arguments):
+        show_request(kind, command or called(), default)
+        raise SystemExit(0)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -120,7 +133,7 @@ def _one_line(box: str) -> str:
         if title.startswith("Argument helptext") and rest:
             line += f"; it takes {rest[0]}"
     line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
-    return line + " (--help lists every setting)"
+    return line + " (see --help)"
 
 
 def _option(arguments: Sequence[str], name: str) -> str | None:

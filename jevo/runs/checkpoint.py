@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +28,8 @@ from jevo.runs.system import system_reason
 _ASIDE = ("_sharding", "array_metadatas")
 """What Orbax keeps beside the arrays, and reads if it is there: arrays of known shape and place need none of it, and it
 could be damaged."""
+_ON_HOST = 2**25
+"""What is no larger is read by the host for its checksum [bytes]."""
 _CHANGED = "its numbers are not those that were saved"
 
 
@@ -168,7 +170,7 @@ def _digest(members: zipfile.ZipFile) -> bytes:
 def _save(folder: Path, tree: Any, label: int = 0, alone: bool = False) -> None:
     import orbax.checkpoint as ocp
 
-    sealed = {"saved": tree, "checksum": np.asarray(_checksum(tree, label))}
+    sealed = {"saved": tree, "checksum": _checksum(tree, label)}
     with _literal(folder) as place, _checkpointer(alone) as checkpointer:
         checkpointer.save(place, args=ocp.args.StandardSave(sealed), force=True)
         if _first():
@@ -205,7 +207,7 @@ def _read(folder: Path, like: Any, alone: bool = False) -> dict[str, Any]:
 
 def _intact(sealed: Any, label: int = 0) -> bool:
     """Whether a pytree has the checksum that was saved with it."""
-    return np.array_equal(np.asarray(sealed["checksum"]), np.asarray(_checksum(sealed["saved"], label)))
+    return np.array_equal(np.asarray(sealed["checksum"]), _checksum(sealed["saved"], label))
 
 
 def _damage(error: Exception) -> str:
@@ -219,37 +221,60 @@ def _damage(error: Exception) -> str:
     return type(error).__name__
 
 
-@jax.jit
-def _checksum(tree: Any, label: Any) -> jax.Array:
+def _checksum(tree: Any, label: int = 0) -> np.ndarray:
     """uint32 `[leaves, 2]`: a checksum of all bits of each leaf, however it is spread over devices.
 
     A weighted sum, modulo 2^32, of the elements as integers. Weights are odd, so a change of one element changes it;
-    they differ by place, leaf and label, so two that change places do, too.
+    they differ by place, leaf and label, so two that change places do, too. Of what is small it is computed by NumPy:
+    that takes less time than compiling a program for it.
     """
+    leaves = [_plain(leaf) for leaf in jax.tree.leaves(tree)]
+    if several() or sum(leaf.nbytes for leaf in leaves) > _ON_HOST:
+        return np.asarray(_on_device(leaves, label))
+    return np.array([_on_host(leaf, i, label) for i, leaf in enumerate(leaves)], np.uint32).reshape(-1, 2)
 
-    def mixed(number: jax.Array, salt: int) -> jax.Array:
-        # The finalizer of MurmurHash3 (Appleby, public domain).
-        number = (number ^ jnp.uint32(salt)) * jnp.uint32(0x85EBCA6B)
-        number = (number ^ (number >> 13)) * jnp.uint32(0xC2B2AE35)
-        return number ^ (number >> 16)
 
+def _plain(leaf: Any) -> Any:
+    """A leaf as an array of numbers."""
+    leaf = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def _mixed(number: Any, salt: int) -> Any:
+    """The finalizer of MurmurHash3 (Appleby, public domain), of an array of uint32."""
+    number = (number ^ np.uint32(salt)) * np.uint32(0x85EBCA6B)
+    number = (number ^ (number >> 13)) * np.uint32(0xC2B2AE35)
+    return number ^ (number >> 16)
+
+
+def _start(i: int, label: Any) -> Any:
+    """uint32 `[1]`: what the weights of a leaf begin with."""
+    return _mixed(label + np.array([i * 0x9E3779B1 % 2**32], np.uint32), 0)
+
+
+def _on_host(leaf: Any, i: int, label: int) -> list[int]:
+    raw = np.ascontiguousarray(leaf).reshape(-1)
+    words = raw.view({1: np.uint8, 2: np.uint16}.get(raw.dtype.itemsize, np.uint32)).astype(np.uint32)
+    place = _start(i, np.array([label], np.uint32)) + np.arange(len(words), dtype=np.uint32)
+    return [int((words * (_mixed(place, salt) | np.uint32(1))).sum(dtype=np.uint32)) for salt in (1, 2)]
+
+
+@jax.jit
+def _on_device(leaves: Sequence[Any], label: Any) -> jax.Array:
     def sums(leaf: Any, i: int) -> jax.Array:
         words = _words(jnp.asarray(leaf))
-        start = mixed(jnp.asarray(label).astype(jnp.uint32) + jnp.uint32(i * 0x9E3779B1 % 2**32), 0)
+        start = _start(i, jnp.asarray(label).astype(jnp.uint32))[0]
         place, stride = jnp.full(words.shape, start), 1
         for axis in range(words.ndim - 1, -1, -1):
             place += jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis) * jnp.uint32(stride % 2**32)
             stride *= words.shape[axis]
-        return jnp.stack([(words * (mixed(place, salt) | 1)).sum(dtype=jnp.uint32) for salt in (1, 2)])
+        return jnp.stack([(words * (_mixed(place, salt) | 1)).sum(dtype=jnp.uint32) for salt in (1, 2)])
 
-    leaves = jax.tree.leaves(tree)
     return jnp.stack([sums(leaf, i) for i, leaf in enumerate(leaves)]) if leaves else jnp.zeros((0, 2), jnp.uint32)
 
 
 def _words(leaf: jax.Array) -> jax.Array:
     """The bits of an array as uint32, one or more words an element."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
     if leaf.dtype == bool:
         leaf = leaf.astype(jnp.uint8)
     bits = jax.lax.bitcast_convert_type(leaf, {1: jnp.uint8, 2: jnp.uint16}.get(leaf.dtype.itemsize, jnp.uint32))

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,14 @@ from jevo.runs.signals import Interrupted, terminate_as_interrupt
 from jevo.runs.system import system_reason
 
 
-def main(experiment: Experiment) -> None:
+def main(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
     """Run an experiment as a command. Exits with 0 when done, 2 for bad input, 1 when the system refuses (a full
-    disk), 130 when interrupted."""
+    disk), 130 when interrupted.
+
+    Args:
+        experiment: to run.
+        arguments: its settings; by default the process's own.
+    """
     with plain_errors():
         # What takes long before the run begins, such as preparing a data set, is said here.
         log = logging.getLogger("jevo")
@@ -31,7 +36,7 @@ def main(experiment: Experiment) -> None:
         log.propagate = False  # A library may have given the root logger a handler, which would say it again.
         _hush_threads()
         terminate_as_interrupt()
-        experiment.run(from_command_line(experiment.config))
+        experiment.run(from_command_line(experiment.config, arguments))
 
 
 @contextmanager

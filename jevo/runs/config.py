@@ -34,20 +34,37 @@ class RunConfig:
     """Files that a run of this experiment writes beside those of every run."""
     renamed: ClassVar[Mapping[str, str]] = {}
     """Settings of earlier versions, and what they are called now."""
+    idle: ClassVar[frozenset[str]] = frozenset()
+    """Settings that this experiment has no use for: its help does not show them."""
+    recipes: ClassVar[Mapping[str, str]] = {}
+    """What each preset is, for the help."""
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {
+        "data": ("data", "label", "header", "validation", "goal", "data_dir"),
+        "run": (
+            "out", "seed", "fresh", "config", "log", "precision", "checkpoint_every", "devices", "coordinator",
+            "processes", "process_id", "compile_cache",
+        ),
+    }  # fmt: skip
+    """Settings by the part of a run that they are of, for the help; those of none are of its search."""
+    common: ClassVar[frozenset[str]] = frozenset({"data", "label", "data_dir", "goal", "out", "seed", "fresh"})
+    """Settings that a short help shows: what most users set."""
+    examples: ClassVar[Sequence[str]] = ("",)
+    """Command lines, without the command."""
 
     data: str = "digits"
-    """Data set: digits (bundled), mnist, fashion_mnist, cifar10, a slice such as cifar10[:20000], or the path of
-    your own .npz, .csv or .parquet file."""
+    """digits (bundled), mnist, fashion_mnist, cifar10, a slice such as cifar10[:20000], or your own .npz, .csv or
+    .parquet file."""
     label: str = ""
-    """Label column of a .csv or .parquet file, by its name, or its number from 0 (-1 is the last). Unset: the last."""
+    """Label column of a .csv or .parquet file. By its name, or its number from 0 (-1 is the last). Unset: the last."""
     header: bool = True
     """Whether the first line of a .csv file names the columns."""
     validation: int | float | None = None
     """How many of the train examples validate, or which share of them; of data that have no validation part. Unset: a
     tenth, and at most 5,000 images."""
     goal: str = "classification"
-    """What labels are for: classification; regression, of real numbers (of several columns: label a,b,c); or a task of
-    your own: FILE.py:NAME or package.module:NAME, a jevo.training.Goal, or a function that makes one."""
+    """What labels are for: classification, regression, or a task of your own. Regression is of real numbers (of several
+    columns: label a,b,c); your own is FILE.py:NAME or package.module:NAME, a jevo.training.Goal, or a function that
+    makes one."""
     data_dir: Path | None = None
     """Folder of original data files, only ever read. Unset: the environment's JEVO_DATA_DIR, else a download."""
     preset: str = "default"
@@ -55,11 +72,11 @@ class RunConfig:
     config: Path | None = None
     """YAML file of settings; the command line overrides it."""
     out: Path | None = None
-    """Folder of the run. Unset: runs/EXPERIMENT-DATA-PRESET-seedN."""
+    """Folder of the run; a run that is there goes on. Unset: runs/EXPERIMENT-DATA-PRESET-seedN."""
     seed: int = 0
     """Seed of every random number of the run [integer from 0, below 2^32]."""
     fresh: bool = False
-    """Start over, deleting what an earlier run left in the folder."""
+    """Start over; what an earlier run left in the folder is deleted."""
     precision: Literal["auto", "float32", "tensorfloat32", "bfloat16"] = "auto"
     """Precision of matrix products. auto: float32 on a CPU, tensorfloat32 on a GPU, bfloat16 on a TPU."""
     checkpoint_every: int = 50
@@ -87,6 +104,8 @@ class RunConfig:
         # JAX makes keys of 32 bits: a greater seed would be another one's.
         last = 2**32 - getattr(self, "repeats", 1)
         require(0 <= self.seed <= last, "seed", self.seed, f"a whole number from 0 to {last:,}")
+        for name, takes in [*dict.fromkeys(sorted(self.idle), "nothing here").items(), *self.unread.items()]:
+            self.require_unset(name, takes)
         require(self.goal in ("classification", "regression") or is_own(self.goal), "goal", self.goal, GOALS)
         require(self.checkpoint_every >= 1, "checkpoint_every", self.checkpoint_every, "at least 1 generation")
         _, _, port = self.coordinator.rpartition(":")
@@ -119,19 +138,22 @@ class RunConfig:
         """What of these settings is planned over the whole run, so that it cannot be made longer: words, or nothing."""
         return ""
 
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """Settings that these others leave without effect, which must be as they are by default, or as the preset has
+        them; and what they take, for the message."""
+        return {}
+
     def require_no_classes(self, names: Sequence[str]) -> None:
         """Raise an InputError for settings that are of classes, whatever a preset says, as the goal is of none."""
         for name in names:
             value, usual = getattr(self, name), getattr(type(self), name)
             require(value == usual, name, value, f"its default, {usual}: it is of classes, and the goal is {self.goal}")
 
-    def require_unset(self, names: Sequence[str], takes: str) -> None:
-        """Raise an InputError for a setting that these others leave unread, unless it is as it is by default, or as the
-        preset has it."""
-        preset = self.presets.get(self.preset, {})
-        for name in names:
-            value, usual = getattr(self, name), getattr(type(self), name)
-            require(value in (usual, preset.get(name, usual)), name, value, takes)
+    def require_unset(self, name: str, takes: str) -> None:
+        """Raise an InputError for a setting unless it is as it is by default, or as the preset has it."""
+        value, usual = getattr(self, name), getattr(type(self), name)
+        require(value in (usual, self.presets.get(self.preset, {}).get(name, usual)), name, value, takes)
 
 
 def _require_usable(name: str, value: Any) -> None:

@@ -185,7 +185,8 @@ class Phases:
         for phase in self.phases:
             data = phase.data(kept)
             every, devices = run.config.checkpoint_every, run.config.devices
-            finished = run_stage(run.folder, phase.stage, data, every, devices, run.log.tell)
+            title = _title(phase.stage.name, run.home.experiment, len(earlier))
+            finished = run_stage(run.folder, phase.stage, data, every, devices, run.log.tell, title)
             wall_s, compile_s = wall_s + finished.wall_s, compile_s + finished.compile_s
             kept.append(gather(phase.keep(finished.carry)))
         budget = {
@@ -206,6 +207,12 @@ class Phases:
             yield start.trace(data)
             yield jax.jit(block_of(step)).trace(jax.eval_shape(start, data), data, 0)
             kept.append(phase.keep(start(data)))
+
+
+def _title(stage: str, experiment: str, place: int) -> str:
+    """A stage as the report calls who competes: the experiment's own first, then its control, then references."""
+    name = experiment if stage == "search" else stage.replace("_", " ")
+    return name if place == 0 else f"{name} ({'control' if place == 1 else 'reference'})"
 
 
 def judging(network: Network, criterion: Criterion, task: Task, dataset: Dataset) -> Callable[[Member], Judged]:

@@ -155,7 +155,9 @@ def evolve(
             "search", search.handed(start, step), generations, (search.candidates(start), "eval"), metrics=METRICS,
             stop=stop, stop_every=stop_every,
         )  # fmt: skip
-        finished = run_stage(home.path, stage, start.arrays | step.arrays, checkpoint_every, devices, logs.tell)
+        finished = run_stage(
+            home.path, stage, start.arrays | step.arrays, checkpoint_every, devices, logs.tell, home.path.name
+        )
         found: Search = finished.carry
         done = int(found.state.generation)
         if done > generations:

@@ -95,6 +95,7 @@ def run_stage(
     checkpoint_every: int,
     devices: int = 1,
     tell: Tell = lambda file, lines: None,
+    title: str = "",
 ) -> Finished:
     """Run a stage from its newest checkpoint, or from the start, to its end.
 
@@ -109,6 +110,7 @@ def run_stage(
         checkpoint_every: generations between checkpoints.
         devices: that the population is spread over; 0 for all there are.
         tell: told of all lines of the stage, those of earlier sessions first.
+        title: of the stage on the live line; unset: its name.
 
     Raises:
         Interrupted: after Ctrl-C or SIGTERM, when a checkpoint is written.
@@ -116,11 +118,12 @@ def run_stage(
     """
     mesh, chunk = population_mesh(devices), stage.chunk
     # One for all attempts: what is noted in one that has no room is acted on in the next.
-    with StopSignal() as stop, spread(mesh):
+    progress = Progress(title or stage.name, stage.generations, stage.work)
+    with StopSignal() as stop, spread(mesh), progress:
         data = jax.device_put(data, replicated(mesh))
         while True:
             try:
-                return _run(folder, stage, stage.programs(chunk), data, checkpoint_every, mesh, stop, tell)
+                return _run(folder, stage, stage.programs(chunk), data, checkpoint_every, mesh, stop, tell, progress)
             except jax.errors.JaxRuntimeError as error:
                 if not is_exhausted(error):
                     raise
@@ -132,7 +135,7 @@ def run_stage(
                     f"{stage.name} needs more memory than there is, even with one member at a time; "
                     "take a smaller population, network or batch"
                 )
-            print(f"{stage.name}: no room for {chunk} members at once, goes on with {chunk // 2}", flush=True)
+            progress.say(f"{stage.name}: no room for {chunk} members at once, goes on with {chunk // 2}")
             chunk //= 2
 
 
@@ -145,80 +148,79 @@ def _run(
     mesh: Mesh | None,
     stop: StopSignal,
     tell: Tell,
+    progress: Progress,
 ) -> Finished:
-    with (
-        Progress(stage.name, stage.generations, stage.work) as progress,
-    ):
-        checkpoints = Checkpoints(folder / "checkpoints" / stage.name)
-        began = time.perf_counter()
-        everywhere = jax.tree.map(lambda array: array.sharding, data)
-        try:
-            start = jax.jit(programs.start, in_shardings=(everywhere,)).lower(abstract(data))
-        except OverflowError:
-            raise InputError(
-                f"{stage.name}: the population, or something else, is larger than {2**31 - 1:,}, as far as JAX counts; "
-                "take smaller settings"
-            ) from None
-        require_room_for(start.out_info, f"{stage.name}: its first population")
-        start = start.compile()
-        require_room(start)
-        done, carry, wall_s = _begun(stage, start, data, checkpoints, progress)
+    checkpoints = Checkpoints(folder / "checkpoints" / stage.name)
+    progress.compiling()
+    began = time.perf_counter()
+    everywhere = jax.tree.map(lambda array: array.sharding, data)
+    try:
+        start = jax.jit(programs.start, in_shardings=(everywhere,)).lower(abstract(data))
+    except OverflowError:
+        raise InputError(
+            f"{stage.name}: the population, or something else, is larger than {2**31 - 1:,}, as far as JAX counts; "
+            "take smaller settings"
+        ) from None
+    require_room_for(start.out_info, f"{stage.name}: its first population")
+    start = start.compile()
+    require_room(start)
+    done, carry, wall_s = _begun(stage, start, data, checkpoints, progress)
 
-        def stays(line: dict[str, Any]) -> bool:
-            return isinstance(line.get("generation"), int) and line["generation"] <= stage.after + done
+    def stays(line: dict[str, Any]) -> bool:
+        return isinstance(line.get("generation"), int) and line["generation"] <= stage.after + done
 
-        if done:
-            tell(stage.metrics, list(filter(stays, read_lines(folder / stage.metrics))))
-        if done >= stage.generations:
-            return Finished(carry, wall_s, 0.0)
-        # The carry comes out as it went in, so that it can go in again.
-        block = jax.jit(
-            block_of(programs.step),
-            donate_argnums=0,
-            in_shardings=(start.output_shardings, everywhere, None),
-            out_shardings=(start.output_shardings, replicated(mesh)),
-        )
-        advance = block.lower(abstract(carry), abstract(data), 0).compile()
-        require_room(advance)
-        compile_s = time.perf_counter() - began
-        (stopped,) = all_max(stop.received)
-        if stopped:
-            raise _stopped(stage, done)
+    if done:
+        tell(stage.metrics, list(filter(stays, read_lines(folder / stage.metrics))))
+    if done >= stage.generations:
+        return Finished(carry, wall_s, 0.0)
+    # The carry comes out as it went in, so that it can go in again.
+    block = jax.jit(
+        block_of(programs.step),
+        donate_argnums=0,
+        in_shardings=(start.output_shardings, everywhere, None),
+        out_shardings=(start.output_shardings, replicated(mesh)),
+    )
+    advance = block.lower(abstract(carry), abstract(data), 0).compile()
+    require_room(advance)
+    compile_s = time.perf_counter() - began
+    (stopped,) = all_max(stop.received)
+    if stopped:
+        raise _stopped(stage, done)
 
-        with Lines(folder / stage.metrics, stays) as metrics:
-            if metrics.damaged:
-                progress.say(f"{folder / stage.metrics}: {metrics.damaged} damaged lines were dropped")
-            seen = read_lines(folder / stage.metrics) if stage.stop else []
+    with Lines(folder / stage.metrics, stays) as metrics:
+        if metrics.damaged:
+            progress.say(f"{folder / stage.metrics}: {metrics.damaged} damaged lines were dropped")
+        seen = read_lines(folder / stage.metrics) if stage.stop else []
 
-            def ended() -> bool:
-                return bool(stage.stop and done and done % stage.stop_every == 0 and stage.stop(seen))
+        def ended() -> bool:
+            return bool(stage.stop and done and done % stage.stop_every == 0 and stage.stop(seen))
 
-            # A single generation first: the user sees a line at once, and it times the rest.
-            length, over = 1, ended()
-            while done < stage.generations and not over:
-                every = (checkpoint_every, *([stage.stop_every] if stage.stop else []))
-                count = min(length, stage.generations - done, *(each - done % each for each in every))
-                tick = time.perf_counter()
-                carry, values = advance(carry, data, count)
-                lines = _lines(values, stage.after + done, count)
-                # What all processes must do alike they agree on: how many generations a call has, and when to stop.
-                seconds, stopped = all_max(time.perf_counter() - tick, stop.received)
-                wall_s += seconds
-                done += count
-                length = max(1, min(BLOCK, round(count * BLOCK_SECONDS / max(seconds, 1e-6))))
-                metrics.append(lines)
-                tell(stage.metrics, lines)
-                if stage.stop:
-                    seen += lines
-                progress.show(done, lines[-1], count, seconds)
-                _require_alive(stage, lines, folder)
-                over = ended()
-                if done % checkpoint_every == 0 or done == stage.generations or stopped or over:
-                    _require_there(folder / stage.metrics)
-                    checkpoints.save(done, _saved(carry, wall_s))
-                if stopped and not over:
-                    raise _stopped(stage, done)
-        return Finished(carry, wall_s, compile_s)
+        # A single generation first: the user sees a line at once, and it times the rest.
+        length, over = 1, ended()
+        while done < stage.generations and not over:
+            every = (checkpoint_every, *([stage.stop_every] if stage.stop else []))
+            count = min(length, stage.generations - done, *(each - done % each for each in every))
+            tick = time.perf_counter()
+            carry, values = advance(carry, data, count)
+            lines = _lines(values, stage.after + done, count)
+            # What all processes must do alike they agree on: how many generations a call has, and when to stop.
+            seconds, stopped = all_max(time.perf_counter() - tick, stop.received)
+            wall_s += seconds
+            done += count
+            length = max(1, min(BLOCK, round(count * BLOCK_SECONDS / max(seconds, 1e-6))))
+            metrics.append(lines)
+            tell(stage.metrics, lines)
+            if stage.stop:
+                seen += lines
+            progress.show(done, lines[-1], count, seconds)
+            _require_alive(stage, lines, folder)
+            over = ended()
+            if done % checkpoint_every == 0 or done == stage.generations or stopped or over:
+                _require_there(folder / stage.metrics)
+                checkpoints.save(done, _saved(carry, wall_s))
+            if stopped and not over:
+                raise _stopped(stage, done)
+    return Finished(carry, wall_s, compile_s)
 
 
 def _begun(

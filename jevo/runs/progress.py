@@ -4,13 +4,16 @@ import time
 from collections.abc import Sequence
 from typing import Any, Self
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 PLAIN_SECONDS = 5.0
 """Seconds between two lines where the output is not a terminal."""
+_BAR = 24
+"""Letters of a bar, at most."""
 
 
 class _Screen:
@@ -41,7 +44,8 @@ class _Screen:
 
 
 class Progress(_Screen):
-    """Shows one stage: generation, best and mean fitness, validation, evaluations per second, time left.
+    """Shows one stage: that it compiles, and for how long; then generation, best and mean fitness, validation,
+    evaluations per second, time left. On a terminal that is one line with a bar, as wide as the terminal at most.
 
     Args:
         name: of the stage.
@@ -51,9 +55,16 @@ class Progress(_Screen):
 
     def __init__(self, name: str, total: int, work: tuple[int, str]):
         super().__init__()
-        self._name, self._total, self._work = name, total, work
+        self._name, self._total, self._work = name.replace("_", " "), total, work
         self._validation: float | None = None
         self._printed = 0.0
+
+    def compiling(self) -> None:
+        """Tell that the stage's programs are made: nothing else will move until they are."""
+        if self._live:
+            self._live.update(_Clock(f"{self._name}  compiling"), refresh=True)
+        else:
+            print(f"{self._name}  compiling", flush=True)
 
     def show(self, done: int, line: dict[str, Any], count: int, seconds: float) -> None:
         """Tell of the generations up to `done`, the last `count` of which took `seconds`."""
@@ -61,20 +72,15 @@ class Progress(_Screen):
             self._validation = line["validation"]
         rate = count / max(seconds, 1e-9)
         work, unit = self._work
-        parts = [
-            f"{self._name}  generation {done}/{self._total}",
-            f"best {_number(line['best'])}",
-            f"mean {_number(line['mean'])}",
-            f"validation {_number(self._validation)}",
-            f"{rate * work:,.0f} {unit}/s",
-            f"{duration((self._total - done) / rate)} left",
-        ]
-        text = "  ".join(parts)
+        best, mean, found = (_number(value) for value in (line["best"], line["mean"], self._validation))
+        speed, left = f"{rate * work:,.0f} {unit}/s", duration((self._total - done) / rate)
         if self._live:
-            self._live.update(Text(text))
+            row = [self._name, f"{done:,}/{self._total:,}", f"best {best}", f"valid {found}", speed, left]
+            self._live.update(_Row(row, done / max(self._total, 1)))
         elif done == self._total or self._printed == 0 or time.monotonic() - self._printed > PLAIN_SECONDS:
             self._printed = time.monotonic()
-            print(text, flush=True)
+            parts = [f"generation {done}/{self._total}", f"best {best}", f"mean {mean}", f"validation {found}", speed]
+            print("  ".join([self._name, *parts, f"{left} left"]), flush=True)
 
 
 class LiveTable(_Screen):
@@ -110,6 +116,39 @@ class LiveTable(_Screen):
             for row in self._rows:
                 table.add_row(*row)
             self._live.update(Group(table, Text(self._line)) if self._rows else Text(self._line))
+
+
+class _Clock:
+    """Words, and how long they have been true."""
+
+    def __init__(self, words: str):
+        self._words, self._began = words, time.monotonic()
+
+    def __rich__(self) -> Text:
+        return Text(f"{self._words}  {duration(time.monotonic() - self._began)}")
+
+
+class _Row:
+    """Words on one line with a bar behind the first; the bar takes what room is left, and the last words go first
+    where there is none.
+
+    Args:
+        words: most important first.
+        share: of the bar that is full.
+    """
+
+    def __init__(self, words: Sequence[str], share: float):
+        self._words, self._share = words, share
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        words = list(self._words)
+        while len(words) > 2 and len("  ".join(words)) > options.max_width:
+            words.pop()
+        room = min(options.max_width - len("  ".join(words)) - 2, _BAR)
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        bar = [ProgressBar(total=1.0, completed=self._share, width=room)] if room >= 4 else []
+        grid.add_row(Text(words[0]), *bar, *map(Text, words[1:]))
+        yield grid
 
 
 def duration(seconds: float) -> str:

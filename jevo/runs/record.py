@@ -21,7 +21,8 @@ from jevo.runs.folder import Folder, open_folder, read_json, read_marker, requir
 from jevo.runs.loggers import FILES
 from jevo.runs.logs import Logs, open_logs
 from jevo.runs.machine import device, precision, versions
-from jevo.runs.report import decimal, report
+from jevo.runs.page import page
+from jevo.runs.report import decimal, report, verdict
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def open_run(experiment: str, config: Config, contents: Mapping[str, str] = {}) 
     """
     name = _clean(f"{experiment}-{Path(config.data).stem}-{config.preset}")
     path = Path(config.out or f"runs/{name}-seed{config.seed}")
-    files = ("result.json", "report.md", *config.files)
+    files = ("result.json", "report.md", "report.html", *config.files)
     home = Folder(
         path, experiment, resolved(config), contents, config.free, files, config.fresh, config.longer, config.scheduled
     )
@@ -167,10 +168,17 @@ class Run(Generic[Config]):
                 failures.append(f"{name} could not be drawn: {shortened(reason, 200)}")
                 print(failures[-1], flush=True)
         command = shlex.join(["python", "-m", module, *as_arguments(self.config)])
-        atomic_write(self.folder / "report.md", report(result, command, captions, [*notes, *failures]))
+        text = report(result, command, captions, [*notes, *failures])
+        atomic_write(self.folder / "report.html", page(text, self.folder))
+        atomic_write(self.folder / "report.md", text)
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.log.show([self.folder / name for name in captions])
-        print(f"report in {self.folder / 'report.md'}", flush=True)
+        print(
+            verdict(result).replace("**", ""),
+            f"report in {self.folder / 'report.md'}, and report.html",
+            sep="\n",
+            flush=True,
+        )
 
 
 def read_result(folder: Path) -> dict[str, Any]:

@@ -8,24 +8,58 @@ from jevo.data.datasets import SPLITS
 
 BUDGET = ("evaluations", "epochs", "gradient_steps", "example_passes")
 """What a budget may say beside its seconds, in the order of the report."""
+_COSTS = ("epochs", "gradient_steps", "evaluations")
+"""By which of them contestants are equal, where they have it: the first that is there."""
 
 
-def table(results: Sequence[Mapping[str, Any]]) -> str:
+_BETTER = {"accuracy": 1, "r2": 1, "loss": -1, "error": -1, "svm_error": -1, "rmse": -1, "mae": -1}
+"""Of each metric that jevo has, whether more of it is better, or less."""
+
+
+def verdict(result: Mapping[str, Any]) -> str:
+    """Who won, by how much, at what budget and on how many seeds: the experiment or its control, by the first of their
+    metrics on test data; of several seeds by medians. Where nobody knows which way a metric is good, both are said."""
+    seeds = by_seed(result)
+    own, control = result["experiment"], result["control"]["name"]
+    metric = next(iter(result["metrics"]["test"]))
+    theirs = [(one["metrics"]["test"][metric], one["control"]["metrics"]["test"][metric]) for one in seeds]
+    mine, other = (statistics.median(values) for values in zip(*theirs, strict=True))
+    sign = _BETTER.get(metric, 0)
+    lead, wins = sign * (mine - other), sum(sign * (a - b) > 0 for a, b in theirs)
+    words = metric.replace("_", " ")
+    if not sign:
+        said = f"**{own} has test {words} {decimal(mine)}, {control} {decimal(other)}**"
+    elif lead == 0:
+        said = f"**{own} and {control} are level: test {words} {decimal(mine)}**"
+    else:
+        winner, loser = (own, control) if lead > 0 else (control, own)
+        best, worst = (mine, other) if lead > 0 else (other, mine)
+        by = decimal(abs(lead))
+        said = f"**{winner} beats {loser} by {by} in test {words}: {decimal(best)} against {decimal(worst)}**"
+    spent = next(name for name in (*_COSTS, "evaluations") if result["budget"].get(name))
+    budget = f"at {result['budget'][spent]:,} {spent.replace('_', ' ')} each"
+    if len(seeds) == 1:
+        return f"{said}, {budget}; one seed."
+    return f"{said}, in the median of {len(seeds)} seeds, {budget}; {own} is better in {wins} of {len(seeds)}."
+
+
+def table(results: Sequence[Mapping[str, Any]], splits: Sequence[str] = SPLITS) -> str:
     """The metrics of a run, of its control and of its references, as a Markdown table.
 
     Args:
         results: of one run, or of several that differ in their seed. Of several seeds, in whichever way, it gives
             the median of each metric, and its range.
+        splits: whose metrics.
     """
     results = [seed for result in results for seed in by_seed(result)]
     first = results[0]
     rows = {title: [entries(result)[title] for result in results] for title in entries(first)}
     names = list(first["metrics"]["test"])
     spent = [name for name in BUDGET if name in first["budget"]]
-    head = ["", *(f"{split} {name}" for name in names for split in SPLITS), *(name.replace("_", " ") for name in spent)]
+    head = ["", *(f"{split} {name}" for name in names for split in splits), *(name.replace("_", " ") for name in spent)]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for title, found in rows.items():
-        cells = [_spread([entry["metrics"][split][name] for entry in found]) for name in names for split in SPLITS]
+        cells = [_spread([entry["metrics"][split][name] for entry in found]) for name in names for split in splits]
         cells += [f"{found[0]['budget'][name]:,}" for name in spent]
         lines.append("| " + " | ".join([title, *cells]) + " |")
     return "\n".join(lines)
@@ -87,13 +121,16 @@ def report(result: Mapping[str, Any], command: str, figures: Mapping[str, str], 
     which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}, median (range)"
     parts = [
         f"# {result['experiment']}: {data['name']}, {result['preset']} preset, {which}",
+        verdict(result),
+        table([result], ["test"]),
         f"```\n{command}\n```",
-        table([result]),
         f"Data: {sizes(data)} examples{'; ' + data['note'] if data['note'] else ''}. The champion was chosen on "
         "validation data; the test set was used once, for the numbers above.",
         f"Device: {result['device']['kind']} x {result['device']['count']} ({result['device']['platform']}), precision "
         f"{result['precision']}; {budget['wall_s']:.1f} s of search, {budget['compile_s']:.1f} s of compiling.",
         *notes,
         *(f"![{text}]({name})\n\n{text}" for name, text in figures.items()),
+        "## Train, validation and test data",
+        table([result]),
     ]
     return "\n\n".join(parts) + "\n"

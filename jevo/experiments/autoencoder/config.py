@@ -1,6 +1,7 @@
 """The settings of the autoencoder experiment."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -46,6 +47,28 @@ class Config(BreedingConfig):
             "checkpoint_every": 2,
         },
     }  # fmt: skip
+    recipes: ClassVar = {
+        "default": "gradient steps of the better half, whose offspring replace the worse half",
+        "faithful": "the recipe as published",
+        "ga": "no gradient: a genetic algorithm alone",
+        "perturbation": "no gradient: node perturbation of one network",
+        "pareto": "ga, for two objectives: RMSE, and many zeros",
+        "smoke": "a run of seconds, to see that all works",
+    }
+    groups: ClassVar = {
+        "network": ("shape", "activation", "output", "bias", "weights", "target"),
+        **BreedingConfig.groups,
+    }
+    common: ClassVar = BreedingConfig.common - {"goal"} | {
+        "method", "population", "generations", "images", "steps", "lr", "mutation_rate", "crossover", "shape",
+        "activation", "svm_samples",
+    }  # fmt: skip
+    examples: ClassVar = (
+        "",
+        "--data mnist --data-dir FOLDER",
+        "--preset perturbation --shape 64 32 --activation tanh",
+        "--preset pareto --data my.npz",
+    )
     files: ClassVar = ("svm.skops",)
     renamed: ClassVar = {
         "mate": "crossover", "mate_rate": "crossover_rate", "erase": "mutation", "zero": "mutation_rate",
@@ -118,6 +141,13 @@ class Config(BreedingConfig):
     svm_samples: int = 0
     """Train examples that the support vector machine is fitted on; 0 for all [examples]."""
 
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """Settings that these others leave without effect."""
+        if self.method == "perturbation":
+            return dict.fromkeys(UNREAD, "effect only with another method, and this one is perturbation")
+        return {"noise": "effect only with --method perturbation (see --preset perturbation)"}
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("generations", "images", "steps", "batch_size", "validate_every", "validate_top"):
@@ -135,10 +165,7 @@ class Config(BreedingConfig):
         for name in ("mutation_rate", "crossover_rate"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability between 0 and 1")
         if self.method == "perturbation":
-            self.require_unset(UNREAD, "effect only with another method, and this one is perturbation")
             require(self.population % 2 == 0, "population", self.population, "an even number: members are pairs")
-        else:
-            self.require_unset(("noise",), "effect only with --method perturbation (see --preset perturbation)")
         require(0 < self.noise <= 10, "noise", self.noise, "a number above 0, up to 10")
         allowed = [("fitness",), ("fitness", "zeros")] if self.method == "ga" else [("fitness",)]
         takes = "fitness, or fitness zeros" if self.method == "ga" else "fitness alone with another method than ga"

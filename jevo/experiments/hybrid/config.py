@@ -1,5 +1,6 @@
 """The settings of the hybrid experiment."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -27,6 +28,28 @@ class Config(BreedingConfig):
             "population": 6, "cycles": 3, "steps": 6, "legs": 2, "hidden": (8,), "repeats": 2, "checkpoint_every": 2,
         },
     }  # fmt: skip
+    recipes: ClassVar = {
+        "default": "an MLP; a child is the mean of two parents whose hidden units are matched",
+        "faithful": "the recipe as published",
+        "smoke": "a run of seconds, to see that all works",
+    }
+    groups: ClassVar = {
+        "network": (
+            "network", "start", "hidden", "channels", "activation", "weights", "bias", "dropout", "positive", "center",
+            "scale",
+        ),
+        **BreedingConfig.groups,
+    }  # fmt: skip
+    common: ClassVar = BreedingConfig.common | {
+        "population", "cycles", "steps", "repeats", "network", "hidden", "channels", "optimizer", "lr", "batch_size",
+        "crossover",
+    }  # fmt: skip
+    examples: ClassVar = (
+        "",
+        "--data mnist --data-dir FOLDER --repeats 5",
+        "--network cnn --channels 8 16 --crossover clone",
+        "--data my.csv --label price --goal regression --network my_net.py:make",
+    )
     longer: ClassVar = "cycles"
     renamed: ClassVar = {"members": "population", "mate": "crossover", "keep": "breeders"}
 
@@ -47,8 +70,8 @@ class Config(BreedingConfig):
     repeats: int = 1
     """Seeds to run side by side as one batch: seed, seed + 1, and so on."""
     network: str = "mlp"
-    """logistic (regression), mlp (dense layers), cnn (convolutions and then dense layers), or one of your own:
-    FILE.py:NAME or package.module:NAME, a function or class that takes shape, outputs, and rngs for Flax NNX."""
+    """logistic, mlp, cnn, or one of your own: FILE.py:NAME or package.module:NAME. Logistic regression; dense layers;
+    convolutions and then dense layers; a function or class that takes shape, outputs, and rngs for Flax NNX."""
     start: str = ""
     """A finished run, or a champion.safetensors, whose weights all members and both controls begin with."""
     hidden: tuple[int, ...] = (100,)
@@ -103,6 +126,12 @@ class Config(BreedingConfig):
     """After each leg, the mean of all members stands for champion beside them; it can win once they have mated."""
 
     @property
+    def unread(self) -> Mapping[str, str]:
+        """Settings that these others leave without effect."""
+        described = ("hidden", "channels", "activation", "weights", "bias", "dropout") if is_own(self.network) else ()
+        return dict.fromkeys(described, "its default: it has no effect on a network of your own")
+
+    @property
     def scheduled(self) -> str:
         """What of these settings is planned over the whole run."""
         constant = self.schedule == "constant"
@@ -116,12 +145,7 @@ class Config(BreedingConfig):
         require(self.steps % self.legs == 0, "legs", self.legs, f"a divisor of the {self.steps} steps of a cycle")
         total = self.cycles * self.steps
         require(total < 2**31, "cycles x steps", total, f"a number below {2**31:,}")
-        if is_own(self.network):
-            self.require_unset(
-                ("hidden", "channels", "activation", "weights", "bias", "dropout"),
-                "its default: it has no effect on a network of your own",
-            )
-        else:
+        if not is_own(self.network):
             require(self.network in BUILT_IN, "network", self.network, f"{', '.join(BUILT_IN)}, or {TAKES}")
         require(all(n >= 1 for n in self.hidden), "hidden", self.hidden, "widths >= 1")
         require(

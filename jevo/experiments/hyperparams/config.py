@@ -29,32 +29,54 @@ class Config(BreedingConfig):
         "pareto": {"objectives": ("score", "parameters"), "elites": 0.5, "lucky": 0},
         "smoke": {"population": 4, "generations": 1, "lucky": 0, "epochs": 1, "halving": 0},
     }  # fmt: skip
+    recipes: ClassVar = {
+        "default": "a genetic search that trains in rungs: all a little, the best ones on",
+        "harvey": "Matt Harvey's search over MLPs, as published",
+        "mkoeppel": "mkoeppel's search over CNNs, as published",
+        "pareto": "for two objectives: the score, and few parameters",
+        "smoke": "a run of seconds, to see that all works",
+    }
+    idle: ClassVar = frozenset({"checkpoint_every"})
+    groups: ClassVar = {
+        "training": ("epochs", "patience", "batch_size", "repeats", "chunk", "workers", "ray"),
+        **BreedingConfig.groups,
+    }
+    common: ClassVar = BreedingConfig.common | {
+        "space", "search", "halving", "control", "population", "generations", "first", "fitness", "objectives",
+        "epochs", "study", "batch_size",
+    }  # fmt: skip
+    examples: ClassVar = (
+        "",
+        "--space cnn --data cifar10 --data-dir FOLDER",
+        "--space my_space.yaml --data my.csv --label species",
+        "--study sqlite:///study.db --control optuna",
+    )
     free: ClassVar = RunConfig.free | {"workers", "ray", "study"}
     longer: ClassVar = "generations"
     files: ClassVar = ("genomes.jsonl", "genomes.csv")
     renamed: ClassVar = {"keep": "elites and breeders", "mutate": "mutation", "together": "chunk"}
 
     checkpoint_every: int = 1
-    """Without effect: every genome is on disk as soon as it is scored."""
+    """Of no use here: every genome is on disk as soon as it is scored."""
     validation: int | float | None = 0.3
     """How many of the train examples validate, or which share of them; of data that have no validation part. The more
     networks are compared, the more of them it takes to tell which is best."""
     space: str = "recipe"
-    """What can be chosen: recipe, mlp, dense, cnn, your own .yaml file, or FILE.py:NAME or package.module:NAME of a
-    dictionary."""
+    """What can be chosen: recipe, mlp, dense, cnn, your own .yaml file, or FILE.py:NAME of a dictionary. Or
+    package.module:NAME."""
     first: Path | None = None
-    """Genomes that the search begins with, and those that it is compared with: genomes.csv or genomes.jsonl of another
-    run (of its own search the best, as many as the population), or a .jsonl file of a genome a line."""
+    """Genomes to begin with: genomes.csv or genomes.jsonl of another run, or a .jsonl file of a genome a line. Of a
+    run, the best of its own search, as many as the population. Its rivals have them, too."""
     search: Literal["genetic", "random", "hyperband", "brute"] = "genetic"
     """How it is searched. brute: every genome once."""
     halving: int = 3
-    """Successive halving: all genomes of a generation train a little, the best one of so many goes on from there, three
-    times as far for 3, and so on to the end; 0: every genome is trained to its end."""
+    """Successive halving: one genome of so many goes on; 0 for none. All genomes of a generation train a little, the
+    best third of them (for 3) goes on from there, three times as far, and so on to the end."""
     first_epochs: int = 1
     """With halving, epochs that a genome trains at least [epochs]."""
     control: Literal["random", "optuna"] = "random"
-    """What it is compared with at as many epochs: random search always, also with the same halving where the search has
-    it; optuna: its TPE, too, and its NSGA-II, or with halving TPE with its own Hyperband pruner."""
+    """What it is compared with at as many epochs: random: random search, also with the same halving where the search
+    has it; optuna: its TPE, too, and its NSGA-II, or with halving TPE with its own Hyperband pruner."""
     population: int = 20
     """Genomes of the population."""
     generations: int = 9
@@ -91,8 +113,8 @@ class Config(BreedingConfig):
     or as fast, as can be. Genomes are ranked as NSGA-II ranks them, whose elites are 0.5, as the preset pareto has it;
     the result is a front."""
     study: str = ""
-    """Also write the trials, of the controls too, to a storage of Optuna's, generation by generation: the URL of a
-    database (sqlite:///study.db; $NAME in it is the environment's), or the path of a journal file (study.log)."""
+    """Also write the trials to a storage of Optuna's: sqlite:///study.db, or a journal file, study.log. Those of the
+    controls, too, generation by generation; of a database the URL ($NAME in it is the environment's)."""
     workers: int = 0
     """Programs that run at once on a host; 0: as many as a CPU has cores, up to 4; 1 on a GPU or TPU."""
     ray: str = ""

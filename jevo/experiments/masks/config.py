@@ -1,5 +1,6 @@
 """The settings of the mask experiment."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -37,6 +38,21 @@ class Config(ForwardConfig):
             "reference_steps": 100,
         },
     }  # fmt: skip
+    recipes: ClassVar = {
+        "default": "node perturbation of one mask: the best one found",
+        "genetic": "a population of masks, bred: fitness is all that it sees",
+        "distribution": "a probability for each bit; fitness is all that it sees, too",
+        "faithful": "the recipe as published",
+        "pareto": "genetic, for two objectives: fitness, and few weights kept",
+        "smoke": "a run of seconds, to see that all works",
+    }
+    common: ClassVar = ForwardConfig.common | {"mutation_rate", "objectives", "breeders", "parents", "flips"}
+    examples: ClassVar = (
+        "",
+        "--preset genetic --generations 1000 --seed 1",
+        "--data mnist --data-dir FOLDER --hidden 300 100 --reference",
+        "--data my.npz --network my_net.py:make",
+    )
     least_population: ClassVar = 1
     renamed: ClassVar = {
         "mates": "parents", "rate": "mutation_rate", "final_rate": "final_mutation_rate", "entrants": "tournament_size",
@@ -49,10 +65,10 @@ class Config(ForwardConfig):
     population: int = 20
     """Members of the population."""
     objectives: tuple[Literal["fitness", "kept"], ...] = ("fitness",)
-    """What the genetic search is after: fitness, or fitness kept, which also makes the share of weights kept as small
-    as can be, by NSGA-II: members are ranked by front, and on a front the least crowded first. NSGA-II's elites are 0.5
-    (half of the population survive, half are children), as the preset pareto has it; all are scored every generation,
-    and the result is a front. For masks that drop weights."""
+    """What the genetic search is after: fitness, or fitness kept. The latter also makes the share of weights kept as
+    small as can be, by NSGA-II: members are ranked by front, and on a front the least crowded first. NSGA-II's elites
+    are 0.5 (half of the population survive, half are children), as the preset pareto has it; all are scored every
+    generation, and the result is a front. For masks that drop weights."""
     thinning: float = 0.01
     """Of fitness kept: the share of its weights that a child drops beside its mutation, at most; in the last fifth of
     the generations it grows geometrically to 1, for a long front. Each child draws its own, from a thirtieth of that,
@@ -82,16 +98,27 @@ class Config(ForwardConfig):
     redraw_ones: float = 0.5
     """Probability that a redrawn bit is one."""
     flips: float = 0.01
-    """How unsure bits stay: of node perturbation, whose noise is that of masks whose bits are flipped with this
+    """How unsure bits stay. Of node perturbation, whose noise is that of masks whose bits are flipped with this
     probability; of a distribution, the least probability of a one and of a zero."""
     learning_rate: float = 0.1
-    """The first one: of node perturbation Adam's, of a distribution that of plain ascent."""
+    """The first learning rate. Of node perturbation Adam's, of a distribution that of plain ascent."""
     noise: Literal["units", "masks"] = "units"
     """Of node perturbation, what its members are. units: noise on what each unit adds up, of the size that flipped bits
     would give; masks: each unit and example adds up by one of two masks, with bits flipped. That is two products for
     each layer, so a member counts as two evaluations then. They do well with --flips 0.05 and --learning-rate 0.15."""
     consensus: int = 20
     """Best members whose majority, bit by bit, is another candidate; 0 for none."""
+
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """Settings that these others leave without effect."""
+        names = {
+            "perturbation": BREEDING,
+            "genetic": ("flips", "learning_rate", "noise", "schedule"),
+            "distribution": (*BREEDING, "noise"),
+        }
+        takes = f"effect only with another search, and this one is {self.search}; see --search, and --preset genetic"
+        return {**super().unread, **dict.fromkeys(names.get(self.search, ()), takes)}
 
     @property
     def scheduled(self) -> str:
@@ -107,15 +134,6 @@ class Config(ForwardConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.tournament_size >= 1, "tournament_size", self.tournament_size, "at least 1")
-        unread = {
-            "perturbation": BREEDING,
-            "genetic": ("flips", "learning_rate", "noise", "schedule"),
-            "distribution": (*BREEDING, "noise"),
-        }
-        self.require_unset(
-            unread[self.search],
-            f"effect only with another search, and this one is {self.search}; see --search, and --preset genetic",
-        )
         even = self.search == "genetic" or self.population % 2 == 0
         require(even, "population", self.population, f"an even number for the search {self.search}: members are pairs")
         if self.search == "distribution":

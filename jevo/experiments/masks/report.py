@@ -78,7 +78,11 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
             "density": shares,
             **front.findings,
         },
-        [f"The champion is from generation {found:,}. {said(shares, kind)}", *front.notes],
+        [
+            f"The champion is from generation {found:,}. {said(shares, kind)}",
+            *forward.scale_notes(run.config, contest.criterion),
+            *front.notes,
+        ],
         figures,
         front.files,
     )
