@@ -40,6 +40,7 @@ class Config(BreedingConfig):
     """Evolve the sign of every weight of a frozen network, and a scale for each of its layers."""
 
     presets: ClassVar = {"default": {}, "smoke": {"population": 8, "generations": 4, "checkpoint_every": 2}}
+    recipes: ClassVar = {"default": "as many generations as it takes", "smoke": "a run of seconds"}
 
     generations: int = 200
     """Generations after the first population [generations]."""

@@ -76,7 +76,7 @@ def test_the_reference_has_as_many_passes_as_the_search(digits):
     [
         ({"population": 5}, "even number"),
         ({"noise": 0.0}, "a number above 0"),
-        ({"breeders": 0.5}, "no effect here"),
+        ({"breeders": 0.5}, "nothing here"),
         ({"rank": 2}, "effect only with --search strategy"),
         ({"spread": 0.0}, "a number > 0"),
         ({"learning_rate": 0.0}, "a number from 0"),

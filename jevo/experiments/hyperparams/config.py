@@ -43,7 +43,7 @@ class Config(BreedingConfig):
     }
     common: ClassVar = BreedingConfig.common | {
         "space", "search", "halving", "control", "population", "generations", "first", "fitness", "objectives",
-        "epochs", "study", "batch_size",
+        "epochs", "study",
     }  # fmt: skip
     examples: ClassVar = (
         "",

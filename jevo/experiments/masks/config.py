@@ -46,7 +46,7 @@ class Config(ForwardConfig):
         "pareto": "genetic, for two objectives: fitness, and few weights kept",
         "smoke": "a run of seconds, to see that all works",
     }
-    common: ClassVar = ForwardConfig.common | {"mutation_rate", "objectives", "breeders", "parents", "flips"}
+    common: ClassVar = ForwardConfig.common | {"mutation_rate", "objectives", "breeders", "flips"}
     examples: ClassVar = (
         "",
         "--preset genetic --generations 1000 --seed 1",
