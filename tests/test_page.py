@@ -51,6 +51,22 @@ def test_the_verdict_of_several_seeds_is_of_medians_and_counts_wins():
     assert said.endswith("at 410 epochs each; masks is better in 2 of 3.")
 
 
+def test_the_verdict_names_both_budgets_where_they_differ():
+    found = result("accuracy", [0.9], [0.25], evaluations=9, epochs=410)
+    found["control"]["budget"] = {"evaluations": 9, "epochs": 432}
+    assert verdict(found).endswith("at 410 epochs (random search 432); one seed.")
+
+
+def test_the_verdict_counts_no_wins_where_nobody_knows_what_is_better():
+    several = result("of my own", [0.1, 0.5], [0.4, 0.4], evaluations=9)
+    assert verdict(several).endswith("in the median of 2 seeds, at 9 evaluations each.")
+    # A goal of the user's own may call anything an accuracy.
+    own_goal = result("accuracy", [0.9], [0.25], evaluations=9) | {"outputs": 1}
+    assert "beats" not in verdict(own_goal)
+    assert "beats" in verdict(result("loss", [0.9], [0.25], evaluations=9) | {"outputs": 1})
+    assert "beats" not in verdict(result("r2", [float("nan")], [0.25], evaluations=9))
+
+
 def test_two_test_numbers_first_and_all_of_them_below():
     found = result("accuracy", [0.9], [0.25], evaluations=1, gradient_steps=0, wall_s=1.0, compile_s=1.0) | {
         "data": {"name": "digits", "train": 1, "validation": 1, "test": 1, "note": ""}, "preset": "default",

@@ -364,13 +364,13 @@ def contestants(
 
 
 def scale_notes(config: ForwardConfig, criterion: Criterion) -> list[str]:
-    """Why a loss may be high beside its accuracy, where that is so."""
+    """Why a loss may say less than the accuracy beside it."""
     if config.fitness != "likelihood" or not criterion.classifies:
         return []
     return [
-        f"The loss is high for such an accuracy: fitness brings logits to a standard deviation of {config.spread:g} "
-        "before it looks at them, so that their own scale, on which loss and probabilities of `predict` depend, "
-        "is nobody's aim. Which class is the likeliest does not depend on it."
+        f"Fitness brings logits to a standard deviation of {config.spread:g} before it looks at them. Their own scale, "
+        "on which the loss and the probabilities of `predict` depend, is nobody's aim, so a loss may be high beside a "
+        "good accuracy; which class is the likeliest does not depend on it."
     ]
 
 

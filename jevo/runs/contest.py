@@ -18,6 +18,7 @@ from jevo.runs.lines import read_generations
 from jevo.runs.loop import Stage, block_of, run_stage
 from jevo.runs.processes import gather
 from jevo.runs.record import Run
+from jevo.runs.report import titled
 from jevo.training.criterion import Criterion, classification
 from jevo.training.scoring import in_rows
 from jevo.types import Member
@@ -185,7 +186,8 @@ class Phases:
         for phase in self.phases:
             data = phase.data(kept)
             every, devices = run.config.checkpoint_every, run.config.devices
-            title = _title(phase.stage.name, run.home.experiment, len(earlier))
+            name = phase.stage.name
+            title = titled(run.home.experiment if name == "search" else name.replace("_", " "), len(earlier))
             finished = run_stage(run.folder, phase.stage, data, every, devices, run.log.tell, title)
             wall_s, compile_s = wall_s + finished.wall_s, compile_s + finished.compile_s
             kept.append(gather(phase.keep(finished.carry)))
@@ -207,12 +209,6 @@ class Phases:
             yield start.trace(data)
             yield jax.jit(block_of(step)).trace(jax.eval_shape(start, data), data, 0)
             kept.append(phase.keep(start(data)))
-
-
-def _title(stage: str, experiment: str, place: int) -> str:
-    """A stage as the report calls who competes: the experiment's own first, then its control, then references."""
-    name = experiment if stage == "search" else stage.replace("_", " ")
-    return name if place == 0 else f"{name} ({'control' if place == 1 else 'reference'})"
 
 
 def judging(network: Network, criterion: Criterion, task: Task, dataset: Dataset) -> Callable[[Member], Judged]:

@@ -56,7 +56,7 @@ def show_help(config: RunConfig, command: str, everything: bool) -> None:
     kind, console = type(config), _console()
     console.print(Text.assemble("usage: ", (command, "bold"), " [settings]"), Text(_summary(kind)), sep="\n\n")
     _show(console, "presets (--preset NAME; other settings override it)", kind.recipes.items())
-    unread = dict.fromkeys(kind.idle, "") | dict(config.unread)
+    unread = kind.idle | config.unread.keys()
     texts, hints = docstrings(kind), get_type_hints(kind)
     for title, names in groups(kind).items():
         shown = [name for name in names if (everything or name in kind.common) and name not in unread]
@@ -80,13 +80,13 @@ def groups(kind: type[RunConfig]) -> dict[str, list[str]]:
     grouped = {name: title for title, names in kind.groups.items() for name in names}
     found: dict[str, list[str]] = {"search": [], **{title: [] for title in kind.groups}}
     for field in dataclasses.fields(kind):
-        if field.name not in ("preset",):
+        if field.name != "preset":
             found[grouped.get(field.name, "search")].append(field.name)
     return found
 
 
 def docstrings(kind: type) -> dict[str, str]:
-    """What is written below each field of a dataclass, or of those that it inherits from, on one line a paragraph."""
+    """What is written below each field of a dataclass, or of those that it inherits from, each on one line."""
     found: dict[str, str] = {}
     for each in reversed(kind.__mro__):
         if not dataclasses.is_dataclass(each):
@@ -181,5 +181,4 @@ def _show(console: Console, title: str, rows: Iterable[tuple[str, str | Text]]) 
 
 
 def _console() -> Console:
-    console = Console(highlight=False, soft_wrap=False)
-    return Console(highlight=False, width=min(console.width, _WIDTH))
+    return Console(highlight=False, width=min(Console().width, _WIDTH))

@@ -22,7 +22,7 @@ from jevo.runs.loggers import FILES
 from jevo.runs.logs import Logs, open_logs
 from jevo.runs.machine import device, precision, versions
 from jevo.runs.page import page
-from jevo.runs.report import decimal, report, verdict
+from jevo.runs.report import decimal, entries, report, verdict
 
 
 @contextmanager
@@ -136,10 +136,7 @@ class Run(Generic[Config]):
         atomic_write(self.folder / "result.json", text)
         # The digest lies beside it: what is in the result itself is the same however often a run was interrupted.
         self.home.seal(text.encode())
-        for name, entry in (
-            (self.home.experiment, result),
-            (f"{result['control']['name']} (control)", result["control"]),
-        ):
+        for name, entry in list(entries(result).items())[:2]:
             measured = ", ".join(f"{metric} {decimal(value)}" for metric, value in entry["metrics"]["test"].items())
             print(f"test  {name}: {measured}", flush=True)
 

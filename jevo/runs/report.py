@@ -1,5 +1,6 @@
 """The report of a run, and its table of metrics."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +11,6 @@ BUDGET = ("evaluations", "epochs", "gradient_steps", "example_passes")
 """What a budget may say beside its seconds, in the order of the report."""
 _COSTS = ("epochs", "gradient_steps", "evaluations")
 """By which of them contestants are equal, where they have it: the first that is there."""
-
-
 _BETTER = {"accuracy": 1, "r2": 1, "loss": -1, "error": -1, "svm_error": -1, "rmse": -1, "mae": -1}
 """Of each metric that jevo has, whether more of it is better, or less."""
 
@@ -24,10 +23,10 @@ def verdict(result: Mapping[str, Any]) -> str:
     metric = next(iter(result["metrics"]["test"]))
     theirs = [(one["metrics"]["test"][metric], one["control"]["metrics"]["test"][metric]) for one in seeds]
     mine, other = (statistics.median(values) for values in zip(*theirs, strict=True))
-    sign = _BETTER.get(metric, 0)
-    lead, wins = sign * (mine - other), sum(sign * (a - b) > 0 for a, b in theirs)
-    words = metric.replace("_", " ")
-    if not sign:
+    # What a metric of the user's own goal is called says nothing, but for the loss.
+    sign = 0 if "outputs" in result and metric != "loss" else _BETTER.get(metric, 0)
+    lead, words = sign * (mine - other), metric.replace("_", " ")
+    if not sign or not math.isfinite(lead):
         said = f"**{own} has test {words} {decimal(mine)}, {control} {decimal(other)}**"
     elif lead == 0:
         said = f"**{own} and {control} are level: test {words} {decimal(mine)}**"
@@ -36,11 +35,15 @@ def verdict(result: Mapping[str, Any]) -> str:
         best, worst = (mine, other) if lead > 0 else (other, mine)
         by = decimal(abs(lead))
         said = f"**{winner} beats {loser} by {by} in test {words}: {decimal(best)} against {decimal(worst)}**"
-    spent = next(name for name in (*_COSTS, "evaluations") if result["budget"].get(name))
-    budget = f"at {result['budget'][spent]:,} {spent.replace('_', ' ')} each"
+    cost = next((name for name in _COSTS if result["budget"].get(name)), "evaluations")
+    spent, beside = (f"{budget[cost]:,}" for budget in (result["budget"], result["control"]["budget"]))
+    unit = cost.replace("_", " ")
+    budget = f"at {spent} {unit} each" if spent == beside else f"at {spent} {unit} ({control} {beside})"
     if len(seeds) == 1:
         return f"{said}, {budget}; one seed."
-    return f"{said}, in the median of {len(seeds)} seeds, {budget}; {own} is better in {wins} of {len(seeds)}."
+    wins = sum(sign * (a - b) > 0 for a, b in theirs)
+    count = f"; {own} is better in {wins} of {len(seeds)}" if sign else ""
+    return f"{said}, in the median of {len(seeds)} seeds, {budget}{count}."
 
 
 def table(results: Sequence[Mapping[str, Any]], splits: Sequence[str] = SPLITS) -> str:
@@ -68,11 +71,14 @@ def table(results: Sequence[Mapping[str, Any]], splits: Sequence[str] = SPLITS) 
 def entries(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Budget and metrics of all who compete, by the names that tables and figures give them: the experiment's own
     first, then its control, then any references."""
-    return {
-        result["experiment"]: result,
-        f"{result['control']['name']} (control)": result["control"],
-        **{f"{name} (reference)": entry for name, entry in result["references"].items()},
-    }
+    control = result["control"]
+    found = [(result["experiment"], result), (control["name"], control), *result["references"].items()]
+    return {titled(name, place): entry for place, (name, entry) in enumerate(found)}
+
+
+def titled(name: str, place: int) -> str:
+    """What one who competes is called by its place: 0 is the experiment's own, 1 its control, and references follow."""
+    return name if place == 0 else f"{name} ({'control' if place == 1 else 'reference'})"
 
 
 def by_seed(result: Mapping[str, Any]) -> list[dict[str, Any]]:
