@@ -1,6 +1,7 @@
 """Members that meet as they train: `(key, population) -> population`, written for all of them together.
 
-Nobody is chosen and nobody replaced: each goes on, a little nearer to the others. `training.train` mixes every few steps.
+Nobody is chosen and nobody replaced: each goes on, a little nearer to the others. `training.train` mixes every few
+steps.
 """
 
 import math

@@ -157,7 +157,9 @@ def train(
         (value, (after, aux)), gradient = jax.value_and_grad(given, has_aux=True)(weights)
         # A search along a line sees the same dropout, and leaves the state as it is.
         again = lambda weights: given(weights, jax.random.clone(noise))[0]  # noqa: E731
-        updates, state = extended.update(gradient, learner.optimizer, weights, value=value, grad=gradient, value_fn=again)
+        updates, state = extended.update(
+            gradient, learner.optimizer, weights, value=value, grad=gradient, value_fn=again
+        )
         params = with_genome(with_state(learner.params, after), optax.apply_updates(weights, updates))
         return Learner(params, state), (value, aux)
 
