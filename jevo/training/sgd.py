@@ -145,7 +145,7 @@ def train(
     batch_key, member_key = jax.random.split(key)
     batch_keys = jnp.broadcast_to(batch_key, (members,)) if shared else jax.random.split(batch_key, members)
     keys = (batch_keys, jax.random.split(member_key, members))
-    unshuffled = jnp.zeros(0 if batch_size is None else n, jnp.int32)
+    unshuffled = jnp.zeros(1 if batch_size is None else n, jnp.int32)
 
     def step(learner: Learner, batch: Any, noise: Key) -> tuple[Learner, tuple[jax.Array, Any]]:
         weights = genome(learner.params)

@@ -119,8 +119,9 @@ def notes(fitness: str, scored: str, findings: Mapping[str, Any], outcomes: Mapp
     )
     passes = together["members"]
     said.append(
-        f"The ensemble of the {passes} restarts (the mean of what all say; an answer costs {passes} passes, a champion's "
-        f"one) has on test data {metrics}. Against it the search's champion has {_wins(mine, theirs, scored)}."
+        f"The ensemble of the {passes} restarts (the mean of what all say; an answer costs {passes} passes, a "
+        f"champion's one) has on test data {metrics}. "
+        f"Against it the search's champion has {_wins(mine, theirs, scored)}."
     )
     if "grid" in findings:
         said.append(_chosen(**findings["grid"]))
