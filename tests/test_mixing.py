@@ -121,7 +121,7 @@ def test_a_mix_that_does_nothing_leaves_training_as_it_is(batch_size, data):
     same(alone, mixed)
 
 
-@pytest.mark.parametrize("name", ["exchange with moments", *(pytest.param(n, marks=pytest.mark.slow) for n in RULES)])
+@pytest.mark.parametrize("name", ["pull", *(pytest.param(name, marks=pytest.mark.slow) for name in RULES)])
 def test_the_chunk_changes_nothing(name, data):
     whole, parts = (trained(data, start(), chunk, mix=RULES[name], every=4) for chunk in (MEMBERS, 4))
     same(whole, parts, rtol=1e-4, atol=1e-5)
@@ -155,6 +155,7 @@ def test_moments_follow_their_weights():
         same(after.optimizer[0].count, members.optimizer[0].count)
 
 
+@pytest.mark.slow
 def test_seeds_may_be_side_by_side(data):
     """A map over two populations is each of them."""
     both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf[::-1]]), start())
