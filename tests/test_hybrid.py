@@ -392,7 +392,7 @@ def test_an_ensemble_says_the_mean_of_what_its_members_say(digits):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ensemble, "ROWS", 100)
         together = ensemble.saying(network, classification(10), task, digits)(State(seeds, fitness, jnp.zeros(2)))
-    x, y = digits.test.x.reshape(-1, 64), digits.test.y
+    x, y = digits.test.x, digits.test.y
     assert len(y) % 100
     logits = [np.asarray(network.apply(pop.take(members, i), task.inputs(x))) for i in (0, 2, 3, 4, 5)]
     said = [np.exp(own) / np.exp(own).sum(axis=1, keepdims=True) for own in logits]
