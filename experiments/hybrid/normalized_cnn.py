@@ -1,5 +1,7 @@
 """A small CNN with batch normalisation, for `--network experiments/hybrid/normalized_cnn.py:NormalizedCNN`."""
 
+from itertools import pairwise
+
 from flax import nnx
 
 CHANNELS = (8, 16, 32)
@@ -12,7 +14,7 @@ class NormalizedCNN(nnx.Module):
     def __init__(self, shape, outputs, rngs):
         widths = (shape[-1], *CHANNELS)
         convolution = lambda i, o: nnx.Conv(i, o, (3, 3), use_bias=False, rngs=rngs)  # noqa: E731
-        self.convolutions = nnx.List(convolution(i, o) for i, o in zip(widths, widths[1:], strict=False))
+        self.convolutions = nnx.List(convolution(i, o) for i, o in pairwise(widths))
         self.norms = nnx.List(nnx.BatchNorm(width, momentum=0.9, rngs=rngs) for width in CHANNELS)
         self.out = nnx.Linear(CHANNELS[-1], outputs, rngs=rngs)
 

@@ -195,10 +195,9 @@ def train(
 
     def together(so_far: tuple[Population, jax.Array], first: jax.Array, count: int) -> Any:
         """All members after steps `first` to `first + count`."""
-        *so_far, found = devices.in_chunks(
-            lambda member, first: advance(member, first, count), (*so_far, *keys), chunk, first
-        )
-        return tuple(so_far), found
+        each = lambda member, first: advance(member, first, count)  # noqa: E731
+        population, orders, found = devices.in_chunks(each, (*so_far, *keys), chunk, first)
+        return (population, orders), found
 
     def round_(so_far: tuple[Population, jax.Array], number: jax.Array) -> Any:
         (population, orders), found = together(so_far, number * every, every)

@@ -15,9 +15,9 @@ BUILT_IN = ("logistic", "mlp", "cnn")
 
 MIXED = {"papa": (10, 0.01), "wash": (1, 0.001)}
 """Crossovers that mix members as they train: every how many steps, and at what rate, as published."""
-BREEDING = ("breeders", "parents", "elites", "lucky", "selection", "align", "guard")
+BREEDING: tuple[str, ...] = ("breeders", "parents", "elites", "lucky", "selection", "align", "guard")
 """Settings of those that replace members by children."""
-MIXING = ("mix_every", "mix_rate", "mix_moments")
+MIXING: tuple[str, ...] = ("mix_every", "mix_rate", "mix_moments")
 """Settings of those that mix them."""
 RULES: Mapping[str, Mapping[str, Any]] = {
     "papa": {"crossover": "papa", "consensus": True},
@@ -174,7 +174,7 @@ class Config(BreedingConfig):
     def unread(self) -> Mapping[str, str]:
         """Settings that these others leave without effect."""
         described = ("hidden", "channels", "activation", "weights", "bias", "dropout") if is_own(self.network) else ()
-        found = dict.fromkeys(described, "its default: it has no effect on a network of your own")
+        found: dict[str, str] = dict.fromkeys(described, "its default: it has no effect on a network of your own")
         rules = {self.crossover, *self.rivals}
         if not rules - set(RULES):
             found |= dict.fromkeys(BREEDING, "its default: nobody here breeds by it")

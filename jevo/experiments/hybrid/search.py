@@ -126,7 +126,8 @@ def mixing(config: Config, network: Network, task: Task, steps: int) -> Mix:
     def pulled(key: Key, learners: Population) -> Population:
         # The schedule's count of steps is the last part of an optimizer that has one.
         done = 0 if config.schedule == "constant" else learners.optimizer[-1].count[0]
-        return training.mixing(genetics.pull(rate * schedule(config, steps)(done)))(key, learners)
+        falling = jnp.asarray(rate * schedule(config, steps)(done))
+        return training.mixing(genetics.pull(falling))(key, learners)
 
     return pulled
 
