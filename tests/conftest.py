@@ -2,6 +2,7 @@
 
 import atexit
 import fcntl
+import gc
 import os
 import shutil
 import sys
@@ -25,6 +26,7 @@ import pytest
 from jevo.experiments import EXPERIMENTS, experiment
 
 BEGAN = time.monotonic()
+gc.set_threshold(100_000, 20, 100)  # Tracing makes millions of objects, few of them garbage: a tenth of the time.
 atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)

@@ -12,6 +12,7 @@ from jevo import population as pop
 from jevo.genetics import State
 from jevo.networks import INITIALIZERS, masked, mlp
 from jevo.training import accuracy, evaluate, scaled_log_likelihood
+from tests.marks import mostly_slow
 from tests.members import genes
 
 SIZES = [20, 8, 3]
@@ -146,7 +147,10 @@ GENERATIONS = {
 
 
 @each_score
-@pytest.mark.parametrize("name", [*GENERATIONS, "random search", "random search, scored again"])
+@pytest.mark.parametrize(
+    "name",
+    mostly_slow([*GENERATIONS, "random search", "random search, scored again"], "truncation", "lucky", "random search"),
+)
 def test_a_generation_is_ask_score_tell(name, worth, problem):
     """Whoever is written over in place is whom `tell` writes over, bit for bit, also where members have failed."""
     _, over, x, y, population, _ = problem

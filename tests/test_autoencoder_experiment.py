@@ -29,6 +29,7 @@ from jevo.training import fit_svm, predict_classes
 from jevo.training.perturbation import node_perturbation, relative_noise
 from tests.commands import deterministic
 from tests.lowering import PLATFORMS, lower
+from tests.marks import mostly_slow
 from tests.stages import walk
 from tests.test_perturbation import cosine
 
@@ -85,7 +86,7 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("settings", [*SETTINGS[:4], *(pytest.param(rarely, marks=SLOW) for rarely in SETTINGS[4:])])
+@pytest.mark.parametrize("settings", mostly_slow(SETTINGS, *SETTINGS[1:3]))
 def test_every_setting_runs(settings, digits):
     """Each contestant's every phase, and no support vector machine: it has tests of its own."""
     config = small(settings)
@@ -218,7 +219,7 @@ def test_sparsity_is_the_share_of_exact_zeros(digits):
         assert (kernels[2:] == 0).mean() > 0.01  # Children lose up to two fifths.
 
 
-@pytest.mark.parametrize("target", ["input", "image"])
+@pytest.mark.parametrize("target", mostly_slow(["input", "image"], "image"))
 def test_a_phase_reads_the_frozen_features_and_leaves_the_layers_below(target, digits, tmp_path):
     config = Config(**SMALL, target=target, activation=("tanh", "relu"))
     found = competing(config, digits)["ga-sgd"]
@@ -305,6 +306,7 @@ def test_node_perturbation_goes_to_the_gradient_with_the_members(target, key):
     assert near[-1][1] == pytest.approx(1, abs=0.08)
 
 
+@pytest.mark.slow
 def test_node_perturbation_finds_what_evolution_does_not(digits):
     """At as many evaluations, and random search at as many as either."""
     common = {"shape": (64, 24), "images": 100, "mutation_rate": 0.001, "validate_every": 50}

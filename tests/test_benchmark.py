@@ -82,6 +82,7 @@ def test_rounding_is_that_of_the_hardware():
     assert 2**-12 < error.max() <= 2**-11
 
 
+@pytest.mark.slow
 def test_a_peer_that_computes_something_else_is_found_out(main, monkeypatch, tmp_path):
     honest = mask_peers.numpy_loop
     wrong = {"wrong": lambda problem: honest(problem)._replace(fitness=lambda: honest(problem).fitness() * 1.01)}

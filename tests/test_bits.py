@@ -81,6 +81,7 @@ def test_half_costs_one_word():
     assert bits._digits(0.5) == (1, 1)
 
 
+@pytest.mark.slow
 @relaxed
 @given(shape=shapes, seed=seeds, voters=st.integers(1, 6))
 def test_majority_is_numpys(shape, seed, voters):

@@ -110,7 +110,8 @@ def test_its_outputs_are_those_of_predict_to_the_last_bit(name, smoke):
     np.testing.assert_array_equal(predict(logits, x), answer(x).probabilities)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("mask_rs", marks=pytest.mark.slow), "mask_flip"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mask_rs", "mask_flip"])
 def test_masks_are_the_weights_as_used(kind, tmp_path, monkeypatch):
     config = masks.Config.from_preset("smoke", mask=kind, generations=2, channels=(2,), out=tmp_path / "run")
     masks.run(config)
@@ -122,6 +123,7 @@ def test_masks_are_the_weights_as_used(kind, tmp_path, monkeypatch):
     answers_as_before(tmp_path / "run", monkeypatch=monkeypatch)
 
 
+@pytest.mark.slow
 def test_two_classes_of_one_logit_and_numbers_far_from_zero(tmp_path, monkeypatch):
     """Also what float32 cannot hold as it is: the offset goes first."""
     draw = np.random.default_rng(0)
@@ -160,6 +162,7 @@ def test_convolutions_are_jevos(stride, same, size):
     np.testing.assert_allclose(names["pool"](found), max_pool(wanted).transpose(3, 1, 2, 0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_ones_own_network_is_there_too(tmp_path, monkeypatch):
     class Net(nnx.Module):
         def __init__(self, shape, outputs, rngs):

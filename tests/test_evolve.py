@@ -92,6 +92,7 @@ def test_a_rule_stops_it_and_it_stays_stopped(whole, tmp_path):
     assert_equal(evolve(tmp_path / "run"), found)  # Without the rule it goes on.
 
 
+@pytest.mark.slow
 def test_the_first_members_may_be_given_and_the_champion_is_chosen_by_validation(tmp_path):
     trained = jax.tree.map(lambda leaf: leaf[None] + 0.5, NETWORK.init(jax.random.key(5)))
     own = {"first": trained, "validate": scored(-X), "validate_every": 4, "validate_top": 3}

@@ -54,6 +54,7 @@ def test_all_are_there_and_short():
         assert len(path.read_text().splitlines()) <= 40, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHOWN)
 def test_it_shows_what_it_is_for(name, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}

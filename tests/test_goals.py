@@ -22,6 +22,7 @@ from jevo.runs.own import find_goal, goal_digest
 from jevo.training import Goal
 from jevo.training.criterion import classification, measure_targets, own, r2, regression
 from tests.commands import deterministic
+from tests.marks import mostly_slow
 from tests.test_elsewhere import on_the_card
 
 TWO = ("area", "price")
@@ -223,7 +224,7 @@ def test_an_own_goal_of_classes_with_the_usual_loss_is_the_usual_one(rng):
 # Runs
 
 
-@pytest.mark.parametrize("name", ["masks", "weights", "hybrid", "hyperparams"])
+@pytest.mark.parametrize("name", mostly_slow(["masks", "weights", "hybrid", "hyperparams"], "weights"))
 def test_a_regression_has_all_that_a_run_has(name, table, tmp_path, capsys, monkeypatch):
     main = ["--preset", "smoke", "--data", str(table), "--goal", "regression", "--label", "area,price"]
     found = experiment(name)
@@ -257,6 +258,7 @@ def test_a_regression_has_all_that_a_run_has(name, table, tmp_path, capsys, monk
         np.testing.assert_allclose([float(shown), float(last)], expected, rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_regression_is_learnt(tmp_path):
     x, y = made(1200)
     dataset = data.from_arrays(x, y, regression=True)
@@ -266,6 +268,7 @@ def test_a_regression_is_learnt(tmp_path):
     assert result["metrics"]["test"]["r2"] > 0.85
 
 
+@pytest.mark.slow
 def test_a_goal_of_ones_own_from_a_file_and_in_python_is_one_run(table, tmp_path, monkeypatch):
     (tmp_path / "goals.py").write_text(SOURCE)
     monkeypatch.chdir(tmp_path)

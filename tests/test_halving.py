@@ -26,6 +26,7 @@ from jevo.hyperparams import (
 )
 from jevo.mixed import MixedTrainer, Worker
 from jevo.training.criterion import classification
+from tests.marks import mostly_slow
 from tests.test_hyperparams import made_task
 from tests.test_search import interrupted
 
@@ -103,7 +104,7 @@ def test_genomes_go_on_from_where_they_are_and_none_is_trained_twice(name):
 
 
 @pytest.mark.parametrize("name", list(strategies()))
-@pytest.mark.parametrize("after", [1, 8, 12, 13, 20])
+@pytest.mark.parametrize("after", mostly_slow([1, 8, 12, 13, 20], 8))
 def test_it_goes_on_after_an_interruption_at_any_rung(name, after):
     whole = Counted()
     trials, _ = search(strategies()[name](), whole)

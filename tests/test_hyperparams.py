@@ -30,6 +30,7 @@ from jevo.mixed.trainer import train
 from jevo.networks import ACTIVATIONS
 from jevo.networks.convolutional import weigh, windows
 from jevo.training.criterion import classification
+from tests.marks import mostly_slow
 
 BATCH = 16
 
@@ -180,7 +181,7 @@ def program_of_convolutions():
     return functools.reduce(join, [exact(architecture(convolutional(i), shape, 3, 2)[0], 2) for i in range(5)])
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", mostly_slow(range(5), 0))
 def test_convolutions_of_any_kernel_stride_and_padding_learn_in_one_program_as_they_do_alone(number):
     same_as_alone(convolutional(number), lambda of: program_of_convolutions(), made_task((9, 8, 2)))
 

@@ -383,6 +383,7 @@ SPACE = {
 """
 
 
+@pytest.mark.slow
 def test_a_space_of_ones_own_may_be_python(tmp_path):
     """From its conditions to the figures, with genes that are left out or null."""
     path = tmp_path / "mine.py"
@@ -420,6 +421,7 @@ def test_a_python_file_without_a_space_is_refused_in_a_line(text, name, message,
     assert message in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_front_of_accuracy_and_size_is_found_reported_and_answers(space, tmp_path):
     folder = tmp_path / "run"
     settings = {"elites": 0.5, "breeders": 0.5, "lucky": 0, "population": 6, "generations": 2}

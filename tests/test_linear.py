@@ -8,6 +8,7 @@ from flax import linen, nnx
 
 from jevo.networks import cnn, from_linen, from_nnx, mlp
 from jevo.networks.linear import walk
+from tests.marks import mostly_slow
 
 
 class Linen(linen.Module):
@@ -53,7 +54,7 @@ def random_params(init):
     return treedef.unflatten([a + 0.3 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)])
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", mostly_slow(NETWORKS, "mlp", "nnx", "tied"))
 def test_a_walk_is_the_network_and_its_layers_are_linear(name):
     init, apply, shape, count = NETWORKS[name]
     params, x = random_params(init), jax.random.normal(jax.random.key(2), (6, *shape))

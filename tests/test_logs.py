@@ -97,7 +97,10 @@ def told_to_mlflow(folder):
 
 
 TOLD = {"tensorboard": told_to_tensorboard, "wandb": told_to_wandb, "mlflow": told_to_mlflow}
-KINDS = ["tensorboard", *(pytest.param(name, marks=pytest.mark.extras) for name in ("wandb", "mlflow"))]
+KINDS = [
+    "tensorboard",
+    *(pytest.param(name, marks=[pytest.mark.extras, pytest.mark.slow]) for name in ("wandb", "mlflow")),
+]
 
 
 def hold_all_told_once(name, folder, files=("metrics",)):
@@ -168,6 +171,7 @@ def test_a_killed_run_tells_nothing_twice_and_leaves_nothing_out(name, tmp_path)
     hold_all_told_once(name, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_an_experiment_tells_of_all_who_compete_and_shows_its_figures(smoke, tmp_path):
     config = masks.Config.from_preset("smoke", out=tmp_path / "run", log=("tensorboard",))
     masks.run(config)
@@ -218,6 +222,7 @@ def test_pictures_are_shown(name, tmp_path):
     assert "curves" in found or "curves.png" in found
 
 
+@pytest.mark.slow
 @pytest.mark.extras
 def test_another_mlflow_has_all_of_it_too(tmp_path, monkeypatch):
     pytest.importorskip("mlflow")

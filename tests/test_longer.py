@@ -89,6 +89,7 @@ def test_a_longer_autoencoder_is_another_run(smoke):
         found.run(dataclasses.replace(config, generations=config.generations + 1))
 
 
+@pytest.mark.slow
 def test_a_kill_between_its_end_and_its_beginning_again_loses_nothing(tmp_path, monkeypatch):
     """The old result is deleted first: whoever comes then finds a run that is not done, of either length."""
     from jevo.runs.folder import Folder

@@ -11,6 +11,7 @@ from jevo import genetics
 from jevo.networks import mlp
 from jevo.networks.linear import Factors, walk
 from jevo.training.low_rank import low_rank_perturbation
+from tests.marks import mostly_slow
 from tests.test_linear import NETWORKS, random_params
 from tests.test_perturbation import cosine, likelihood
 
@@ -33,8 +34,8 @@ def attention_init(key):
 ALL = NETWORKS | {"heads": (attention_init, attention_like, (12,), 3)}
 
 
-@pytest.mark.parametrize("rank", [1, 3])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("rank", mostly_slow([1, 3], 3))
+@pytest.mark.parametrize("name", mostly_slow(ALL, "mlp", "cnn", "heads"))
 def test_factors_are_the_weight_that_they_stand_for(name, rank):
     """Layer by layer, of the same inputs: dense, of more axes, convolutions, transposed, with shapes and biases."""
     init, apply, shape, _ = ALL[name]
@@ -58,7 +59,7 @@ def test_factors_are_the_weight_that_they_stand_for(name, rank):
     assert len(seen) == ALL[name][3]
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", mostly_slow(ALL, "mlp", "cnn", "heads"))
 def test_a_pair_is_scored_and_credited_as_if_its_weights_were_built(name):
     """One pair's estimate is its change times what it gained: so it says the change, and the gain is that of two
     networks with whole weights. To the rounding of float32."""
@@ -83,7 +84,7 @@ def test_a_pair_is_scored_and_credited_as_if_its_weights_were_built(name):
         assert leaf.ndim < 2 or name == "heads" or np.linalg.matrix_rank(matrix, tol=1e-4) == min(2, *matrix.shape)
 
 
-@pytest.mark.parametrize("name", ["mlp", "tied"])
+@pytest.mark.parametrize("name", mostly_slow(["mlp", "tied"], "tied"))
 def test_the_estimate_goes_to_the_gradient_with_the_members(name):
     init, apply, shape, _ = NETWORKS[name]
     params, x = random_params(init), jax.random.normal(jax.random.key(2), (20, *shape))

@@ -27,6 +27,7 @@ from jevo.training.criterion import classification
 from jevo.training.perturbation import node_perturbation
 from tests.commands import ROOT, command, deterministic, devices, result
 from tests.lowering import PLATFORMS, lower
+from tests.marks import mostly_slow
 from tests.stages import walk
 from tests.test_perturbation import cosine
 
@@ -66,7 +67,7 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("settings", mostly_slow(SETTINGS, SETTINGS[0], SETTINGS[7], SETTINGS[8]))
 def test_every_setting_runs(settings, digits):
     config = small(settings)
     _, carries, metrics = searched(config, digits)
@@ -216,7 +217,9 @@ MASKS = {"noise": "masks", "flips": 0.05}
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"mask": "flip", "channels": (3,)}, {"fitness": "accuracy"}, MASKS, MASKS | {"mask": "flip"}],
+    mostly_slow(
+        [{}, {"mask": "flip", "channels": (3,)}, {"fitness": "accuracy"}, MASKS, MASKS | {"mask": "flip"}], {}, MASKS
+    ),
 )
 def test_node_perturbation_finds_masks_that_random_search_does_not(settings, digits):
     """At as many evaluations; the mask is all of it: no weight changes."""
@@ -288,6 +291,7 @@ def test_noise_is_as_large_as_it_says_and_about_the_mean_network(noise, kind):
     assert len(found) == 1
 
 
+@pytest.mark.slow
 def test_what_masks_say_goes_to_the_gradient_of_the_mean_network_with_their_number(digits):
     config = masks.Config(noise="masks", flips=0.02, hidden=(20,))
     net, task = contest.network(config, (64,), 10), to_device(digits)
@@ -377,6 +381,7 @@ def test_the_share_kept_is_that_of_all_weights_and_thinning_lowers_it(kind, key)
         kept(genome, "flip")
 
 
+@pytest.mark.slow
 def test_two_objectives_are_ranked_as_nsga2_does_and_found_beside_each_other(digits):
     config = masks.Config(**TWO)
     data, carries, metrics = searched(config, digits)

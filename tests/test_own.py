@@ -137,6 +137,7 @@ def test_a_run_of_ones_own_network_is_a_run(name, network, source, tmp_path):
     assert deterministic(tmp_path / "run") == before
 
 
+@pytest.mark.slow
 def test_another_source_is_another_run(source, tmp_path, capsys):
     """Also where only what it imports is another, and for predict."""
     config = smoke("weights", tmp_path / "run", network=f"{source}:Residual")

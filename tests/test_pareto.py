@@ -83,6 +83,7 @@ def test_fitness_is_in_the_order_of_nsga2(values):
         assert fitness[i] == -sum(better)
 
 
+@pytest.mark.slow
 @pytest.mark.extras
 @relaxed
 @given(objectives(failures=False))

@@ -9,6 +9,7 @@ from jevo.networks import mlp
 from jevo.networks.linear import walk
 from jevo.training import scaled_log_likelihood, scaled_log_likelihood_by_example
 from jevo.training.perturbation import node_perturbation, relative_noise, twin_noise, weight_noise
+from tests.marks import mostly_slow
 from tests.test_linear import NETWORKS, random_params
 
 
@@ -42,7 +43,7 @@ NOISES = {"outputs": lambda params: relative_noise(0.05), "twins": lambda params
 
 
 @pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", mostly_slow(NETWORKS, "mlp", "tied"))
 def test_the_estimate_goes_to_the_gradient_with_the_members(name, noise):
     init, apply, shape, _ = NETWORKS[name]
     params, x = random_params(init), jax.random.normal(jax.random.key(2), (100, *shape))
@@ -63,6 +64,7 @@ def test_the_estimate_goes_to_the_gradient_with_the_members(name, noise):
     assert near[-1][1] == pytest.approx(1, abs=0.08)
 
 
+@pytest.mark.slow
 def test_the_price_of_the_common_scale_is_part_of_each_examples_fitness():
     """Without it the estimate stays at an angle to the gradient, however many members there are."""
     network = mlp([20, 16, 4], bias=False)
@@ -85,6 +87,7 @@ def test_the_price_of_the_common_scale_is_part_of_each_examples_fitness():
     assert angles[True][1] < 0.9
 
 
+@pytest.mark.slow
 def test_noise_of_weights_is_as_large_as_changes_of_them_make_it():
     network = mlp([30, 20, 5])
     params, x = random_params(network.init), jax.random.normal(jax.random.key(2), (7, 30))
@@ -114,6 +117,7 @@ def test_noise_of_weights_is_as_large_as_changes_of_them_make_it():
     assert len(sizes) == 2
 
 
+@pytest.mark.slow
 def test_a_unit_adds_up_what_one_of_two_drawn_params_says_and_its_twin_the_other():
     """All preactivations of both members, against NumPy; at the second layer inputs differ."""
     network = mlp([7, 6, 3])

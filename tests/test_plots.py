@@ -28,6 +28,7 @@ from jevo.plots import (
 )
 from jevo.plots.drawing import dots, fence, log_ticks, number
 from jevo.plots.genealogy import positions
+from tests.marks import mostly_slow
 
 
 def drawn(path):
@@ -104,7 +105,7 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("many", [11, 300, 1000])
+@pytest.mark.parametrize("many", mostly_slow([11, 300, 1000], 300))
 def test_any_class_names_and_any_number_of_them(many, tmp_path):
     """Names are no formulas, no figure needs all the memory there is, and no class is left out of the legend."""
     classes = [NAMES[i] if i < len(NAMES) else f"class {i}" for i in range(many)]

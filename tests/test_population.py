@@ -15,6 +15,7 @@ from jevo.training import evaluate, log_likelihood
 sizes = st.integers(1, 23)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(before=st.integers(0, 4), n=sizes, chunk=sizes)
 def test_extended_is_concat_of_in_chunks(before, n, chunk):

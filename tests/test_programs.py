@@ -294,6 +294,7 @@ def test_unlike_members_are_not_put_together(other, says):
 INTEGERS = [jnp.int8, jnp.uint8, jnp.int16, jnp.uint16, jnp.int32, jnp.uint32]
 
 
+@pytest.mark.slow
 @given(st.data(), st.sampled_from(INTEGERS))
 @settings(max_examples=60, deadline=None)
 def test_integers_stay_in_their_type_and_between_their_parents(data, dtype):

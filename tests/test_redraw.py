@@ -51,6 +51,7 @@ def redrawn(folder):
     return [folder / name for name in experiment(result["experiment"]).redrawn(folder, result)]
 
 
+@pytest.mark.slow
 def test_the_front_is_drawn_again(tmp_path):
     out = tmp_path / "run"
     settings = {"objectives": ("fitness", "kept"), "elites": 0.5, "reference": True}

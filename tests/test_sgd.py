@@ -11,6 +11,7 @@ from jevo import population as pop
 from jevo.networks import mlp
 from jevo.training import log_likelihood
 from jevo.training.sgd import Learner, keep_zeros, learner, mating, train
+from tests.marks import mostly_slow
 
 N, STEPS = 50, 13
 
@@ -35,7 +36,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", mostly_slow(OPTIMIZERS, "adam", "clipped rmsprop"))
 def test_full_batches_are_plain_optax_step_for_step(name, problem):
     network, data, loss, _ = problem
     optimizer = OPTIMIZERS[name]

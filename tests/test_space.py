@@ -619,6 +619,7 @@ def test_whatever_is_bred_is_legal(space, seed, chain):
         assert space.decode(space.encode(decoded)) == decoded
 
 
+@pytest.mark.slow
 @relaxed
 @given(space=spaces(), seed=seeds)
 def test_mutations_at_the_ends_of_their_rates(space, seed):

@@ -42,6 +42,7 @@ def started(experiment, out, dataset, **settings):
     return experiment.run(experiment.Config.from_preset("smoke", **settings, out=out), dataset=dataset)
 
 
+@pytest.mark.slow
 def test_weights_begin_with_a_champion(trained, dataset, tmp_path):
     """With steps that change nothing, it is what it was; the control draws weights of its own, as ever."""
     folder, before = trained
@@ -76,6 +77,7 @@ def test_masks_are_of_its_weights(trained, dataset, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, found, kept)
 
 
+@pytest.mark.slow
 def test_params_in_python_are_as_good(trained, dataset, tmp_path):
     folder, _ = trained
     named = started(weights, tmp_path / "named", dataset, bias=False, start=str(folder))

@@ -238,6 +238,7 @@ def test_recalibration_of_a_network_without_state_is_nothing():
     assert recalibration(network, X)(jax.random.key(1), params) is params
 
 
+@pytest.mark.slow
 def test_a_run_carries_the_state_to_its_champion(tmp_path):
     """Through learning, mating, a checkpoint and back."""
     optimizer = optax.adam(1e-2)

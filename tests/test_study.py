@@ -219,6 +219,7 @@ def test_two_runs_have_studies_of_their_own(tmp_path):
     assert all(name.startswith("jevo-run-") for name in names)
 
 
+@pytest.mark.slow
 def test_a_run_writes_all_searches_once_also_after_it_was_stopped(tmp_path, monkeypatch):
     path, first = tmp_path / "space.yaml", tmp_path / "first.jsonl"
     path.write_text(yaml.safe_dump(WRITTEN))

@@ -22,6 +22,7 @@ from jevo.networks import (
     tied,
 )
 from jevo.networks.renumbering import joined
+from tests.marks import mostly_slow
 
 
 def with_statistics(make):
@@ -612,7 +613,8 @@ def test_what_is_read_wrong_does_not_pass_the_trials(name, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["residual", "resnet", "transformer", "heads in one product", "recurrent", "group norm"]
+    "name",
+    mostly_slow(["residual", "resnet", "transformer", "heads in one product", "recurrent", "group norm"], "residual"),
 )
 def test_a_renumbered_copy_comes_back_exactly(name):
     network, shape, _ = NETWORKS[name]

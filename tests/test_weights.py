@@ -11,6 +11,7 @@ from jevo.experiments.forward import BATCH, PASSES
 from jevo.experiments.weights import EXPERIMENT
 from jevo.runs.own import Given
 from tests.lowering import PLATFORMS, lower
+from tests.marks import mostly_slow
 from tests.stages import walk
 
 SMALL = {"hidden": (12,), "population": 4, "images": 200, "generations": 80, "validate_every": 20}
@@ -27,7 +28,7 @@ def digits():
     return load("digits")
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("settings", mostly_slow(SETTINGS, *SETTINGS[1:3]))
 def test_it_learns_what_random_search_does_not_find(settings, digits):
     config = weights.Config(**{**SMALL, "learning_rate": 0.01, **settings})
     compete = EXPERIMENT.contest(config, digits, Given.usual(digits)).contestants

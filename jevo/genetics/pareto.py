@@ -45,8 +45,9 @@ def nsga2_fitness(objectives: jax.Array) -> Fitness:
     >>> algorithm = genetic(tournament(2), average(), gaussian(0.1), elites=0.5, rescore=True)
     >>> members = {"x": jnp.linspace(-10.0, 10.0, 20)}
     >>> state = algorithm.init(members, evaluate(None, members, None))
+    >>> step = jax.jit(lambda state: generation(algorithm, evaluate, jax.random.key(0), state))
     >>> for _ in range(20):
-    ...     state = generation(algorithm, evaluate, jax.random.key(0), state)
+    ...     state = step(state)
     >>> front = state.population["x"][state.fitness > -10]
     >>> bool(front.min() > -0.1), bool(front.max() < 2.1), bool(front.max() - front.min() > 1.5)
     (True, True, True)

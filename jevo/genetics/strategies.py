@@ -137,8 +137,9 @@ def bernoulli_es(
     >>> population = pop.init(jax.random.key(0), lambda key: {"w": bits.bernoulli(key, 0.5, (20,))}, 50)
     >>> state = algorithm.init(population, jnp.full(50, -jnp.inf))
     >>> ones = scored(jax.vmap(lambda member: bits.count_ones(member["w"])))
+    >>> step = jax.jit(lambda state: generation(algorithm, ones, jax.random.key(1), state))
     >>> for _ in range(20):
-    ...     state = generation(algorithm, ones, jax.random.key(1), state)
+    ...     state = step(state)
     >>> int(bits.count_ones(mode(state)["w"]))
     20
     """
@@ -213,8 +214,9 @@ def open_es(
     >>> algorithm = open_es(optax.adam(0.1), sigma=0.1)
     >>> state = algorithm.init({"w": jnp.zeros((20, 3))}, jnp.full(20, -jnp.inf))
     >>> near_one = scored(lambda members: -jnp.sum((members["w"] - 1) ** 2, axis=1))
+    >>> step = jax.jit(lambda state: generation(algorithm, near_one, jax.random.key(0), state))
     >>> for _ in range(60):
-    ...     state = generation(algorithm, near_one, jax.random.key(0), state)
+    ...     state = step(state)
     >>> bool(jnp.all(jnp.abs(mode(state)["w"] - 1) < 0.2))
     True
     """
@@ -265,8 +267,9 @@ def pgpe(
     >>> algorithm = pgpe(optax.sgd(2.0), sigma=0.3)
     >>> state = algorithm.init({"w": jnp.zeros((20, 3))}, jnp.full(20, -jnp.inf))
     >>> near_one = scored(lambda members: -jnp.sum((members["w"] - 1) ** 2, axis=1))
+    >>> step = jax.jit(lambda state: generation(algorithm, near_one, jax.random.key(0), state))
     >>> for _ in range(60):
-    ...     state = generation(algorithm, near_one, jax.random.key(0), state)
+    ...     state = step(state)
     >>> bool(jnp.all(jnp.abs(mode(state)["w"] - 1) < 0.2))
     True
     """
