@@ -113,6 +113,7 @@ def test_no_key_is_used_twice(digits):
         ({"rivals": ("papa",), "steps": 9}, "mix_every is 10, but takes for papa a divisor of the 3 steps of a leg"),
         ({"rivals": ("papa",), "mix_moments": True}, "no effect without wash"),
         ({"mix_rate": 0.1}, "no effect without papa or wash"),
+        ({"rivals": ("papa", "wash"), "mix_rate": 0.1}, "each has its own"),
         ({"crossover": "wash", "elites": 2}, "nobody here breeds by it"),
         ({"crossover": "wash", "mix_rate": 2.0}, "a share from 0 to 1"),
         ({"tune_lr": (0.1, 0.2), "lr": 0.1}, "tune_lr has it"),

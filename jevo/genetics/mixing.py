@@ -41,7 +41,8 @@ def exchange(rate: Any) -> Mix:
 
     WASH shuffles after every gradient step, and layers near the input more than those near the output: of `L` layers
     number `l`, from 0, at `rate * (1 - l / (L - 1))`. What comes out in the end is the mean. WASH+Opt shuffles the
-    optimizer's moments with the weights: `training.mixing(exchange(rate), moments=True)`.
+    optimizer's moments with the weights: `training.mixing(exchange(rate), moments=True)`. Members that begin with the
+    same weights stay together at any rate; others come together only if each gene is shuffled many times.
 
     Args:
         rate: a probability, the same for all genes; or a pytree of them in the form of a genome, one for each array.

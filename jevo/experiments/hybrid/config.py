@@ -13,8 +13,10 @@ from jevo.runs.own import TAKES, is_own
 
 BUILT_IN = ("logistic", "mlp", "cnn")
 
-MIXED = {"papa": (10, 0.01), "wash": (1, 0.001)}
-"""Crossovers that mix members as they train: every how many steps, and at what rate, as published."""
+MIXED = {"papa": (10, 0.01), "wash": (1, 0.05)}
+"""Crossovers that mix members as they train: every how many steps, and at what rate. papa's are the published ones; of
+wash the rate hangs on the length of a run: at .001, members with different first weights never meet in a few thousand
+steps, and lose by it."""
 BREEDING: tuple[str, ...] = ("breeders", "parents", "elites", "lucky", "selection", "align", "guard")
 """Settings of those that replace members by children."""
 MIXING: tuple[str, ...] = ("mix_every", "mix_rate", "mix_moments")
@@ -152,7 +154,7 @@ class Config(BreedingConfig):
     """Gradient steps from one mix of papa or wash to the next [steps]. Unset: 10 and 1, as published."""
     mix_rate: float | None = None
     """papa: share of its way to the mean that a member goes at first; it falls as lr does. wash: share of the first
-    layer's weights that are shuffled; the last layer's are not, and it falls evenly between. Unset: .01 and .001."""
+    layer's weights that are shuffled; the last layer's are not, and it falls evenly between. Unset: .01 and .05."""
     mix_moments: bool = False
     """wash shuffles the optimizer's moments with the weights."""
     tune_lr: tuple[float, ...] = ()
@@ -180,7 +182,9 @@ class Config(BreedingConfig):
             found |= dict.fromkeys(BREEDING, "its default: nobody here breeds by it")
         if not rules & set(MIXED):
             found |= dict.fromkeys(MIXING, "its default: it has no effect without papa or wash")
-        elif "wash" not in rules:
+        elif set(MIXED) <= rules:
+            found["mix_rate"] = "its default, where papa and wash both compete: each has its own"
+        if rules & set(MIXED) and "wash" not in rules:
             found["mix_moments"] = "its default: it has no effect without wash"
         for name in ("lr", "smoothing"):
             if getattr(self, f"tune_{name}"):
