@@ -1,6 +1,7 @@
 """The notebooks as git has them, and the addresses that are given.
 
-That notebooks run is shown elsewhere: `pytest --nbmake notebooks`; that they show what they keep: `python -m tests.notebooks --check`.
+That notebooks run is shown elsewhere: `pytest --nbmake notebooks`; that they show what they keep, by
+`python -m tests.notebooks --check`.
 """
 
 import ast
