@@ -5,7 +5,6 @@ python -m tests.notebooks --check [NAME ...]    # hold what is kept against a fr
 """
 
 import argparse
-import copy
 import hashlib
 import json
 import os
@@ -30,7 +29,7 @@ def executed(notebook: dict[str, Any], folder: Path) -> dict[str, Any]:
     import nbformat
     from nbclient import NotebookClient
 
-    node = nbformat.from_dict(copy.deepcopy(notebook))
+    node = nbformat.reads(json.dumps(notebook), as_version=4)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(NOTEBOOKS.parent), os.environ.get("PYTHONPATH", "")])
     NotebookClient(node, timeout=3600, resources={"metadata": {"path": str(folder)}}).execute()
     kept = json.loads(nbformat.writes(node))
