@@ -89,7 +89,8 @@ def draw_curves(path: Path, saved: Saved) -> None:
             for place, each in enumerate(found)
         ]
 
-    together = ", all seeds together" if config.repeats * points > 1 else ""
+    side_by_side = [what for what, count in {"seeds": config.repeats, "points": points}.items() if count > 1]
+    together = f", all {' and '.join(side_by_side)} together" if side_by_side else ""
     panels = [
         Panel("gradient steps of members", fitness, spent("gradient_steps"), log=True),
         Panel(f"wall time [s]{together}", fitness, spent("wall_s"), log=True),
