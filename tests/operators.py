@@ -178,6 +178,6 @@ CROSSOVERS = {
     ),
 }
 MIXES = {genetics.pull, genetics.exchange}
-"""Of all members together; their suite is `test_mixing`. As types they are mutations: a population is a member to those."""
+"""Of all members together; their suite is `test_mixing`. By their types alone they would be mutations."""
 PACKED = sorted(set(CROSSOVERS) - {"aligned"})
 """Crossovers of packed genes, too: units are matched by their weights."""
