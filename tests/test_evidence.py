@@ -4,7 +4,7 @@ import json
 import re
 import statistics
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -93,3 +93,29 @@ def test_every_number_of_readme_that_jevo_reaches_is_a_claim():
         for claim in sorted(CLAIMS, key=lambda claim: -len(claim.text)):
             said = said.replace(claim.text, "")
         assert re.findall(r"\d?\.\d+", said) == []
+
+
+def spent(found: Any) -> float:
+    """The seconds of all who compete in a result, of searching and of compiling; seeds side by side share them."""
+    if not isinstance(found, dict):
+        return 0.0
+    budget = found.get("budget", {})
+    own = (budget.get("wall_s") or 0) + (budget.get("compile_s") or 0)
+    return own + sum(spent(value) for name, value in found.items() if name not in ("budget", "repeats"))
+
+
+def test_the_page_of_all_records_has_each_with_its_command_and_its_time():
+    page, folder = (ROOT / "experiments" / "README.md").read_text(), ROOT / "experiments"
+    told, total = set(), 0.0
+    for part in page.split("## ")[1:]:
+        rows = re.findall(r"^\| \[(.*?)\]\(\S+\) \| [\d-]+ \| ([\d,]+) \|$", part, re.MULTILINE)
+        commands = re.findall(r"^python -m jevo\.experiments\.(\w+)", part, re.MULTILINE)
+        assert commands == [part.split("\n")[0]] * len(rows)
+        for pattern, seconds in rows:
+            paths = sorted(folder.glob(f"{pattern}/result.json"))
+            took = sum(spent(json.loads(path.read_text())) for path in paths)
+            assert f"{took:,.0f}" == seconds, pattern
+            told, total = told | set(paths), total + took
+    experiments = {path for path in folder.rglob("result.json") if "experiment" in json.loads(path.read_text())}
+    assert told == experiments
+    assert f"take {total / 3600:.1f} hours" in page

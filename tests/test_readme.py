@@ -27,7 +27,7 @@ from tests.operators import exported
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
-RECORDS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in ROOT.glob("experiments/*/README.md")}
+RECORDS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in ROOT.glob("experiments/**/README.md")}
 """Which pages of the site include."""
 OWN = [name for name, module in EXPERIMENTS.items() if module.startswith("jevo.")]
 GOOD = {
