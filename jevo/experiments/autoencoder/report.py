@@ -173,7 +173,9 @@ def figures(saved: Saved) -> dict[str, Callable[[Path], str]]:
     if saved.config.tune_lr:
         caption += " Of the learning rates that a phase was run at, the one that validation data prefer is drawn."
     if any(map(is_sparse, saved.result["zeros"])):
-        caption += " Pruned and fine-tuned champions are shown by the share of their weights that is zero."
+        caption += (
+            " By the share of zeros, a line goes from a rival's champion to what it is pruned, and then fine-tuned."
+        )
     drawn = {"curves.png": captioned(caption, draw_curves, saved)}
     return drawn | (front_figures(saved, NONZERO, _merit()) if len(saved.config.objectives) > 1 else {})
 
@@ -230,11 +232,12 @@ def draw_curves(path: Path, saved: Saved) -> None:
     mean = Curve("mean image", LEVEL, [0], [saved.result["mean_image_rmse"]["test"]], "level")
     panels.append(Panel("layers", "test RMSE of images", [*ends, mean], log=True))
     if len(methods) < len(everybody):
-        points = [
-            Curve(each.title, each.style, [share_of_zeros(saved.result, name)], by_layer[name]["test"][-1:])
-            for name, each in everybody.items()
-        ]
-        panels.append(Panel("share of weights that is zero", "test RMSE of images", points, log=True))
+        ways = []
+        for name, each in methods.items():
+            stops = [stop for stop in (name, f"{name}-{PRUNED}", f"{name}-{FINE_TUNED}") if stop in everybody]
+            shares = [share_of_zeros(saved.result, stop) for stop in stops]
+            ways.append(Curve(each.title, each.style, shares, [by_layer[stop]["test"][-1] for stop in stops]))
+        panels.append(Panel("share of weights that is zero", "test RMSE of images", ways, log=True))
     plots.curves(path, panels)
 
 
@@ -292,8 +295,9 @@ def notes(config: Any, findings: Mapping[str, Any]) -> list[str]:
     if any(map(is_sparse, findings["zeros"])):
         said.append(
             f"Pruned: the champion of a rival without its smallest weights, as many of each layer as {config.method} "
-            f"has zeros there. Fine-tuned: the same, trained on while zeros stay zero, {config.fine_tuning} generations a "
-            "layer. These gradient steps are in its budget, beside those of the rival: it has more than the others."
+            "has zeros there. Fine-tuned: the same, trained on while zeros stay zero, for as many gradient steps as "
+            f"{config.fine_tuning} of {config.generations} generations have. They are in its budget, beside those of the "
+            "rival, so it has more than the others."
         )
     if config.tune_lr:
         tried = ", ".join(f"{rate:g}" for rate in config.tune_lr)
