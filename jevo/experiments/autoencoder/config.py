@@ -176,7 +176,7 @@ class Config(BreedingConfig):
     sparse_rivals: bool = True
     """Judge every rival of ga-sgd with as many zeros in each layer as the search's champion has, too: its smallest
     weights go; as it is then, and fine-tuned while zeros stay zero."""
-    fine_tuning: int = 4
+    fine_tuning: int = 2
     """Generations of a layer's fine-tuning, with the gradient steps of as many of its phase, beyond the budget of the
     others; by one network, at the same learning rate and schedule [generations]."""
     svm_samples: int = 0

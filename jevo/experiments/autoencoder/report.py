@@ -293,11 +293,13 @@ def notes(config: Any, findings: Mapping[str, Any]) -> list[str]:
             errors = f"through all layers {rmse['test'][-1]:.4f}"
         said.append(f"{method}: test RMSE of images {errors}; zeros by layer {shares}.")
     if any(map(is_sparse, findings["zeros"])):
+        generation = config.learners * config.steps
         said.append(
             f"Pruned: the champion of a rival without its smallest weights, as many of each layer as {config.method} "
-            "has zeros there. Fine-tuned: the same, trained on while zeros stay zero, for as many gradient steps as "
-            f"{config.fine_tuning} of {config.generations} generations have. They are in its budget, beside those of the "
-            "rival, so it has more than the others."
+            "has zeros there. Fine-tuned: the same, trained on while zeros stay zero, for "
+            f"{config.fine_tuning * generation:,} gradient steps a layer, where one of {config.networks} restarts had "
+            f"{config.generations * generation // config.networks:,} before. These are in its budget, beside those of "
+            "the rival: it has more than the others."
         )
     if config.tune_lr:
         tried = ", ".join(f"{rate:g}" for rate in config.tune_lr)
