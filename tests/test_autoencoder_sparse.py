@@ -17,17 +17,15 @@ from jevo.runs.own import Given
 from tests.commands import deterministic
 
 CONFIG = Config(
-    shape=(64, 6), population=4, generations=3, steps=20, lr=0.02, batch_size=50, images=50, svm_samples=60, mutation_rate=0.2,
-    rivals=("sgd-layerwise",), fine_tuning=2,
+    shape=(64, 6), population=4, generations=8, steps=20, lr=0.005, batch_size=50, images=50, svm_samples=60,
+    mutation_rate=0.2, rivals=("sgd-layerwise",), fine_tuning=2,
 )  # fmt: skip
 
 
 def test_the_smallest_weights_go(key):
     rng = np.random.default_rng(0)
-    params = {
-        f"layer_{i}": {"kernel": rng.normal(size=shape), "bias": rng.normal(size=3)}
-        for i, shape in enumerate([(40, 5), (5, 4)])
-    }
+    kernels = [rng.normal(size=shape) for shape in ((40, 5), (5, 4))]
+    params = {f"layer_{i}": {"kernel": kernel, "bias": rng.normal(size=3)} for i, kernel in enumerate(kernels)}
     params["layer_1"]["kernel"][:2] = 0
     found = pruned(params, [0.37, 0.5])
     for name, zeros in (("layer_0", 74), ("layer_1", 10)):
@@ -117,11 +115,12 @@ def test_rivals_are_judged_with_as_many_zeros(stopped):
         result["control"], *(result["references"][f"sgd-layerwise-{how}"] for how in ("pruned", "fine-tuned"))
     )  # fmt: skip
     rmse = [each["metrics"]["validation"]["rmse"] for each in (dense, thin, tuned)]
-    assert rmse[2] < rmse[0] < rmse[1]
+    assert rmse[1] != rmse[0]
+    assert rmse[2] < min(rmse[:2])
     # What fine-tuning takes is in its budget: two generations of as many gradient steps.
-    assert [each["budget"]["gradient_steps"] for each in (dense, thin, tuned)] == [120, 120, 120 + 2 * 2 * 20]
+    assert [each["budget"]["gradient_steps"] for each in (dense, thin, tuned)] == [320, 320, 320 + 2 * 2 * 20]
     text = (out / "report.md").read_text()
-    assert "for 80 gradient steps a layer while zeros stay zero, where one of 4 restarts had" in text
+    assert "for 80 gradient steps a layer, where one of 4 restarts had 80 before" in text
     assert "could not be drawn" not in text
 
 

@@ -46,7 +46,13 @@ class Details(NamedTuple):
 
 @dataclass(frozen=True)
 class Competing(Phases):
-    """Phases whose champions are judged with machines that are kept in the run's folder."""
+    """Phases whose champions are judged with machines that are kept in the run's folder.
+
+    Attributes:
+        judge: `(champion, folder=None) -> Judged`.
+    """
+
+    judge: Callable[..., Judged]
 
     def compete(self, run: Run, earlier: Mapping[str, Outcome]) -> Outcome:
         """Run each phase to its end, and judge the champion."""
