@@ -16,6 +16,7 @@ from jevo.runs import Interrupted
 from jevo.runs.own import Given
 from tests.commands import deterministic
 
+fit = judging.fit_svm
 CONFIG = Config(
     shape=(64, 6), population=4, generations=8, steps=20, lr=0.005, batch_size=50, images=50, svm_samples=60,
     mutation_rate=0.2, rivals=("sgd-layerwise",), fine_tuning=2,
@@ -67,9 +68,6 @@ def test_a_machine_is_fitted_once_for_what_it_reads(tmp_path, monkeypatch):
     assert len(fits) == 4
 
 
-fit = judging.fit_svm
-
-
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
     """A run that was stopped before its second machine, and went on; and the fits that this took."""
@@ -96,12 +94,14 @@ def stopped(tmp_path_factory):
     return out, len(fits)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_fits_no_machine_again(stopped):
     out, fits = stopped
     assert fits == 3  # Of four contestants.
     assert not (out / "checkpoints/scratch").exists()
 
 
+@pytest.mark.slow
 def test_rivals_are_judged_with_as_many_zeros(stopped):
     out, _ = stopped
     result = json.loads((out / "result.json").read_text())
@@ -124,7 +124,7 @@ def test_rivals_are_judged_with_as_many_zeros(stopped):
     assert "could not be drawn" not in text
 
 
-def test_zeros_stay_zero_where_weights_learn(stopped):
+def test_zeros_stay_zero_where_weights_learn():
     """Phases of the fine-tuned begin with the champion that they are given."""
     dataset = load("digits")
     entrants = contest.contest(CONFIG, dataset, Given.usual(dataset)).contestants
