@@ -14,16 +14,8 @@ PUBLISHED = (784, 500, 250, 100, 50)
 """Units of the published autoencoder, the inputs first."""
 
 UNREAD = (
-    "input_noise",
-    "breeders",
-    "parents",
-    "crossover",
-    "crossover_rate",
-    "align",
-    "steps",
-    "batch_size",
-    "restarts",
-)
+    "breeders", "parents", "crossover", "crossover_rate", "align", "steps", "batch_size", "restarts", "input_noise",
+)  # fmt: skip
 """Settings that node perturbation does not read: nothing breeds, nor takes a gradient step."""
 
 Method = Literal["ga", "perturbation", "ga-sgd", "sgd-layerwise", "sgd-joint"]
@@ -66,7 +58,7 @@ class Config(BreedingConfig):
         },
         "smoke": {
             "population": 6, "generations": 3, "shape": (64, 8, 4), "steps": 4, "images": 50, "svm_samples": 100,
-            "checkpoint_every": 2, "sparse_rivals": False, "fine_tuning": 1,
+            "checkpoint_every": 2, "sparse_rivals": False,
         },
     }  # fmt: skip
     recipes: ClassVar = {
@@ -196,6 +188,8 @@ class Config(BreedingConfig):
             found = dict.fromkeys(("rivals", "tune_lr", "input_noise"), steps) | found
         if self.method != "ga-sgd":
             found = dict.fromkeys(("guard", "fine_tuning"), "effect only with --method ga-sgd") | found
+        elif not self.sparse_rivals:
+            found |= {"fine_tuning": "effect only with sparse_rivals"}
         return found
 
     def __post_init__(self) -> None:
