@@ -16,12 +16,12 @@ from jevo.data.datasets import Split, load
 from jevo.data.task import to_device
 from jevo.errors import InputError
 from jevo.experiments import autoencoder, champion
-from jevo.experiments.autoencoder import EXPERIMENT, Config, contest
+from jevo.experiments.autoencoder import EXPERIMENT, Config, contest, judging
 from jevo.experiments.autoencoder.config import widths
 from jevo.experiments.autoencoder.search import Data, Goal, layers, phase
 from jevo.networks import stacked, tied
 from jevo.predict import main as predict
-from jevo.runs import Interrupted, loop
+from jevo.runs import Interrupted, Saved, loop
 from jevo.runs.lines import read_lines
 from jevo.runs.loop import run_stage
 from jevo.runs.own import Given
@@ -35,7 +35,10 @@ from tests.test_perturbation import cosine
 
 SLOW = pytest.mark.slow
 TRAINING = ("steps", "batch_size")
-SMALL = {"shape": (64, 12, 5), "population": 4, "generations": 3, "steps": 4, "batch_size": 20, "images": 50}
+SMALL = {
+    "shape": (64, 12, 5), "population": 4, "generations": 3, "steps": 4, "batch_size": 20, "images": 50,
+    "sparse_rivals": False,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +86,7 @@ SETTINGS = [
     {"output": "sigmoid", "bias": False, "shape": (64, 30, 20, 10), "population": 5, "chunk": 2},
     {"method": "sgd-joint", "restarts": 1},
     {"method": "sgd-layerwise", "restarts": 2},
+    {"rivals": ("long-run", "sgd-joint"), "guard": True, "input_noise": 0.2, "tune_lr": (1e-3, 2e-3)},
 ]
 
 
@@ -92,6 +96,7 @@ def test_every_setting_runs(settings, digits):
     config = small(settings)
     for name, contestant in competing(config, digits).items():
         kept = []
+        assert contestant.gradient_steps == competing(config, digits)[config.method].gradient_steps
         for part in contestant.phases:
             carries, metrics = walk(part.stage, part.data(kept))
             kept.append(part.keep(carries[-1]))
@@ -129,6 +134,12 @@ def test_every_setting_lowers(settings, platform, digits):
         ({"objectives": ("fitness", "zeros")}, "objectives is fitness zeros, but takes fitness alone"),
         ({"method": "ga", "objectives": ("zeros",)}, "objectives is zeros, but takes fitness, or fitness zeros"),
         ({"validate_every": 0}, "at least 1"),
+        ({"tune_lr": (1e-3, 1e-3)}, "tune_lr is .* different numbers > 0"),
+        ({"tune_lr": (1e-3,), "lr": 1e-4}, "lr is 0.0001, but takes effect only without tune_lr"),
+        ({"rivals": ("sgd-joint",), "method": "sgd-joint"}, "rivals is sgd-joint, but takes different ones, and not"),
+        ({"rivals": ("long-run",), "method": "ga"}, "effect only with a method that takes gradient steps"),
+        ({"guard": True, "method": "sgd-joint"}, "guard is True, but takes effect only with --method ga-sgd"),
+        ({"input_noise": 1.0}, "a share from 0 to below 1"),
     ],
 )
 def test_impossible_settings_are_named(settings, message):
@@ -263,6 +274,66 @@ def test_all_methods_spend_the_same_gradient_steps(digits):
         assert count.sum() * len(contestants[way].phases) == contestants[way].gradient_steps
     for name, contestant in competing(dataclasses.replace(config, method="ga"), digits).items():
         assert (name, contestant.evaluations, contestant.gradient_steps) == (name, 2 * 4 * 4, 0)
+
+
+def test_a_long_run_is_one_network_with_all_the_steps(digits):
+    config = Config(**SMALL, rivals=("long-run",))
+    contestants = competing(config, digits)
+    assert list(contestants) == ["ga-sgd", "long-run"]
+    assert contestants["long-run"].gradient_steps == contestants["ga-sgd"].gradient_steps
+    part = contestants["long-run"].phases[0]
+    carries, _ = walk(part.stage, part.data([]))  # Adam counts the steps that it really took.
+    assert carries[-1].state.population.optimizer[0].count.tolist() == [3 * 2 * 4]
+
+
+def test_of_learning_rates_that_are_level_the_first_is_chosen():
+    values = (2.0, 2.0 * (1 + 1e-7), 1.0, 1.0, 3.0, 2.0, 5.0)  # The third phase is not done.
+    kept = [genetics.Search((), {}, jnp.float32(value), jnp.int32(0)) for value in values]
+    assert contest.chosen(Config(tune_lr=(1e-3, 2e-3, 3e-3)), kept) == [0, 4]
+    assert contest.chosen(Config(), kept) == list(range(7))
+
+
+@SLOW
+def test_each_phase_goes_on_from_the_learning_rate_that_validation_prefers(digits):
+    config = Config(**{**SMALL, "tune_lr": (1e-30, 5e-3, 1e-3)}, rivals=("sgd-layerwise",))
+    found = competing(config, digits)["ga-sgd"]
+    alone = competing(dataclasses.replace(config, tune_lr=(), lr=5e-3), digits)["ga-sgd"]
+    assert found.gradient_steps == 3 * alone.gradient_steps
+    assert found.evaluations == 3 * alone.evaluations
+    kept = [part.keep(walk(part.stage, part.data([]))[0][-1]) for part in found.phases[:3]]
+    # A learning rate of a grid is that learning rate alone.
+    same(kept[1], alone.phases[0].keep(walk(alone.phases[0].stage, alone.phases[0].data([]))[0][-1]))
+    best = int(np.argmax([float(search.validation) for search in kept]))
+    assert best > 0
+    for part in found.phases[3:]:
+        same(part.data(kept).below["layer_0"], kept[best].champion)
+    assert [part.stage.after for part in found.phases] == [0, 3, 6, 9, 12, 15]
+
+
+def test_a_guarded_child_is_no_worse_than_its_parents(digits):
+    """And has the score of whom it is a copy of."""
+    settings = {**SMALL, "population": 6, "crossover": "neuron", "mutation": "random", "mutation_rate": 0.3}
+    worst = {}
+    for guard in (False, True):
+        data, carries, _ = first_phase(Config(**settings, guard=guard), digits, "ga-sgd")
+        worst[guard] = []
+        for generation, carry in enumerate(carries[1:], 1):
+            rows = np.asarray(data.train[0], np.float64)[np.arange(50) + 50 * generation]
+            members, fitness = pop.unstack(carry.state.population.params), np.asarray(carry.state.fitness)
+            assert fitness == pytest.approx([1 / numpys(None, member, rows) for member in members], rel=1e-4)
+            worst[guard].append(bool(fitness[3:].min() >= fitness[:3].min() * (1 - 1e-5)))
+    assert all(worst[True])
+    assert not all(worst[False])
+
+
+def test_inputs_are_lost_on_the_way_in_and_reconstructed():
+    layer = tied(8, 8)
+    x = jax.random.uniform(jax.random.key(0), (2000, 8)) + 0.5
+    through = {"kernel": jnp.eye(8), "bias": jnp.zeros(8), "back": jnp.zeros(8)}
+    goal = Goal(layer, stacked([]))
+    lost = float(goal.noisy_error(through, (x,), {}, jax.random.key(1), 0.3))
+    assert lost == pytest.approx(0.3 * float(np.mean(np.square(x))), rel=0.03)  # What is there comes through.
+    assert float(goal.noisy_error(through, (x,), {}, jax.random.key(1), 0.0)) == 0
 
 
 def test_random_search_draws_fresh_members(digits):
@@ -526,6 +597,7 @@ def test_a_run_leaves_what_it_promises(finished):
     for way, rmse in result["rmse_by_layer"].items():
         judged = {"ga-sgd": result, "sgd-layerwise": result["control"], **result["references"]}[way]
         assert rmse["test"][-1] == judged["metrics"]["test"]["rmse"]
+        assert len(rmse["test"]) == (1 if way == "sgd-joint" else 2)  # Its first layer alone is no autoencoder.
         assert len(result["zeros"][way]) == 2
     text = (finished / "report.md").read_text()
     for name in ("curves", "reconstructions", "filters", "features", "confusion"):
@@ -535,10 +607,20 @@ def test_a_run_leaves_what_it_promises(finished):
         assert [line["generation"] for line in read_lines(finished / f"{name}.jsonl")] == [1, 2, 3, 4, 5, 6]
 
 
+def test_what_earlier_versions_said_of_layers_that_are_no_autoencoder_is_not_drawn(finished, tmp_path):
+    config, result = Config.from_preset("smoke"), json.loads((finished / "result.json").read_text())
+    pictures = []
+    for rmse in (result["rmse_by_layer"]["sgd-joint"]["test"], [9.0, *result["rmse_by_layer"]["sgd-joint"]["test"]]):
+        result["rmse_by_layer"]["sgd-joint"]["test"] = rmse
+        EXPERIMENT.figures(Saved(finished, config, result))["curves.png"](tmp_path / "curves.png")
+        pictures.append((tmp_path / "curves.png").read_bytes())
+    assert pictures[0] == pictures[1]
+
+
 def test_the_machine_reads_the_encoders_features(digits):
     config = Config(**SMALL)
     task = to_device(digits, 0.0, digits.values.white)
-    judge = contest.judging(config, layers(config, config.shape), task, digits)
+    judge = judging.judging(config, layers(config, config.shape), task, digits)
     params = stacked(layers(config, config.shape)).init(jax.random.key(3))
     features = digits.test.x.reshape(-1, 64) / 16.0
     for layer in ("layer_0", "layer_1"):

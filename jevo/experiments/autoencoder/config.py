@@ -13,10 +13,24 @@ from jevo.runs import BreedingConfig
 PUBLISHED = (784, 500, 250, 100, 50)
 """Units of the published autoencoder, the inputs first."""
 
-UNREAD = ("breeders", "parents", "crossover", "crossover_rate", "align", "steps", "batch_size", "restarts")
+UNREAD = (
+    "breeders", "parents", "crossover", "crossover_rate", "align", "steps", "batch_size", "restarts", "input_noise",
+)  # fmt: skip
 """Settings that node perturbation does not read: nothing breeds, nor takes a gradient step."""
 
 Method = Literal["ga", "perturbation", "ga-sgd", "sgd-layerwise", "sgd-joint"]
+Rival = Literal["sgd-layerwise", "sgd-joint", "long-run"]
+
+RIVALS: Mapping[str, tuple[str, ...]] = {
+    "ga": ("random-search",),
+    "perturbation": ("random-search",),
+    "ga-sgd": ("sgd-layerwise", "sgd-joint"),
+    "sgd-layerwise": ("sgd-joint",),
+    "sgd-joint": ("sgd-layerwise",),
+}
+"""With whom each method competes unless the settings say: its control first, then the references."""
+PRUNED, FINE_TUNED = "pruned", "fine-tuned"
+"""What a rival's name ends with whose champion has lost weights, and has learnt since."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +58,7 @@ class Config(BreedingConfig):
         },
         "smoke": {
             "population": 6, "generations": 3, "shape": (64, 8, 4), "steps": 4, "images": 50, "svm_samples": 100,
-            "checkpoint_every": 2,
+            "checkpoint_every": 2, "sparse_rivals": False,
         },
     }  # fmt: skip
     recipes: ClassVar = {
@@ -123,6 +137,9 @@ class Config(BreedingConfig):
     """Probability that uniform or neuron take the second parent's."""
     align: bool = False
     """Renumber the second parent's units to match the first's, under ga-sgd."""
+    guard: bool = False
+    """A child that is worse than the mean of its parents (by more than rounding) gives its place to a copy of the
+    better one, under ga-sgd."""
     prune: bool = True
     """A weight that is exactly zero stays zero in training, under ga-sgd and perturbation."""
     noise: float = 0.1
@@ -136,8 +153,24 @@ class Config(BreedingConfig):
     """Train examples in a gradient step [examples]."""
     lr: float = 2e-3
     """Learning rate of Adam."""
+    tune_lr: tuple[float, ...] = ()
+    """Learning rates that every phase of every contestant is run at: it goes on from what validation data prefer, and
+    all budgets are so many times as large. Unset: lr alone."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """How the learning rate goes over a phase: to zero by a half cosine, or not at all."""
+    input_noise: float = 0.0
+    """Share of a layer's inputs that are zero in a gradient step, drawn anew for each; what it is to reconstruct has
+    them all."""
+    rivals: tuple[Rival, ...] = ()
+    """Who competes at as many gradient steps, the control first: sgd-layerwise and sgd-joint, the best of restarts
+    trained one layer at a time or all at once; long-run, one network that has a layer's steps to itself. Unset:
+    sgd-layerwise sgd-joint."""
+    sparse_rivals: bool = True
+    """Judge every rival of ga-sgd with as many zeros in each layer as the search's champion has, too: its smallest
+    weights go; as it is then, and fine-tuned while zeros stay zero."""
+    fine_tuning: int = 2
+    """Generations of a layer's fine-tuning, with the gradient steps of as many of its phase, beyond the budget of the
+    others; by one network, at the same learning rate and schedule [generations]."""
     svm_samples: int = 0
     """Train examples that the support vector machine is fitted on; 0 for all [examples]."""
 
@@ -145,12 +178,23 @@ class Config(BreedingConfig):
     def unread(self) -> Mapping[str, str]:
         """Settings that these others leave without effect."""
         if self.method == "perturbation":
-            return dict.fromkeys(UNREAD, "effect only with another method, and this one is perturbation")
-        return {"noise": "effect only with --method perturbation (see --preset perturbation)"}
+            found = dict.fromkeys(UNREAD, "effect only with another method, and this one is perturbation")
+        else:
+            found = {"noise": "effect only with --method perturbation (see --preset perturbation)"}
+        if self.method not in ("ga", "perturbation"):
+            found |= {"lr": "effect only without tune_lr"} if self.tune_lr else {}
+        else:
+            steps = f"effect only with a method that takes gradient steps, and this one is {self.method}"
+            found = dict.fromkeys(("rivals", "tune_lr", "input_noise"), steps) | found
+        if self.method != "ga-sgd":
+            found = dict.fromkeys(("guard", "fine_tuning"), "effect only with --method ga-sgd") | found
+        elif not self.sparse_rivals:
+            found |= {"fine_tuning": "effect only with sparse_rivals"}
+        return found
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("generations", "images", "steps", "batch_size", "validate_every", "validate_top"):
+        for name in ("generations", "images", "steps", "batch_size", "validate_every", "validate_top", "fine_tuning"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         total = self.generations * self.steps
         require(total < 2**31, "generations x steps", total, f"a number below {2**31:,}")
@@ -171,6 +215,13 @@ class Config(BreedingConfig):
         takes = "fitness, or fitness zeros" if self.method == "ga" else "fitness alone with another method than ga"
         require(self.objectives in allowed, "objectives", " ".join(self.objectives), takes)
         require(self.lr > 0, "lr", self.lr, "a number > 0")
+        takes = "different numbers > 0, such as 0.0005 0.002 0.008"
+        apart = len(set(self.tune_lr)) == len(self.tune_lr)
+        require(apart and min(self.tune_lr, default=1) > 0, "tune_lr", self.tune_lr, takes)
+        require(0 <= self.input_noise < 1, "input_noise", self.input_noise, "a share from 0 to below 1")
+        takes = f"different ones, and not {self.method}, which is the experiment's own"
+        apart = len({self.method, *self.rivals}) == 1 + len(self.rivals)
+        require(apart, "rivals", " ".join(self.rivals), takes)
         require(self.learners >= 1, "elites", self.elites, "at least 1")
         require(self.lucky == 0 or self.method == "ga", "lucky", self.lucky, "0: without steps a member has no place")
         require(self.svm_samples >= 0, "svm_samples", self.svm_samples, "a number of examples, or 0 for all")
@@ -180,8 +231,20 @@ class Config(BreedingConfig):
         )  # fmt: skip
 
     def at_once(self, method: str) -> bool:
-        """Whether a method, or a control of one, has one phase for all layers together."""
-        return method == "sgd-joint" or len(self.objectives) > 1
+        """Whether a method, or a rival of one, has one phase for all layers together."""
+        return method.startswith("sgd-joint") or len(self.objectives) > 1
+
+    @property
+    def contestants(self) -> list[str]:
+        """Who competes, by name: the method, its control, then references."""
+        rivals = self.rivals or RIVALS[self.method]
+        sparse = rivals if self.sparse_rivals and self.method == "ga-sgd" else ()
+        return [self.method, *rivals, *(f"{rival}-{how}" for rival in sparse for how in (PRUNED, FINE_TUNED))]
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates that every phase is run at."""
+        return self.tune_lr or (self.lr,)
 
     @property
     def layers(self) -> int:
@@ -198,6 +261,11 @@ class Config(BreedingConfig):
         """Networks that a method without mating trains."""
         even = (self.learners * self.steps) % self.population == 0
         return self.restarts or (self.population if even else self.learners)
+
+
+def rival_of(name: str, ending: str) -> str:
+    """Whose champion a contestant with this ending (`PRUNED`, `FINE_TUNED`) has; "" if it has another."""
+    return name.removesuffix(f"-{ending}") if name.endswith(f"-{ending}") else ""
 
 
 def widths(config: Config, inputs: int) -> tuple[int, ...]:

@@ -1,33 +1,32 @@
-"""Who competes in the autoencoder experiment, how a champion is judged, and how it answers afterwards."""
+"""Who competes in the autoencoder experiment, and how its champion answers afterwards."""
 
-import logging
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jevo import population as pop
-from jevo.data.datasets import SPLITS, Dataset
-from jevo.data.task import Task, to_device
+from jevo.data.datasets import Dataset
+from jevo.data.task import to_device
 from jevo.devices import members_at_once
 from jevo.errors import InputError, require
 from jevo.experiments import elsewhere
-from jevo.experiments.autoencoder.config import Config, widths
-from jevo.experiments.autoencoder.search import Data, Method, PhasePlan, layers, phase, zeros
-from jevo.experiments.searcher import FRONT
-from jevo.genetics import Search
+from jevo.experiments.autoencoder.config import FINE_TUNED, PRUNED, Config, rival_of, widths
+from jevo.experiments.autoencoder.judging import Competing, flat, judging
+from jevo.experiments.autoencoder.search import Data, Method, PhasePlan, layers, phase
+from jevo.experiments.autoencoder.sparse import FineTuned, Pruned
+from jevo.genetics import Search, rounding
 from jevo.networks import Autoencoder, stacked
 from jevo.runs import (
     Answers,
     Champion,
     Contest,
-    Judged,
+    Contestant,
     Phase,
-    Phases,
     Portable,
     Saved,
     Stage,
@@ -36,43 +35,17 @@ from jevo.runs import (
     without_population,
 )
 from jevo.runs.own import Given
-from jevo.training import evaluate, fit_svm, in_rows, predict_classes
-from jevo.types import Member, Population
-
-_log = logging.getLogger("jevo")
-
-RIVALS: dict[str, tuple[Method, ...]] = {
-    "ga": ("random-search",),
-    "perturbation": ("random-search",),
-    "ga-sgd": ("sgd-layerwise", "sgd-joint"),
-    "sgd-layerwise": ("sgd-joint",),
-    "sgd-joint": ("sgd-layerwise",),
-}
-"""With whom each method competes: its control first, then the references."""
+from jevo.training import in_rows, predict_classes
+from jevo.types import Member
 
 
-class Details(NamedTuple):
-    """What is known of a champion beside its metrics.
-
-    Attributes:
-        svm: reads its features.
-        features: of the test examples, float32 `[n, features]`.
-        rmse: for each split, the error of images through the first layer, the first two, and so on.
-        zeros: the share of exact zeros in each layer's matrix.
-    """
-
-    svm: Any
-    features: np.ndarray
-    rmse: dict[str, list[float]]
-    zeros: list[float]
-
-
-def phases(config: Config, tied_layers: Sequence[Autoencoder], method: Method) -> list[PhasePlan]:
-    """The phases of one method, one for each layer; or one phase for all layers, which is as long as all of them."""
-    whole = config.at_once(method)
+def phases(config: Config, tied_layers: Sequence[Autoencoder], name: str) -> list[PhasePlan]:
+    """The phases of one contestant, one for each layer; or one for all layers, which is as long as all of them."""
+    whole, fine_tuned = config.at_once(name), name.endswith(FINE_TUNED)
     parts = [stacked(tied_layers)] if whole else tied_layers
+    method: Any = "fine-tuning" if fine_tuned else name
     key = jax.random.fold_in(jax.random.key(config.seed), get_args(Method).index(method))
-    generations = config.generations * (len(tied_layers) if whole else 1)
+    generations = (config.fine_tuning if fine_tuned else config.generations) * (len(tied_layers) if whole else 1)
     return [
         phase(config, method, part, stacked(tied_layers[:depth]), generations, jax.random.fold_in(key, depth))
         for depth, part in enumerate(parts)
@@ -93,123 +66,81 @@ def contest(config: Config, dataset: Dataset, given: Given) -> Contest:
     task = to_device(dataset, *((black, (white - black) or 1.0) if pictures else ()))
     tied_layers = layers(config, shape)
     images = {name: flat(task, getattr(dataset, name).x) for name in ("train", "validation")}
-    judge = judging(config, tied_layers, task, dataset)
     # Large layers with their moments fill the cache one at a time.
     chunk = members_at_once(config.chunk, on_cpu=8 if config.method in ("ga", "perturbation") else 1)
 
-    def data(depth: int, kept: Sequence[Search]) -> Data:
+    def data(depth: int, begun: Any, kept: Sequence[Search]) -> Data:
         """What phase number `depth` reads: the features of the layers below, computed once."""
-        below, frozen = stacked(tied_layers[:depth]), joined(kept)
+        below, frozen = stacked(tied_layers[:depth]), joined(preferred(config, kept)[:depth])
 
         def rows(x: np.ndarray) -> tuple[jax.Array, ...]:
             features = jnp.asarray(in_rows(lambda rows: below.encode(frozen, rows), x) if depth else x)
             return (features, jnp.asarray(x)) if depth and config.target == "image" else (features,)
 
-        return Data(rows(images["train"]), rows(images["validation"]), frozen)
+        return Data(rows(images["train"]), rows(images["validation"]), frozen, () if begun is None else begun)
 
-    def contestant(method: Method) -> Phases:
-        found = phases(config, tied_layers, method)
-        stages = [
-            Stage(
-                f"{method} layer {depth + 1} of {len(found)}" if len(found) > 1 else method,
-                each.programs,
-                each.generations,
-                (each.effort.gradient_steps, "steps") if each.effort.steps else (each.effort.members, "eval"),
-                chunk=min(chunk, each.effort.members),
-                metrics=metrics_file(method, config.method),
-                after=depth * each.generations,
-                advice="try a smaller lr",
-            )
-            for depth, each in enumerate(found)
-        ]
-        return Phases(
-            [Phase(stage, partial(data, depth), without_population) for depth, stage in enumerate(stages)],
-            judge,
-            evaluations=sum(each.effort.members * (each.generations + 1) for each in found),
-            gradient_steps=sum(each.effort.gradient_steps * each.generations for each in found),
-            champions=lambda kept: [kept[0].champion if config.at_once(method) else joined(kept)],
+    def learning(name: str, begun: Any = None) -> Competing:
+        """Who searches, each phase at each learning rate; `begun` is a champion to go on from."""
+        whole, found = config.at_once(name), []
+        for rate in config.rates:
+            found.append(phases(dataclasses.replace(config, lr=rate, tune_lr=()), tied_layers, name))
+        ways = []
+        for depth, plans in enumerate(zip(*found, strict=True)):
+            first = begun if begun is None or whole else begun[f"layer_{depth}"]
+            for rate, plan in zip(config.rates, plans, strict=True):
+                layer = f" layer {depth + 1} of {len(found[0])}" if len(found[0]) > 1 else ""
+                stage = Stage(
+                    f"{name}{layer}{f' lr {rate:g}' if config.tune_lr else ''}",
+                    plan.programs,
+                    plan.generations,
+                    (plan.effort.gradient_steps, "steps") if plan.effort.steps else (plan.effort.members, "eval"),
+                    chunk=min(chunk, plan.effort.members),
+                    metrics=metrics_file(name, config.method),
+                    after=len(ways) * plan.generations,
+                    advice="try a smaller lr",
+                )
+                ways.append(Phase(stage, partial(data, depth, first), without_population))
+        plans = [plan for each in found for plan in each]
+        return Competing(
+            ways,
+            judging(config, tied_layers, task, dataset, whole),
+            evaluations=sum(each.effort.members * (each.generations + 1) for each in plans),
+            gradient_steps=sum(each.effort.gradient_steps * each.generations for each in plans),
+            champions=lambda kept: [joined(preferred(config, kept), whole)],
         )
 
-    methods = (config.method, *RIVALS[config.method])
-    return Contest(dataset, task, {method: contestant(method) for method in methods})
+    def contestant(name: str) -> Contestant:
+        if rival := rival_of(name, FINE_TUNED):
+            return FineTuned(rival, partial(learning, name), stacked(tied_layers).init)
+        if rival := rival_of(name, PRUNED):
+            return Pruned(rival, config.method, judging(config, tied_layers, task, dataset, config.at_once(name)))
+        return learning(name)
+
+    return Contest(dataset, task, {name: contestant(name) for name in config.contestants})
 
 
-def by_error(config: Config, shape: tuple[int, ...], task: Task, dataset: Dataset) -> Callable[[Population], list[Any]]:
-    """Judges whole autoencoders of a front by the RMSE of their reconstructions."""
-    whole = stacked(layers(config, shape))
-
-    def judge(members: Population) -> list[dict[str, dict[str, float]]]:
-        def errors(rows: jax.Array) -> jax.Array:
-            of_each = evaluate(lambda params: _errors(task, whole, params)(rows), members, config.chunk or FRONT)
-            return jnp.swapaxes(of_each, 0, 1)
-
-        found = {name: in_rows(errors, getattr(dataset, name).x) for name in SPLITS}
-        return [{name: {"rmse": rmse_of(of[:, i])} for name, of in found.items()} for i in range(pop.size(members))]
-
-    return judge
+def joined(kept: Sequence[Search], whole: bool = False) -> Member:
+    """The champions of the phases as params of one stack; the only phase's, where it was of the whole."""
+    return kept[0].champion if whole else {f"layer_{depth}": search.champion for depth, search in enumerate(kept)}
 
 
-def joined(kept: Sequence[Search]) -> Member:
-    """The champions of the phases as params of one stack."""
-    return {f"layer_{depth}": search.champion for depth, search in enumerate(kept)}
+def preferred(config: Config, kept: Sequence[Search]) -> list[Search]:
+    """What was kept of each phase at the learning rate that validation data prefer, of those phases that are done."""
+    return [kept[i] for i in chosen(config, kept)]
 
 
-def flat(task: Task, x: np.ndarray) -> np.ndarray:
-    """Examples `[n, ...]` as the first layer reads them, float32 `[n, inputs]`: images are in 0..1."""
-    return in_rows(partial(_inputs, task), x)
-
-
-def judging(
-    config: Config, tied_layers: Sequence[Autoencoder], task: Task, dataset: Dataset
-) -> Callable[[Member], Judged]:
-    """Judges autoencoders by the RMSE of their reconstructions, and by a support vector machine on their features."""
-    splits = {name: getattr(dataset, name) for name in SPLITS}
-    depths = [stacked(tied_layers[:depth]) for depth in range(1, len(tied_layers) + 1)]
-
-    def judge(champion: Member) -> Judged:
-        features, rmse = {}, {}
-        for name, split in splits.items():
-            features[name] = in_rows(lambda rows: depths[-1].encode(champion, _inputs(task, rows)), split.x)
-            rmse[name] = [rmse_of(in_rows(_errors(task, part, champion), split.x)) for part in depths]
-        train, validation = ((features[name], splits[name].y) for name in ("train", "validation"))
-        svm = fit_svm(train, validation, config.svm_samples, config.seed)
-        found = svm_settings(svm)
-        size = f"{found['samples']:,} train examples"
-        _log.info("support vector machine fitted on %s: C %g, gamma %.4g", size, found["C"], found["gamma"])
-        classes = {name: predict_classes(svm, features[name]) for name in SPLITS}
-        metrics = {
-            name: {"rmse": rmse[name][-1], "svm_error": float((classes[name] != split.y).mean())}
-            for name, split in splits.items()
-        }
-        details = Details(svm, features["test"], rmse, [float(share) for share in zeros(champion)])
-        return Judged(champion, metrics, classes["test"], details)
-
-    return judge
-
-
-def _inputs(task: Task, x: jax.Array) -> jax.Array:
-    return task.inputs(x).reshape(x.shape[0], -1)
-
-
-def _errors(task: Task, autoencoder: Autoencoder, params: Member) -> Callable[[jax.Array], jax.Array]:
-    """The mean squared error of each example."""
-
-    def errors(rows: jax.Array) -> jax.Array:
-        x = _inputs(task, rows)
-        return jnp.mean((autoencoder.decode(params, autoencoder.encode(params, x)) - x) ** 2, axis=1)
-
-    return errors
-
-
-def svm_settings(svm: Any) -> dict[str, Any]:
-    """The settings of a support vector machine that `result.json` holds."""
-    svc = svm[-1]
-    return {"C": svc.C, "gamma": svc.gamma, "samples": int(svc.shape_fit_[0]), "vectors": len(svc.support_)}
-
-
-def rmse_of(squared: np.ndarray) -> float:
-    """The root of the mean of squared errors, summed in float64."""
-    return float(np.sqrt(np.mean(squared, dtype=np.float64)))
+def chosen(config: Config, kept: Sequence[Search]) -> list[int]:
+    """Which of `kept` are preferred: of rates that are level up to rounding, the first."""
+    rates, found = len(config.rates), []
+    if rates == 1:
+        return list(range(len(kept)))
+    for first in range(0, len(kept) - rates + 1, rates):
+        best = first
+        for i in range(first + 1, first + rates):
+            new, old = kept[i].validation, kept[best].validation
+            best = i if new > old + rounding(old) else best
+        found.append(best)
+    return found
 
 
 def answers(saved: Saved) -> Champion:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ import numpy as np
 from jevo import plots
 from jevo.data.datasets import SPLITS, Dataset
 from jevo.data.task import Task
-from jevo.experiments.autoencoder.config import Config, widths
-from jevo.experiments.autoencoder.contest import by_error, phases, rmse_of, svm_settings
+from jevo.experiments.autoencoder.config import FINE_TUNED, PRUNED, Config, rival_of, widths
+from jevo.experiments.autoencoder.contest import chosen, phases, preferred
+from jevo.experiments.autoencoder.judging import by_error, rmse_of, svm_settings
 from jevo.experiments.autoencoder.search import layers
 from jevo.networks import Autoencoder, reconstruction, stacked
 from jevo.plots import LEVEL, Curve, Panel
 from jevo.runs import (
-    Competitor,
     Contest,
     Judged,
     Merit,
@@ -51,18 +52,23 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
     """What the autoencoder experiment says of itself."""
     method, own = run.config.method, outcomes[run.config.method]
     judged = {name: outcome.champion for name, outcome in outcomes.items()}
-    shape = widths(run.config, int(np.prod(contest.dataset.train.x.shape[1:])))
+    shape, champions = (
+        widths(run.config, int(np.prod(contest.dataset.train.x.shape[1:]))),
+        preferred(run.config, own.found),
+    )
     findings = {
         "shape": list(shape),
         "champion": {
-            "generation": [int(search.found) for search in own.found],
-            "validation_rmse": [1 / float(search.validation) for search in own.found],
+            "generation": [int(search.found) for search in champions],
+            "validation_rmse": [1 / float(search.validation) for search in champions],
         },
         "rmse_by_layer": {name: each.details.rmse for name, each in judged.items()},
         "zeros": {name: each.details.zeros for name, each in judged.items()},
         "svm": {name: svm_settings(each.details.svm) for name, each in judged.items()},
         "mean_image_rmse": mean_image(contest.task, contest.dataset),
     }
+    if run.config.tune_lr:
+        findings["lr"] = {name: rates(run.config, outcome) for name, outcome in outcomes.items() if outcome.found}
     front = found_front(run.config, contest, outcomes, shape) if len(run.config.objectives) > 1 else Report({})
     return Report(
         {**findings, **front.findings},
@@ -70,6 +76,11 @@ def report(run: Run[Config], contest: Contest, outcomes: Mapping[str, Outcome]) 
         pictures(run, contest, judged, findings),
         {"svm.skops": partial(save_model, model=judged[method].details.svm), **front.files},
     )
+
+
+def rates(config: Config, outcome: Outcome) -> list[float]:
+    """The learning rate of each phase that validation data prefer."""
+    return [config.rates[i % len(config.rates)] for i in chosen(config, outcome.found)]
 
 
 def found_front(config: Config, contest: Contest, outcomes: Mapping[str, Outcome], shape: tuple[int, ...]) -> Report:
@@ -159,48 +170,82 @@ def figures(saved: Saved) -> dict[str, Callable[[Path], str]]:
         "Validation RMSE by generation of each phase, of what its layer is to reconstruct; and the test RMSE of images "
         "through the layers so far."
     )
+    if saved.config.tune_lr:
+        caption += " Of the learning rates that a phase was run at, the one that validation data prefer is drawn."
+    if any(map(is_sparse, saved.result["zeros"])):
+        caption += (
+            " By the share of zeros, a line goes from a rival's champion to what it is pruned, and then fine-tuned."
+        )
     drawn = {"curves.png": captioned(caption, draw_curves, saved)}
     return drawn | (front_figures(saved, NONZERO, _merit()) if len(saved.config.objectives) > 1 else {})
 
 
+def is_sparse(name: str) -> bool:
+    """Whether a contestant has a rival's champion, with fewer weights."""
+    return bool(rival_of(name, PRUNED) or rival_of(name, FINE_TUNED))
+
+
 def draw_curves(path: Path, saved: Saved) -> None:
-    """The error by generation, a panel a phase, and the error of images by phase."""
+    """The error by generation, a panel a phase, the error of images by phase, and by the share of zeros."""
     found, config, by_layer = competitors(saved), saved.config, saved.result["rmse_by_layer"]
     count = len(saved.result["shape"]) - 1
-    methods = dict(zip(by_layer, found, strict=True))
+    everybody = dict(zip(by_layer, found, strict=True))
+    methods = {name: each for name, each in everybody.items() if not is_sparse(name)}
+
+    def errors(name: str, depth: int, generations: int) -> Curve:
+        """The RMSE of one phase by its generations, at the learning rate that was preferred."""
+        places = [config.rates.index(rate) for rate in saved.result.get("lr", {}).get(name, ())] or [0] * count
+        first = (depth * len(config.rates) + places[depth]) * generations
+        values = methods[name].series("validation")[first : first + generations]
+        return Curve(
+            methods[name].title,
+            methods[name].style,
+            range(1, 1 + len(values)),
+            [value and 1 / value for value in values],
+        )
+
     # All layers at once are not a sequence of phases, and have nothing to show for the first layers alone.
-    layerwise = {method: each for method, each in methods.items() if not config.at_once(method)}
-    at_once = [each for method, each in methods.items() if config.at_once(method)]
+    layerwise = [name for name in methods if not config.at_once(name)]
+    at_once = [name for name in methods if config.at_once(name)]
     panels = [
         Panel(
             f"generation, layer {depth + 1}",
             "validation RMSE of the target",
-            [_errors(each, depth, config.generations) for each in layerwise.values()],
+            [errors(name, depth, config.generations) for name in layerwise],
             log=True,
         )
         for depth in range(count if layerwise else 0)
     ]
     if at_once:
-        whole = [_errors(each, 0, config.generations * count) for each in at_once]
+        whole = [errors(name, 0, config.generations * count) for name in at_once]
         panels.append(Panel("generation, all layers", "validation RMSE of images", whole, log=True))
     if found[0].has("hypervolume"):
         areas = [each.by_generation("hypervolume") for each in found]
         panels.append(Panel("generation", "hypervolume of the front (validation, 1 / RMSE)", areas))
     depths = range(1, count + 1)
     ends = [
-        Curve(each.title, each.style, depths[-1:], by_layer[method]["test"][-1:])
-        if config.at_once(method)
-        else Curve(each.title, each.style, depths, by_layer[method]["test"])
-        for method, each in methods.items()
+        Curve(each.title, each.style, depths[-1:], by_layer[name]["test"][-1:])
+        if config.at_once(name)
+        else Curve(each.title, each.style, depths, by_layer[name]["test"])
+        for name, each in methods.items()
     ]
     mean = Curve("mean image", LEVEL, [0], [saved.result["mean_image_rmse"]["test"]], "level")
-    plots.curves(path, [*panels, Panel("layers", "test RMSE of images", [*ends, mean], log=True)])
+    panels.append(Panel("layers", "test RMSE of images", [*ends, mean], log=True))
+    if len(methods) < len(everybody):
+        ways = []
+        for name, each in methods.items():
+            stops = [stop for stop in (name, f"{name}-{PRUNED}", f"{name}-{FINE_TUNED}") if stop in everybody]
+            shares = [share_of_zeros(saved.result, stop) for stop in stops]
+            ways.append(Curve(each.title, each.style, shares, [by_layer[stop]["test"][-1] for stop in stops]))
+        panels.append(Panel("share of weights that is zero", "test RMSE of images", ways, log=True))
+    plots.curves(path, panels)
 
 
-def _errors(of: Competitor, depth: int, generations: int) -> Curve:
-    """The RMSE of one phase, by its generations."""
-    values = of.series("validation")[depth * generations : (depth + 1) * generations]
-    return Curve(of.title, of.style, range(1, 1 + len(values)), [value and 1 / value for value in values])
+def share_of_zeros(result: Mapping[str, Any], name: str) -> float:
+    """The share of zeros among the weights of all layers together."""
+    shape = result["shape"]
+    sizes = [inputs * outputs for inputs, outputs in pairwise(shape)]
+    return float(np.average(result["zeros"][name], weights=sizes))
 
 
 def sheet(
@@ -247,4 +292,20 @@ def notes(config: Any, findings: Mapping[str, Any]) -> list[str]:
         if config.at_once(method):  # Its first layers alone are no autoencoder.
             errors = f"through all layers {rmse['test'][-1]:.4f}"
         said.append(f"{method}: test RMSE of images {errors}; zeros by layer {shares}.")
+    if any(map(is_sparse, findings["zeros"])):
+        generation = config.learners * config.steps
+        said.append(
+            f"Pruned: the champion of a rival without its smallest weights, as many of each layer as {config.method} "
+            "has zeros there. Fine-tuned: the same, trained on while zeros stay zero, for "
+            f"{config.fine_tuning * generation:,} gradient steps a layer, where one of {config.networks} restarts had "
+            f"{config.generations * generation // config.networks:,} before. These are in its budget, beside those of "
+            "the rival: it has more than the others."
+        )
+    if config.tune_lr:
+        tried = ", ".join(f"{rate:g}" for rate in config.tune_lr)
+        preferred = "; ".join(f"{name} {by_layer(found, 'g')}" for name, found in findings["lr"].items())
+        said.append(
+            f"Every phase was run at {len(config.tune_lr)} learning rates ({tried}), all of which are in the budgets. "
+            f"Validation data prefer, by phase: {preferred}."
+        )
     return said

@@ -13,21 +13,25 @@ from jevo import population as pop
 from jevo.data.task import rotating_rows
 from jevo.experiments.autoencoder.config import Config
 from jevo.experiments.searcher import Cost, Look, Searcher, Worth, ascending, bred, search
-from jevo.genetics import Algorithm, State
+from jevo.genetics import Algorithm, Candidates, State
 from jevo.genetics.selection import descending
 from jevo.networks import ACTIVATIONS, INITIALIZERS, Autoencoder, tied
 from jevo.runs import Programs
 from jevo.training import Learner, evaluate, mean_over_rows
 from jevo.training.perturbation import Estimate, node_perturbation, relative_noise
-from jevo.types import Key, Member, Mutate
+from jevo.types import Fitness, Key, Member, Mutate
 
-Method = Literal["ga", "random-search", "ga-sgd", "sgd-layerwise", "sgd-joint", "perturbation"]
-"""How a phase goes about it: a method, or the control of those without gradients."""
+Method = Literal[
+    "ga", "random-search", "ga-sgd", "sgd-layerwise", "sgd-joint", "perturbation", "long-run", "fine-tuning"
+]
+"""How a phase goes about it: a method, or a rival of one."""
 
-TRAINED = ("ga-sgd", "sgd-layerwise", "sgd-joint")
+ALONE = ("long-run", "fine-tuning")
+"""Methods of one network, which takes all gradient steps."""
+RESTARTS = ("sgd-layerwise", "sgd-joint", *ALONE)
+"""Methods whose population changes by gradient steps, and by nothing else."""
+TRAINED = ("ga-sgd", *RESTARTS)
 """Methods whose members take gradient steps."""
-RESTARTS = ("sgd-layerwise", "sgd-joint")
-"""Those of them whose population changes by nothing else."""
 
 LEAST_ERROR = 1e-12
 """A mean squared error below this counts as this, so that 1/RMSE is finite."""
@@ -39,11 +43,13 @@ class Data(NamedTuple):
     Attributes:
         train, validation: `(x [n, inputs],)` where a layer is to reconstruct its own input, or `(x, y [n, pixels])`.
         below: params of the frozen layers, as `stacked` has them.
+        begun: what fine-tuning begins with.
     """
 
     train: tuple[jax.Array, ...]
     validation: tuple[jax.Array, ...]
     below: Member
+    begun: Member = ()
 
 
 class Effort(NamedTuple):
@@ -67,8 +73,9 @@ class Effort(NamedTuple):
 
 def effort(config: Config, method: Method) -> Effort:
     """What a method spends in a generation: all that train take as many steps together."""
-    members = config.networks if method in RESTARTS else config.population
-    learners = config.networks if method in RESTARTS else config.learners
+    networks = 1 if method in ALONE else config.networks
+    members = networks if method in RESTARTS else config.population
+    learners = networks if method in RESTARTS else config.learners
     return Effort(members, learners, config.learners * config.steps // learners if method in TRAINED else 0)
 
 
@@ -126,6 +133,14 @@ class Goal(NamedTuple):
     def error(self, params: Member, rows: Any, frozen: Member) -> jax.Array:
         """The mean squared error, float32 `[]`."""
         return jnp.mean(self.missed(self.reconstruct(params, rows[0]), rows, frozen) ** 2)
+
+    def noisy_error(self, params: Member, rows: Any, frozen: Member, key: Key, share: float) -> jax.Array:
+        """The same where a share of the inputs is lost on the way in: of a denoising autoencoder.
+
+        Source: Vincent et al., "Extracting and composing robust features with denoising autoencoders", 2008.
+        """
+        seen = jnp.where(jax.random.uniform(key, rows[0].shape) < share, 0, rows[0])
+        return jnp.mean(self.missed(self.reconstruct(params, seen), rows, frozen) ** 2)
 
     def worth(self, rows: Any, frozen: Member) -> Worth:
         """1 / RMSE of params on all of these rows."""
@@ -193,13 +208,22 @@ def populous(config: Config, method: Method, goal: Goal, generations: int, train
         train_key: root of the training.
     """
     spent = effort(config, method)
-    prune = method == "ga-sgd" and config.prune
+    prune = method == "fine-tuning" or (method == "ga-sgd" and config.prune)
     descend = optimizer(config, spent.steps * generations, prune) if spent.steps else optax.identity()
     fresh = training.learner(goal.autoencoder.init, descend)
     params = operator.attrgetter("params")
+
+    def first(data: Data) -> Callable[[Key], Learner]:
+        return training.learner(lambda key: data.begun, descend) if method == "fine-tuning" else fresh
+
+    def loss(params: Member, batch: Any, key: Key, frozen: Member) -> jax.Array:
+        if config.input_noise:
+            return goal.noisy_error(params, batch, frozen, key, config.input_noise)
+        return goal.error(params, batch, frozen)
+
     found = bred(
         spent.members,
-        lambda data: fresh,
+        first,
         lambda data, generation: goal.worth(scored_rows(config, data, generation), data.below),
         lambda data, generation, chunk: breeding(config, method, goal.autoencoder, fresh, chunk),
         cost=Cost("nonzero", nonzero) if len(config.objectives) > 1 else None,
@@ -214,7 +238,7 @@ def populous(config: Config, method: Method, goal: Goal, generations: int, train
             key,
             pop.take(state.population, order[:learners]),
             data.train,
-            lambda params, batch, _: goal.error(params, batch, data.below),
+            lambda params, batch, key: loss(params, batch, key, data.below),
             descend,
             steps=steps,
             batch_size=config.batch_size,
@@ -279,7 +303,7 @@ def breeding(
     crossover = genetics.CROSSOVERS[config.crossover]
     cross = crossover() if config.crossover == "average" else crossover(config.crossover_rate)
     mutate = erasing(config)
-    return genetics.genetic(
+    algorithm = genetics.genetic(
         genetics.truncation(config.breeders, config.lucky),
         training.mating(cross, autoencoder.symmetries if config.align and method == "ga-sgd" else ()),
         lambda key, learner: learner._replace(params=mutate(key, learner.params)),
@@ -290,6 +314,19 @@ def breeding(
         rescore=method == "ga",
         chunk=chunk,
     )
+    return guarding(algorithm) if config.guard and method == "ga-sgd" else algorithm
+
+
+def guarding(algorithm: Algorithm) -> Algorithm:
+    """The same, but a child worse than the mean of its parents gives its place, and its score, to the better one."""
+
+    def tell(state: State, candidates: Candidates, fitness: Fitness) -> State:
+        scored = candidates._replace(members=(candidates.members, fitness))
+        kept = genetics.guarded(state._replace(population=(state.population, state.fitness)), scored, fitness)
+        members, fitness = kept.members
+        return algorithm.tell(state, candidates._replace(members=members), fitness)
+
+    return algorithm._replace(tell=tell, breed=None)
 
 
 def erasing(config: Config) -> Mutate:

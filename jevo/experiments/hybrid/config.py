@@ -13,10 +13,9 @@ from jevo.runs.own import TAKES, is_own
 
 BUILT_IN = ("logistic", "mlp", "cnn")
 
-MIXED = {"papa": (10, 0.01), "wash": (1, 0.05)}
+MIXED = {"papa": (10, 0.01), "wash": (1, 0.01)}
 """Crossovers that mix members as they train: every how many steps, and at what rate. papa's are the published ones; of
-wash the rate hangs on the length of a run: at .001, members with different first weights never meet in a few thousand
-steps, and lose by it."""
+wash the rate hangs on the length of a run, and was chosen on validation data of digits."""
 BREEDING: tuple[str, ...] = ("breeders", "parents", "elites", "lucky", "selection", "align", "guard")
 """Settings of those that replace members by children."""
 MIXING: tuple[str, ...] = ("mix_every", "mix_rate", "mix_moments")
@@ -154,7 +153,7 @@ class Config(BreedingConfig):
     """Gradient steps from one mix of papa or wash to the next [steps]. Unset: 10 and 1, as published."""
     mix_rate: float | None = None
     """papa: share of its way to the mean that a member goes at first; it falls as lr does. wash: share of the first
-    layer's weights that are shuffled; the last layer's are not, and it falls evenly between. Unset: .01 and .05."""
+    layer's weights that are shuffled; the last layer's are not, and it falls evenly between. Unset: .01 for both."""
     mix_moments: bool = False
     """wash shuffles the optimizer's moments with the weights."""
     tune_lr: tuple[float, ...] = ()
