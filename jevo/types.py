@@ -74,6 +74,9 @@ Cross = Callable[..., Member]
 Mutate = Callable[[Key, Member], Member]
 """`(key, member) -> member`, written for one member; the engine vmaps it."""
 
+Mix = Callable[[Key, Population], Population]
+"""`(key, population) -> population`, written for all members together: what they give to each other as they train."""
+
 
 class Axis(NamedTuple):
     """Where units run along an array: `path` to it from the root of the params, and its axis.

@@ -13,8 +13,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # A worker of pytest-xdist has its environment from the process that started it, and not its arguments.
 if "PYTEST_XDIST_WORKER" not in os.environ and "--slow" not in sys.argv:
     # Most of the time of a test is XLA compiling it. The full suite (--slow) compiles as users do.
-    # Those that emit fusions take half of it.
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+    # Those that emit fusions take half of it, and other passes of LLVM a tenth of the rest.
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+        " --xla_llvm_disable_expensive_passes=true --xla_cpu_parallel_codegen_split_count=1",
+    )
 
 # Many tests compile the same programs, some of them in processes of their own: within a session, each is compiled once.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jevo-test-programs-")

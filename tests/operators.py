@@ -177,5 +177,7 @@ CROSSOVERS = {
         parents=networks,
     ),
 }
+MIXES = {genetics.pull, genetics.exchange}
+"""Of all members together; their suite is `test_mixing`. By their types alone they would be mutations."""
 PACKED = sorted(set(CROSSOVERS) - {"aligned"})
 """Crossovers of packed genes, too: units are matched by their weights."""

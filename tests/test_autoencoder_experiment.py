@@ -512,6 +512,7 @@ def front_run(tmp_path_factory):
         return out, autoencoder.run(Config(**TWO, out=out))
 
 
+@pytest.mark.slow
 def test_a_run_of_two_objectives_reports_its_front(front_run):
     out, found = front_run
     points = found["front"]
@@ -537,6 +538,7 @@ def test_a_run_of_two_objectives_reports_its_front(front_run):
     assert len(rows) == 1 + len(points) + len(found["control_front"])
 
 
+@pytest.mark.slow
 def test_a_member_of_the_front_reconstructs_as_it_was_judged_and_tells_no_class(front_run, tmp_path, capsys):
     out, found = front_run
     test = load("digits").test

@@ -52,6 +52,7 @@ def test_nothing_slow_is_imported_to_say_what_there_is():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_run_by_the_command_is_that_of_the_module(tmp_path, capsys):
     text = said(capsys, "masks", "--preset", "smoke", "--generations", "2", "--out", str(tmp_path / "run"))
     assert "masks on digits" in text

@@ -165,7 +165,10 @@ def test_random_search_proposes_every_genome_once_and_ends(space, seed):
 
 @pytest.mark.parametrize(
     ("mutation", "crossover"),
-    [(stepped(SPACE, 0.3), genetics.uniform()), (redrawn(SPACE, 0.5), genetics.uniform(per="layer"))],
+    [
+        pytest.param(stepped(SPACE, 0.3), genetics.uniform(), marks=pytest.mark.slow),
+        (redrawn(SPACE, 0.5), genetics.uniform(per="layer")),
+    ],
 )
 def test_evolution_proposes_nothing_twice(mutation, crossover):
     strategy = evolve(

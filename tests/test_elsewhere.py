@@ -189,6 +189,7 @@ def test_ones_own_network_is_there_too(tmp_path, monkeypatch):
     np.testing.assert_allclose(jax.nn.softmax(logits), answer(x).probabilities, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_champion_of_evolve_comes_back(tmp_path):
     found = evolve(tmp_path / "run", generations=3)
     assert_equal(from_safetensors(tmp_path / "run" / WEIGHTS).params, found.champion)

@@ -65,6 +65,7 @@ def test_it_is_generations_of_the_library(whole):
     assert json.loads((out / "evolved.json").read_text())["evaluations"] == 8 + 12 * 6
 
 
+@pytest.mark.slow
 def test_more_generations_go_on_after_the_last(whole, tmp_path):
     found, _ = whole
     assert len(evolve(tmp_path / "run", generations=5).lines) == 5

@@ -8,17 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from jevo import population as pop
 from jevo.data.datasets import Split, against_rest, load
 from jevo.data.task import to_device
 from jevo.errors import InputError
 from jevo.experiments import hybrid
-from jevo.experiments.hybrid import EXPERIMENT, contest
+from jevo.experiments.hybrid import EXPERIMENT, contest, ensemble
 from jevo.experiments.hybrid.search import search
+from jevo.genetics import State
+from jevo.networks import mlp
 from jevo.runs.lines import read_lines
 from jevo.runs.loop import run_stage
-from jevo.runs.own import Given
+from jevo.runs.own import Given, build_own
+from jevo.training import Learner
 from jevo.training.criterion import classification
 from tests.lowering import PLATFORMS, lower
 from tests.stages import walk
@@ -60,6 +64,8 @@ SETTINGS = [
     {"crossover": "layer", "network": "logistic", "loss": "squared", "lr": 1e-3, "fitness": "train"},
     {"crossover": "soup", "breeders": 3, "optimizer": "adamw", "weight_decay": 0.1, "schedule": "constant"},
     {"crossover": "clone", "breeders": 2, "elites": 2, "lr_spread": 3.0, "shared_batches": True, "repeats": 2},
+    {"crossover": "papa", "mix_every": 3, "network": "cnn", "channels": (2,), "tune_lr": (1e-3, 1e-2), "repeats": 2},
+    {"crossover": "wash", "mix_rate": 0.1, "mix_moments": True, "tune_smoothing": (0.0, 0.1)},
 ]
 
 
@@ -70,7 +76,8 @@ def test_every_setting_runs(settings, digits):
     _, _, carries, metrics = stepped(config, digits)
     assert np.isfinite(carries[-1].state.fitness).all()
     mated = [bool(np.isfinite(m["barrier"]).all()) for m in metrics]
-    assert mated == [False, False, True, False, True, False]  # Two legs a cycle; the first cycle has no parents.
+    # Two legs a cycle; the first cycle has no parents.
+    assert mated == [not config.mixes and leg in (2, 4) for leg in range(6)]
     assert np.all(carries[-1].validation >= np.max(carries[-1].state.fitness, axis=1)) or config.fitness == "train"
 
 
@@ -101,6 +108,19 @@ def test_no_key_is_used_twice(digits):
         ({"weight_decay": 0.1}, "with the optimizer adamw"),
         ({"network": "cnn", "channels": ()}, "at least one"),
         ({"lr": 0.0}, "a number > 0"),
+        ({"rivals": ("pbt", "pbt")}, "each value once"),
+        ({"rivals": ("average",)}, "other crossovers than the search's average"),
+        ({"rivals": ("papa",), "steps": 9}, "mix_every is 10, but takes for papa a divisor of the 3 steps of a leg"),
+        ({"rivals": ("papa",), "mix_moments": True}, "no effect without wash"),
+        ({"mix_rate": 0.1}, "no effect without papa or wash"),
+        ({"rivals": ("papa", "wash"), "mix_rate": 0.1}, "each has its own"),
+        ({"crossover": "wash", "elites": 2}, "nobody here breeds by it"),
+        ({"crossover": "wash", "mix_rate": 2.0}, "a share from 0 to 1"),
+        ({"tune_lr": (0.1, 0.2), "lr": 0.1}, "tune_lr has it"),
+        ({"tune_lr": (0.1, 0.0)}, "numbers > 0"),
+        ({"tune_smoothing": (0.1,), "loss": "squared"}, "no effect without cross_entropy"),
+        ({"repeats": 400, "tune_lr": (0.1, 0.2, 0.3)}, "repeats x points of the grid is 1200"),
+        ({"population": 2, "rivals": ("pbt",)}, "fewer than the population"),
     ],
 )
 def test_impossible_settings_are_named(settings, message):
@@ -193,8 +213,64 @@ def test_clones_have_their_own_learning_rates(digits):
     assert np.all((first >= 0.5e-3) & (first <= 2e-3))
     best = rates(carries[2])[np.argmax(carries[2].state.fitness[0])]
     np.testing.assert_allclose(
-        rates(carries[3]) / best, [1.25 if r > best else 0.8 for r in rates(carries[3])], rtol=1e-5
+        rates(carries[3]) / best, [1.2 if r > best else 0.8 for r in rates(carries[3])], rtol=1e-5
     )
+
+
+def weights(search):
+    """Of the first seed, each array of all members."""
+    return [np.asarray(leaf[0], np.float64) for leaf in jax.tree.leaves(search.state.population.params)]
+
+
+def test_papa_pulls_less_as_the_learning_rate_falls(digits):
+    """With nothing learnt, the way to the mean shrinks by 1 - rate times the half cosine at each third step of 18."""
+    config = hybrid.Config(**SMALL, lr=1e-30, crossover="papa", mix_every=3, mix_rate=0.5)
+    _, _, carries, metrics = stepped(config, digits)
+    left = np.prod([1 - 0.5 * 0.5 * (1 + np.cos(np.pi * step / 18)) for step in range(3, 19, 3)])
+    for first, last in zip(weights(carries[0]), weights(carries[-1]), strict=True):
+        mean = first.mean(axis=0)
+        np.testing.assert_allclose(last, mean + left * (first - mean), rtol=1e-4, atol=1e-6)
+    assert not np.isfinite(metrics[2]["barrier"]).any()  # Nobody mates between cycles.
+
+
+def test_wash_shuffles_the_first_layer_most_and_the_last_not_at_all(digits):
+    config = hybrid.Config(**{**SMALL, "hidden": (8, 8)}, lr=1e-30, crossover="wash", mix_every=3, mix_rate=0.1)
+    _, _, carries, _ = stepped(config, digits)
+    moved = {}
+    for name in ("layer_0", "layer_1", "layer_2"):
+        first, last = (np.asarray(carries[i].state.population.params[name]["kernel"][0]) for i in (0, 1))
+        np.testing.assert_allclose(np.sort(first, axis=0), np.sort(last, axis=0), atol=1e-20)
+        moved[name] = np.mean(np.abs(first - last).max(axis=0) > 1e-20)
+    # Of 24 orders of four members one moves nobody.
+    assert moved["layer_0"] == pytest.approx(0.1 * 23 / 24, abs=0.05)
+    assert moved["layer_1"] == pytest.approx(0.05 * 23 / 24, abs=0.1)
+    assert moved["layer_2"] == 0
+
+
+@pytest.mark.slow
+def test_running_statistics_are_those_of_the_mixed_weights(digits):
+    """Not of those that a member had as it trained."""
+
+    class Averaged(nnx.Module):
+        def __init__(self, shape, outputs, rngs):
+            self.a, self.c = nnx.Linear(64, 5, rngs=rngs), nnx.Linear(5, outputs, rngs=rngs)
+            self.norm = nnx.BatchNorm(5, rngs=rngs)
+
+        def __call__(self, x):
+            return self.c(nnx.relu(self.norm(self.a(x.reshape(len(x), -1)))))
+
+    config = hybrid.Config(**{**SMALL, "network": "nets.py:Averaged", "hidden": (100,)}, crossover="papa", mix_every=3)
+    net = build_own(Averaged, (8, 8, 1), 10, "nets.py:Averaged")
+    start, step = search(config, classification(10), net, members=4, leg=3, mates=True, chunk=4)
+    task = to_device(digits)
+    found, _ = jax.jit(step)(jax.random.key(0), jax.jit(start)(jax.random.key(0), task), task, jnp.int32(0))
+    params = found.state.population.params
+    x = np.asarray(task.inputs(task.train.x)).reshape(400, 64)
+    for i in range(4):
+        member = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), params)
+        inner = x @ member.params["a"]["kernel"] + member.params["a"]["bias"]
+        np.testing.assert_allclose(member.state["norm"]["mean"], inner.mean(axis=0), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(member.state["norm"]["var"], inner.var(axis=0), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -228,9 +304,13 @@ def test_budgets_are_equal_and_are_what_is_spent(digits):
 
 
 @pytest.mark.slow
-def test_a_cycle_goes_on_in_its_middle(digits, tmp_path):
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"crossover": "papa", "mix_every": 1}, {"crossover": "wash", "mix_rate": 0.1, "tune_lr": (1e-3, 1e-2)}],
+)
+def test_a_cycle_goes_on_in_its_middle(settings, digits, tmp_path):
     """Three legs of six are one and a half cycles."""
-    config = hybrid.Config(**SMALL, repeats=2)
+    config = hybrid.Config(**SMALL, repeats=2, **settings)
     _, found = entered(config, digits)
     task, stage = found.task, found.contestants["search"].phases[0].stage
     whole = run_stage(tmp_path / "whole", stage, task, 50)
@@ -300,3 +380,70 @@ def test_a_run_leaves_what_it_promises(finished):
     for picture in ("curves.png", "confusion.png"):
         assert picture in text
         assert (finished / picture).stat().st_size > 1000
+
+
+def test_an_ensemble_says_the_mean_of_what_its_members_say(digits):
+    """But for those that have failed; also of examples that fill no block."""
+    network = mlp([64, 3, 10])
+    members = jax.vmap(network.init)(jax.random.split(jax.random.key(0), 6).reshape(6))
+    sick = jax.tree.map(lambda leaf: leaf.at[1].set(jnp.nan), members)
+    seeds = jax.tree.map(lambda leaf: leaf.reshape(2, 3, *leaf.shape[1:]), Learner(sick, ()))
+    fitness = jnp.zeros((2, 3)).at[0, 1].set(-jnp.inf)
+    task = to_device(digits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ensemble, "ROWS", 100)
+        together = ensemble.saying(network, classification(10), task, digits)(State(seeds, fitness, jnp.zeros(2)))
+    x, y = digits.test.x, digits.test.y
+    assert len(y) % 100
+    logits = [np.asarray(network.apply(pop.take(members, i), task.inputs(x))) for i in (0, 2, 3, 4, 5)]
+    said = [np.exp(own) / np.exp(own).sum(axis=1, keepdims=True) for own in logits]
+    np.testing.assert_allclose(together["test"][0], np.mean(said[:2], axis=0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(together["test"][1], np.mean(said[2:], axis=0), rtol=1e-4, atol=1e-6)
+    found = ensemble.ensemble(classification(10), digits, together, 3, seed=7)
+    assert [one["seed"] for one in found["repeats"]] == [7, 8]
+    expected = -np.log(np.mean(said[2:], axis=0)[np.arange(len(y)), y]).mean()
+    assert found["repeats"][1]["metrics"]["test"]["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def rivalry(digits, tmp_path_factory):
+    """A run with rivals, all of whom choose from a grid where one learning rate learns nothing."""
+    out = tmp_path_factory.mktemp("rivalry") / "run"
+    config = hybrid.Config(
+        **{**SMALL, "cycles": 2}, out=out, repeats=2, rivals=("wash", "pbt"), tune_lr=(1e-30, 1e-2),
+        tune_smoothing=(0.0, 0.9),
+    )  # fmt: skip
+    return config, hybrid.run(config, dataset=digits)
+
+
+@pytest.mark.slow
+def test_rivals_compete_and_choose_as_the_search_does(rivalry, digits):
+    config, result = rivalry
+    assert list(result["references"]) == ["long run", "wash", "pbt"]
+    for entry in (result, result["control"], *result["references"].values()):
+        assert entry["budget"]["gradient_steps"] == 4 * 2 * 6
+        assert entry["budget"]["grid_points"] == 4
+    points, chosen = result["grid"]["points"], result["grid"]["chosen"]
+    assert points == [{"lr": lr, "smoothing": share} for lr in (1e-30, 1e-2) for share in (0.0, 0.9)]
+    assert list(chosen) == ["search", "restarts", "long_run", "wash", "pbt"]
+    lines = read_lines(config.out / "wash.jsonl")
+    for seed, point in enumerate(chosen["wash"]):
+        seen = np.array([line["validation_loss"] for line in lines]).reshape(len(lines), 2, 4)[:, seed].min(axis=0)
+        assert points[point]["lr"] == 1e-2
+        judged = result["repeats"][seed]["references"]["wash"]["metrics"]["validation"]["loss"]
+        assert judged <= seen.min() + 1e-5  # The mean of all may be better than any.
+        assert result["final_loss"]["wash"][seed] == lines[-1]["loss"][4 * seed + point]
+    assert result["ensemble"]["members"] == 4
+    text = (config.out / "report.md").read_text()
+    assert "ran at each of 4 points of a grid" in text
+    assert "against pbt: lower loss in" in text
+    assert (config.out / "curves.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_a_point_of_a_grid_is_a_run_of_its_own(digits):
+    """To rounding: side by side, products are summed in another order."""
+    tuned = stepped(hybrid.Config(**SMALL, tune_lr=(1e-3, 1e-2), tune_smoothing=(0.0, 0.2)), digits)
+    alone = stepped(hybrid.Config(**SMALL, lr=1e-2, smoothing=0.2), digits)
+    for a, b in zip(tuned[3], alone[3], strict=True):
+        assert float(a["validation_loss"][3]) == pytest.approx(float(b["validation_loss"][0]), rel=1e-3)

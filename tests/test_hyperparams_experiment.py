@@ -102,7 +102,7 @@ def test_a_run_leaves_what_the_contract_says_and_a_champion_that_can_be_used(kin
     [
         {"search": "brute", "space": {"dense": {"layers": 1, "units": [2, 3, 4]}, "optimizer": ["adam", "sgd"]}},
         pytest.param({"mutation": "redraw", "novel": False, "repeats": 2}, marks=pytest.mark.slow),
-        {"halving": 2},
+        pytest.param({"halving": 2}, marks=pytest.mark.slow),
         pytest.param({"search": "random"}, marks=pytest.mark.slow),
         pytest.param({"search": "hyperband", "halving": 2, "repeats": 2}, marks=pytest.mark.slow),
         pytest.param({"control": "optuna", "halving": 3}, marks=pytest.mark.slow),
@@ -283,6 +283,7 @@ def scores(mixed, genomes=GENOMES, **settings):
     return dict(mixed.score(genomes, mixed.plan(genomes), **settings))
 
 
+@pytest.mark.slow
 def test_a_genome_scores_alike_in_every_company():
     together = scores(trainable())
     for i, genome in enumerate(GENOMES):

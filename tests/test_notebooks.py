@@ -1,6 +1,7 @@
 """The notebooks as git has them, and the addresses that are given.
 
-That notebooks run is shown elsewhere: `pytest --nbmake notebooks`.
+That notebooks run is shown elsewhere: `pytest --nbmake notebooks`; that they show what they keep, by
+`python -m tests.notebooks --check`.
 """
 
 import ast
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from tests import notebooks
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["autoencoder", "hybrid", "hyperparams", "masks", "throughput", "your_own_model"]
@@ -29,15 +32,24 @@ def test_all_are_there():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_outputs_are_stripped(name):
+def test_outputs_are_those_of_its_code(name):
+    """Of a whole run, from the first cell to the last, without an error, of the code as it stands."""
     notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
-    for cell in notebook["cells"]:
-        assert cell["metadata"] == {}
-        if cell["cell_type"] == "code":
-            assert cell["outputs"] == []
-            assert cell["execution_count"] is None
+    assert notebook["metadata"]["jevo"]["outputs_of"] == notebooks.source(notebook)
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, 1 + len(code)))
+    assert all(cell["metadata"] == {} for cell in notebook["cells"])
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not any(output["output_type"] == "error" or output.get("name") == "stderr" for output in outputs)
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+def test_a_table_is_another_where_a_word_or_a_number_is():
+    assert notebooks.alike("| hybrid | 0.912 (0.9-1.0) | 1,200 |", "| hybrid | 0.915 (0.9-1.0) | 1,200 |")
+    assert not notebooks.alike("| hybrid | 0.912 |", "| hybrid | 0.812 |")
+    assert not notebooks.alike("| hybrid | 0.912 |", "| masks | 0.912 |")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -70,6 +70,7 @@ def test_fronts_and_crowding_are_those_of_their_definition(values):
     np.testing.assert_allclose(genetics.crowding(values, ranks), distances_of(values, ranks_of(values)), rtol=1e-4)
 
 
+@pytest.mark.slow
 @relaxed
 @given(objectives())
 def test_fitness_is_in_the_order_of_nsga2(values):

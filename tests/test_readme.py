@@ -45,6 +45,11 @@ GOOD = {
     ("docs/spaces.md", "score of a search"): lambda words, names: float(words[0]) > 0.9,
 }
 """What a block of Python has to have printed, in words, or named; by its page, in order."""
+LONG = [
+    ("docs/operators.md", "accuracy of an evolved network"),
+    ("docs/own_network.md", "loss of one with state"),
+    ("docs/own_task.md", "accuracy of a run with validation"),
+]
 
 
 def blocks(text, language):
@@ -56,7 +61,9 @@ def test_all_python_is_run():
     assert sorted(found) == sorted(page for page, _ in GOOD)
 
 
-@pytest.mark.parametrize(("page", "what"), GOOD)
+@pytest.mark.parametrize(
+    ("page", "what"), [pytest.param(*block, marks=[pytest.mark.slow] if block in LONG else []) for block in GOOD]
+)
 def test_python_runs(page, what, capsys, tmp_path, monkeypatch, smoke):
     monkeypatch.chdir(tmp_path)
     if page == "docs/index.md":  # It goes on with the run of its commands.

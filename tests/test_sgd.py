@@ -150,7 +150,7 @@ EXTENDED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", EXTENDED)
+@pytest.mark.parametrize("name", mostly_slow(EXTENDED, "a plateau"))
 def test_optimizers_that_take_more_than_gradients_are_given_it(name, problem):
     network, data, loss, _ = problem
     optimizer = EXTENDED[name]

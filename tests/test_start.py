@@ -53,6 +53,7 @@ def test_weights_begin_with_a_champion(trained, dataset, tmp_path):
     assert found["metrics"] != alone["metrics"]
 
 
+@pytest.mark.slow
 def test_all_members_of_hybrid_and_its_controls_begin_with_it(trained, dataset, tmp_path):
     folder, before = trained
     settings = {"bias": False, "start": str(folder / "champion.safetensors"), "lr": 1e-30, "repeats": 1}

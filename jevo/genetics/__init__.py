@@ -19,6 +19,7 @@ from jevo.genetics.combine import chain, route
 from jevo.genetics.crossover import CROSSOVERS, average, clone, one_point, uniform
 from jevo.genetics.evosax import from_evosax
 from jevo.genetics.mating import barrier, guarded
+from jevo.genetics.mixing import exchange, pull
 from jevo.genetics.mutation import flip, gaussian, perturb, prune, redraw, reset, step, zero
 from jevo.genetics.pareto import (
     Archive,
@@ -64,6 +65,7 @@ __all__ = [
     "clone",
     "crowding",
     "empty_archive",
+    "exchange",
     "flip",
     "follow",
     "from_evosax",
@@ -83,6 +85,7 @@ __all__ = [
     "perturb",
     "pgpe",
     "prune",
+    "pull",
     "random_search",
     "rank",
     "redraw",

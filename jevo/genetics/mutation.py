@@ -113,20 +113,25 @@ def gaussian(std: Rate, rate: Rate = 1.0) -> Mutate:
     return _each(change)
 
 
-def perturb(factor: float = 1.25) -> Mutate:
-    """Multiply or divide each float by `factor`, at even odds: for what is positive, such as a learning rate.
+def perturb(factor: float = 1.25, down: float | None = None) -> Mutate:
+    """Multiply each float by `factor` or by `down`, at even odds: for what is positive, such as a learning rate.
+
+    Args:
+        factor: one of them.
+        down: the other; None: to divide by `factor`. Population-based training takes 1.2 and .8.
 
     Source: Jaderberg et al., "Population based training of neural networks", 2017.
     """
-
     require_size("perturb", factor, "factor")
     if factor == 0:
         raise ValueError("perturb takes a factor above 0")
+    other = 1 / factor if down is None else down
+    require_size("perturb", other, "factor")
 
     def change(key: Key, genes: Gene) -> Gene:
         require_kind("perturb", genes, ("float",))
         up = jax.random.bernoulli(key, 0.5, genes.shape)
-        return (genes * jnp.where(up, factor, 1 / factor)).astype(genes.dtype)
+        return (genes * jnp.where(up, factor, other)).astype(genes.dtype)
 
     return _each(change)
 

@@ -3,6 +3,7 @@
 from jevo.networks.autoencoder import Autoencoder, reconstruction, stacked, tied
 from jevo.networks.builtin import Activation, Weights, build
 from jevo.networks.convolutional import cnn
+from jevo.networks.depth import depths
 from jevo.networks.initializers import INITIALIZERS
 from jevo.networks.masks import MaskKind, masked, straight_through
 from jevo.networks.network import ACTIVATIONS, Network, from_linen, from_nnx, to_nnx
@@ -20,6 +21,7 @@ __all__ = [
     "build",
     "chain_symmetries",
     "cnn",
+    "depths",
     "from_linen",
     "from_nnx",
     "logistic",

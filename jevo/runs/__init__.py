@@ -13,6 +13,7 @@ from jevo.runs.contest import (
     Phase,
     Phases,
     judging,
+    medians,
     metrics_file,
     without_population,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "load_dataset",
     "load_model",
     "main",
+    "medians",
     "metrics_file",
     "population_mesh",
     "precision",

@@ -162,6 +162,8 @@ def _require_usable(name: str, value: Any) -> None:
         require(len(value) <= MAX_LAYERS, name, value, f"at most {MAX_LAYERS} values")
         for each in value:
             require(not isinstance(each, int) or each <= MAX_WIDTH, name, each, f"widths up to {MAX_WIDTH:,}")
+            if isinstance(each, float):
+                _require_usable(name, each)
     if isinstance(value, float):
         tiny, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
         # Beyond these float32 has 0 and inf.

@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
     @property
     def entry(self) -> dict[str, Any]:
         """`budget` and `metrics`, as `result.json` holds them: each metric is the median over the seeds."""
-        return {"budget": self.budget, "metrics": _medians([each.metrics for each in self.judged])}
+        return {"budget": self.budget, "metrics": medians([each.metrics for each in self.judged])}
 
     @property
     def champion(self) -> Judged:
@@ -168,6 +168,7 @@ class Phases:
         gradient_steps: member gradient steps that it spends for one seed.
         example_passes: forward passes of one example through one member that it spends for one seed, where that is what
             a comparison holds equal.
+        grid_points: where it chooses its own settings, from so many: it spends all these at each of them.
         champions: finds in what was kept of each phase the champion of each seed, chosen on validation data.
         best: finds there which of these validation data prefer.
     """
@@ -177,6 +178,7 @@ class Phases:
     evaluations: int
     gradient_steps: int
     example_passes: int | None = None
+    grid_points: int | None = None
     champions: Callable[[Sequence[Any]], list[Member]] = lambda kept: [kept[-1].champion]
     best: Callable[[Sequence[Any]], int] = lambda kept: 0
 
@@ -191,10 +193,11 @@ class Phases:
             finished = run_stage(run.folder, phase.stage, data, every, devices, run.log.tell, title)
             wall_s, compile_s = wall_s + finished.wall_s, compile_s + finished.compile_s
             kept.append(gather(phase.keep(finished.carry)))
+        counts = {"example_passes": self.example_passes, "grid_points": self.grid_points}
         budget = {
             "evaluations": self.evaluations,
             "gradient_steps": self.gradient_steps,
-            **({} if self.example_passes is None else {"example_passes": self.example_passes}),
+            **{name: count for name, count in counts.items() if count is not None},
             "wall_s": round(wall_s, 3),
             "compile_s": round(compile_s, 3),
         }
@@ -270,7 +273,8 @@ def comparison(outcomes: Mapping[str, Outcome], seed: int) -> dict[str, Any]:
     return found
 
 
-def _medians(metrics: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+def medians(metrics: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """Of each metric of each split, over seeds."""
     return {
         split: {name: statistics.median(each[split][name] for each in metrics) for name in metrics[0][split]}
         for split in metrics[0]

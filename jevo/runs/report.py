@@ -7,7 +7,7 @@ from typing import Any
 
 from jevo.data.datasets import SPLITS
 
-BUDGET = ("evaluations", "epochs", "gradient_steps", "example_passes")
+BUDGET = ("evaluations", "epochs", "gradient_steps", "example_passes", "grid_points")
 """What a budget may say beside its seconds, in the order of the report."""
 _COSTS = ("epochs", "gradient_steps", "evaluations")
 """By which of them contestants are equal, where they have it: the first that is there."""

@@ -14,7 +14,7 @@ from jevo.training.objectives import (
 )
 from jevo.training.recalibrating import recalibration
 from jevo.training.scoring import evaluate, in_rows, mean_over_rows, measure, predict
-from jevo.training.sgd import Learner, keep_zeros, learner, mating, train
+from jevo.training.sgd import Learner, keep_zeros, learner, mating, mixing, train
 from jevo.training.svm import fit_svm, predict_classes
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "mating",
     "mean_over_rows",
     "measure",
+    "mixing",
     "predict",
     "predict_classes",
     "recalibration",

@@ -97,11 +97,14 @@ def mean_over_rows(score: Callable[[Any], Any], data: Any, rows: int = ROWS) -> 
     """
     n = jax.tree.leaves(data)[0].shape[0]
     whole, rest = divmod(n, rows)
-    parts = jax.tree.map(lambda leaf: leaf[: whole * rows].reshape(whole, rows, *leaf.shape[1:]), data)
-    total = jax.tree.map(lambda means: means.sum(axis=0) * (rows / n), jax.lax.map(score, parts))
+    total: Any = None
+    # A part that is not there is not compiled, either.
+    if whole:
+        parts = jax.tree.map(lambda leaf: leaf[: whole * rows].reshape(whole, rows, *leaf.shape[1:]), data)
+        total = jax.tree.map(lambda means: means.sum(axis=0) * (rows / n), jax.lax.map(score, parts))
     if rest:
-        last = score(jax.tree.map(lambda leaf: leaf[n - rest :], data))
-        total = jax.tree.map(lambda so_far, mean: so_far + mean * (rest / n), total, last)
+        last = jax.tree.map(lambda mean: mean * (rest / n), score(jax.tree.map(lambda leaf: leaf[n - rest :], data)))
+        total = last if total is None else jax.tree.map(jnp.add, total, last)
     return total
 
 

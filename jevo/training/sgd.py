@@ -10,9 +10,10 @@ import optax
 
 from jevo import devices, genetics
 from jevo import population as pop
+from jevo.errors import require_count
 from jevo.programs import compiled_when_plain
 from jevo.stateful import genome, has_state, with_genome, with_state
-from jevo.types import Cross, Key, Member, Population, Symmetry
+from jevo.types import Cross, Key, Member, Mix, Population, Symmetry
 
 
 class Learner(NamedTuple):
@@ -61,6 +62,22 @@ def mating(cross: Cross, symmetries: Sequence[Symmetry] = ()) -> Cross:
     return genetics.aligned(followed, symmetries, params) if symmetries else followed
 
 
+def mixing(mix: Mix, moments: bool = False) -> Mix:
+    """A mix of params as one of learners, for `train`.
+
+    Members with state keep each its own, which is not that of their weights afterwards: `recalibration` estimates it
+    anew.
+
+    Args:
+        mix: any of `genetics`, such as `pull` and `exchange`.
+        moments: whether all in the optimizer's state that has the form of the params is mixed with them, with the same
+            draws; otherwise each member keeps its own.
+    """
+    if moments:
+        return genetics.follow(mix, operator.attrgetter("params"))
+    return lambda key, learners: learners._replace(params=mix(key, learners.params))
+
+
 def keep_zeros(name: str) -> optax.GradientTransformation:
     """Leaves weights that are exactly zero as they are, so that what is pruned stays pruned.
 
@@ -74,7 +91,7 @@ def keep_zeros(name: str) -> optax.GradientTransformation:
     return optax.stateless(lambda updates, params: jax.tree.map_with_path(change, updates, params))
 
 
-@compiled_when_plain("loss", "optimizer", "steps", "batch_size", "shared", "chunk", "has_aux")
+@compiled_when_plain("loss", "optimizer", "steps", "batch_size", "shared", "chunk", "has_aux", "mix", "every")
 def train(
     key: Key,
     population: Population,
@@ -87,6 +104,8 @@ def train(
     shared: bool = False,
     chunk: int = 8,
     has_aux: bool = False,
+    mix: Mix | None = None,
+    every: int = 1,
 ) -> Any:
     """Train every member by the same number of gradient steps, none of which depends on another member.
 
@@ -104,15 +123,20 @@ def train(
         shared: whether all members see the same batches. Otherwise each has shuffles of its own.
         chunk: members trained side by side. It bounds the memory of temporaries; it does not change who learns what.
         has_aux: whether the loss also gives a pytree of arrays to be returned.
+        mix: of learners, such as `mixing` makes: what members give to each other between two steps. Batches and dropout
+            are as they are without.
+        every: gradient steps from one mix to the next; what is left over at the end is not followed by one.
 
     Returns:
         The population after the last step, and the losses before each: float32 `[P, steps]`. A member that
-        diverges has NaN there from then on, and touches no other. With `has_aux` also what the loss gave beside, each
-        array `[P, steps, ...]`.
+        diverges has NaN there from then on, and touches no other unless they are mixed. With `has_aux` also what the
+        loss gave beside, each array `[P, steps, ...]`.
 
     Raises:
         TypeError: if the loss gives something else than `Loss` says.
+        ValueError: if `every` is no number of steps.
     """
+    require_count(every, "every, the steps from one mix to the next,")
     n = jax.tree.leaves(data)[0].shape[0]
     size = n if batch_size is None else min(batch_size, n)
     per_epoch = n // size
@@ -120,45 +144,73 @@ def train(
     extended = optax.with_extra_args_support(optimizer)
     batch_key, member_key = jax.random.split(key)
     batch_keys = jnp.broadcast_to(batch_key, (members,)) if shared else jax.random.split(batch_key, members)
-
-    def advance(member: tuple[Learner, Key, Key]) -> tuple[Learner, tuple[jax.Array, Any]]:
-        learner, batch_key, noise_key = member
-
-        def step(learner: Learner, now: tuple[jax.Array, jax.Array]) -> tuple[Learner, tuple[jax.Array, Any]]:
-            index, rows = now
-            batch = data if batch_size is None else jax.tree.map(lambda leaf: leaf[rows], data)
-            noise = jax.random.fold_in(noise_key, index)
-            weights = genome(learner.params)
-
-            def given(weights: Member, noise: Key = noise) -> tuple[jax.Array, tuple[Member, Any]]:
-                params = with_genome(learner.params, weights)
-                return _taken(loss(params, batch, noise), params, has_aux)
-
-            (value, (after, aux)), gradient = jax.value_and_grad(given, has_aux=True)(weights)
-            # A search along a line sees the same dropout, and leaves the state as it is.
-            again = lambda weights: given(weights, jax.random.clone(noise))[0]  # noqa: E731
-            updates, state = extended.update(
-                gradient, learner.optimizer, weights, value=value, grad=gradient, value_fn=again
-            )
-            params = with_genome(with_state(learner.params, after), optax.apply_updates(weights, updates))
-            return Learner(params, state), (value, aux)
-
-        def epoch(learner: Learner, number: jax.Array, count: int) -> tuple[Learner, tuple[jax.Array, Any]]:
-            if batch_size is None:
-                rows = jnp.zeros((count, 0), jnp.int32)
-            else:
-                shuffled = jax.random.permutation(jax.random.fold_in(batch_key, number), n)
-                rows = shuffled[: count * size].reshape(count, size)
-            return jax.lax.scan(step, learner, (number * per_epoch + jnp.arange(count), rows))
-
-        epochs, rest = divmod(steps, per_epoch)
-        learner, found = jax.lax.scan(lambda so_far, i: epoch(so_far, i, per_epoch), learner, jnp.arange(epochs))
-        learner, last = epoch(learner, jnp.int32(epochs), rest)
-        join = lambda whole, last: jnp.concatenate([whole.reshape(-1, *last.shape[1:]), last])  # noqa: E731
-        return learner, jax.tree.map(join, found, last)
-
     keys = (batch_keys, jax.random.split(member_key, members))
-    trained, (losses, aux) = devices.in_chunks(advance, (population, *keys), chunk)
+    unshuffled = jnp.zeros(1 if batch_size is None else n, jnp.int32)
+
+    def step(learner: Learner, batch: Any, noise: Key) -> tuple[Learner, tuple[jax.Array, Any]]:
+        weights = genome(learner.params)
+
+        def given(weights: Member, noise: Key = noise) -> tuple[jax.Array, tuple[Member, Any]]:
+            params = with_genome(learner.params, weights)
+            return _taken(loss(params, batch, noise), params, has_aux)
+
+        (value, (after, aux)), gradient = jax.value_and_grad(given, has_aux=True)(weights)
+        # A search along a line sees the same dropout, and leaves the state as it is.
+        again = lambda weights: given(weights, jax.random.clone(noise))[0]  # noqa: E731
+        updates, state = extended.update(
+            gradient, learner.optimizer, weights, value=value, grad=gradient, value_fn=again
+        )
+        params = with_genome(with_state(learner.params, after), optax.apply_updates(weights, updates))
+        return Learner(params, state), (value, aux)
+
+    def advance(member: tuple[Learner, jax.Array, Key, Key], first: jax.Array, count: int) -> Any:
+        """One member after steps `first` to `first + count`: the learner, how its rows are shuffled, what was found."""
+        learner, order, batch_key, noise_key = member
+
+        def one(so_far: tuple[Learner, jax.Array], index: jax.Array) -> Any:
+            learner, order = so_far
+            batch = data
+            if batch_size is not None:
+                epoch, place = index // per_epoch, index % per_epoch
+                shuffled = lambda: jax.random.permutation(jax.random.fold_in(batch_key, epoch), n)  # noqa: E731
+                order = jax.lax.cond(place == 0, shuffled, lambda: order)
+                rows = jax.lax.dynamic_slice_in_dim(order, place * size, size)
+                batch = jax.tree.map(lambda leaf: leaf[rows], data)
+            learner, found = step(learner, batch, jax.random.fold_in(noise_key, index))
+            return (learner, order), found
+
+        (learner, order), found = jax.lax.scan(one, (learner, order), first + jnp.arange(count))
+        return learner, order, found
+
+    if mix is None:
+
+        def whole(member: tuple[Learner, Key, Key]) -> tuple[Learner, Any]:
+            learner, _, found = advance((member[0], unshuffled, *member[1:]), jnp.int32(0), steps)
+            return learner, found
+
+        trained, (losses, aux) = devices.in_chunks(whole, (population, *keys), chunk)
+        return (trained, losses, aux) if has_aux else (trained, losses)
+
+    mix_key = jax.random.fold_in(jax.random.clone(key), 2)
+
+    def together(so_far: tuple[Population, jax.Array], first: jax.Array, count: int) -> Any:
+        """All members after steps `first` to `first + count`."""
+        each = lambda member, first: advance(member, first, count)  # noqa: E731
+        population, orders, found = devices.in_chunks(each, (*so_far, *keys), chunk, first)
+        return (population, orders), found
+
+    def round_(so_far: tuple[Population, jax.Array], number: jax.Array) -> Any:
+        (population, orders), found = together(so_far, number * every, every)
+        return (mix(jax.random.fold_in(mix_key, number), population), orders), found
+
+    rounds, rest = divmod(steps, every)
+    so_far = (population, jnp.broadcast_to(unshuffled, (members, *unshuffled.shape)))
+    so_far, found = jax.lax.scan(round_, so_far, jnp.arange(rounds))
+    found = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(members, rounds * every, *leaf.shape[3:]), found)
+    if rest:
+        so_far, last = together(so_far, jnp.int32(rounds * every), rest)
+        found = jax.tree.map(lambda whole, last: jnp.concatenate([whole, last], axis=1), found, last)
+    (trained, _), (losses, aux) = so_far, found
     return (trained, losses, aux) if has_aux else (trained, losses)
 
 

@@ -1,8 +1,10 @@
 """The settings of the hybrid experiment."""
 
+import dataclasses
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from jevo.errors import require
 from jevo.networks import Activation, Weights
@@ -10,6 +12,35 @@ from jevo.runs import BreedingConfig
 from jevo.runs.own import TAKES, is_own
 
 BUILT_IN = ("logistic", "mlp", "cnn")
+
+MIXED = {"papa": (10, 0.01), "wash": (1, 0.05)}
+"""Crossovers that mix members as they train: every how many steps, and at what rate. papa's are the published ones; of
+wash the rate hangs on the length of a run: at .001, members with different first weights never meet in a few thousand
+steps, and lose by it."""
+BREEDING: tuple[str, ...] = ("breeders", "parents", "elites", "lucky", "selection", "align", "guard")
+"""Settings of those that replace members by children."""
+MIXING: tuple[str, ...] = ("mix_every", "mix_rate", "mix_moments")
+"""Settings of those that mix them."""
+RULES: Mapping[str, Mapping[str, Any]] = {
+    "papa": {"crossover": "papa", "consensus": True},
+    "wash": {"crossover": "wash", "consensus": True},
+    "pbt": {
+        "crossover": "clone", "breeders": 0.2, "elites": 0.8, "lucky": 0, "selection": "truncation", "consensus": False,
+    },
+}  # fmt: skip
+"""Rivals at their published settings; whoever is not here differs from the search in its crossover alone."""
+
+
+class Point(NamedTuple):
+    """What is tuned.
+
+    Attributes:
+        lr: learning rate.
+        smoothing: of labels.
+    """
+
+    lr: Any
+    smoothing: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +73,7 @@ class Config(BreedingConfig):
     }  # fmt: skip
     common: ClassVar = BreedingConfig.common | {
         "population", "cycles", "steps", "repeats", "network", "hidden", "channels", "optimizer", "lr", "batch_size",
-        "crossover",
+        "crossover", "rivals",
     }  # fmt: skip
     examples: ClassVar = (
         "",
@@ -112,9 +143,25 @@ class Config(BreedingConfig):
     """Train examples in a gradient step; 0 for all of them [examples]."""
     shared_batches: bool = False
     """All members of a seed see the same batches; otherwise each has shuffles of its own."""
-    crossover: Literal["average", "uniform", "neuron", "layer", "soup", "clone"] = "average"
+    crossover: Literal["average", "uniform", "neuron", "layer", "soup", "clone", "papa", "wash"] = "average"
     """How parents make a child: their mean; each weight, neuron or layer from any; soup: the mean of all breeders;
-    clone: a copy of one, with its learning rate perturbed."""
+    clone: a copy of one, with its learning rate times 1.2 or .8. Or no children: papa pulls all towards their mean as
+    they train, wash shuffles weights among them."""
+    rivals: tuple[Literal["papa", "wash", "pbt", "average", "uniform", "neuron", "layer", "soup", "clone"], ...] = ()
+    """Other ways to mate, which compete beside the controls at as many gradient steps: papa, wash and pbt
+    (population-based training) as published, others as these settings have it but for the crossover."""
+    mix_every: int | None = None
+    """Gradient steps from one mix of papa or wash to the next [steps]. Unset: 10 and 1, as published."""
+    mix_rate: float | None = None
+    """papa: share of its way to the mean that a member goes at first; it falls as lr does. wash: share of the first
+    layer's weights that are shuffled; the last layer's are not, and it falls evenly between. Unset: .01 and .05."""
+    mix_moments: bool = False
+    """wash shuffles the optimizer's moments with the weights."""
+    tune_lr: tuple[float, ...] = ()
+    """Learning rates to choose from, in place of lr. Every contestant runs at each point of the grid of these and
+    tune_smoothing, and chooses one for each seed, by validation loss."""
+    tune_smoothing: tuple[float, ...] = ()
+    """Shares of label smoothing to choose from, in place of smoothing."""
     selection: Literal["shuffled", "truncation"] = "shuffled"
     """Breeders mate in turn, each as often and with another; or every parent is drawn among them."""
     align: bool = True
@@ -129,7 +176,60 @@ class Config(BreedingConfig):
     def unread(self) -> Mapping[str, str]:
         """Settings that these others leave without effect."""
         described = ("hidden", "channels", "activation", "weights", "bias", "dropout") if is_own(self.network) else ()
-        return dict.fromkeys(described, "its default: it has no effect on a network of your own")
+        found: dict[str, str] = dict.fromkeys(described, "its default: it has no effect on a network of your own")
+        rules = {self.crossover, *self.rivals}
+        if not rules - set(RULES):
+            found |= dict.fromkeys(BREEDING, "its default: nobody here breeds by it")
+        if not rules & set(MIXED):
+            found |= dict.fromkeys(MIXING, "its default: it has no effect without papa or wash")
+        elif set(MIXED) <= rules:
+            found["mix_rate"] = "its default, where papa and wash both compete: each has its own"
+        if rules & set(MIXED) and "wash" not in rules:
+            found["mix_moments"] = "its default: it has no effect without wash"
+        for name in ("lr", "smoothing"):
+            if getattr(self, f"tune_{name}"):
+                found[name] = f"its default: tune_{name} has it"
+        if self.loss != "cross_entropy":
+            found["tune_smoothing"] = "nothing: it has no effect without cross_entropy"
+        return found
+
+    @property
+    def mixes(self) -> bool:
+        """Whether members are mixed as they train, and not replaced by children."""
+        return self.crossover in MIXED
+
+    @property
+    def mix(self) -> tuple[int, float]:
+        """Every how many steps they are mixed, and at what rate."""
+        every, rate = MIXED[self.crossover]
+        return self.mix_every or every, rate if self.mix_rate is None else self.mix_rate
+
+    @property
+    def matches(self) -> bool:
+        """Whether units are matched before weights are averaged or crossed."""
+        return self.align and not self.mixes
+
+    @property
+    def points(self) -> list[Point]:
+        """The grid from which contestants choose: one point, where nothing is tuned."""
+        return [
+            Point(*both)
+            for both in itertools.product(self.tune_lr or (self.lr,), self.tune_smoothing or (self.smoothing,))
+        ]
+
+    @property
+    def tuned(self) -> bool:
+        """Whether there is something to choose."""
+        return bool(self.tune_lr or self.tune_smoothing)
+
+    def rival(self, name: str) -> Self:
+        """The settings of a rival."""
+        rule = RULES.get(name, {"crossover": name})
+        without = BREEDING if name in MIXED else MIXING
+        if name == "papa":
+            without += ("mix_moments",)
+        usual = {setting: getattr(type(self), setting) for setting in without}
+        return dataclasses.replace(self, rivals=(), **{**usual, **rule})
 
     @property
     def scheduled(self) -> str:
@@ -162,4 +262,27 @@ class Config(BreedingConfig):
         )  # fmt: skip
         require(self.center is None or abs(self.center) <= 1e30, "center", self.center, "a number from -1e30 to 1e30")
         require(self.scale is None or 1e-30 <= self.scale <= 1e30, "scale", self.scale, "a number from 1e-30 to 1e30")
+        require(all(lr > 0 for lr in self.tune_lr), "tune_lr", self.tune_lr, "numbers > 0")
+        require(
+            all(0 <= share < 1 for share in self.tune_smoothing),
+            "tune_smoothing", self.tune_smoothing, "shares from 0, below 1",
+        )  # fmt: skip
+        for name in ("tune_lr", "tune_smoothing", "rivals"):
+            values = getattr(self, name)
+            require(len(set(values)) == len(values), name, values, "each value once")
+        rows = self.repeats * len(self.points)
+        require(rows <= 1000, "repeats x points of the grid", rows, "at most 1,000")
+        require(
+            self.crossover not in self.rivals,
+            "rivals",
+            self.rivals,
+            f"other crossovers than the search's {self.crossover}",
+        )
+        require(self.mix_every is None or self.mix_every >= 1, "mix_every", self.mix_every, "at least 1 step")
+        require(self.mix_rate is None or 0 <= self.mix_rate <= 1, "mix_rate", self.mix_rate, "a share from 0 to 1")
+        for name in {self.crossover, *self.rivals} & set(MIXED):
+            every, leg = self.mix_every or MIXED[name][0], self.steps // self.legs
+            require(leg % every == 0, "mix_every", every, f"for {name} a divisor of the {leg} steps of a leg")
+        for name in self.rivals:
+            self.rival(name)  # It says what it cannot be.
         require(self.batch_size >= 0, "batch_size", self.batch_size, "a number of examples, or 0 for all")

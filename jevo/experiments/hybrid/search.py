@@ -1,6 +1,7 @@
 """The programs of the hybrid experiment: one leg of a cycle, for one seed or for many side by side.
 
-The search's time is each member's gradient steps. With `repeats` all of it has a leading axis `[R]`.
+The search's time is each member's gradient steps. With `repeats` all of it has a leading axis `[R]`; where contestants
+choose their own settings, it is `[R x G]`, all points of the grid for each seed in turn.
 """
 
 from collections.abc import Callable
@@ -15,14 +16,15 @@ import optax
 from jevo import genetics, training
 from jevo import population as pop
 from jevo.data.task import Examples, Task
-from jevo.experiments.hybrid.config import Config
-from jevo.genetics import Algorithm, Search, update_champion
-from jevo.networks import Network
+from jevo.devices import in_chunks
+from jevo.experiments.hybrid.config import Config, Point
+from jevo.genetics import Algorithm, Search, State, update_champion
+from jevo.networks import Network, depths
 from jevo.runs import Programs
 from jevo.stateful import genome, with_genome
 from jevo.training import Learner, evaluate, mean_over_rows, train
 from jevo.training.criterion import Criterion
-from jevo.types import Fitness, Key, Member, Mutate, Population
+from jevo.types import Fitness, Key, Member, Mix, Mutate, Population
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": optax.adam,
@@ -48,15 +50,17 @@ def summed_squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return -0.25 * jnp.sum(wrong**2)
 
 
-def objectives(config: Config, criterion: Criterion) -> tuple[Objective, Objective]:
-    """Minus the loss that gradients descend, and minus the one that is reported and compared."""
+def objectives(config: Config, criterion: Criterion, point: Point | None = None) -> tuple[Objective, Objective]:
+    """Minus the loss that gradients descend, and minus the one that is reported and compared; the former at a point of
+    the grid, if there is one."""
     if not criterion.classifies:
         reward = lambda outputs, targets: jnp.mean(criterion.reward(outputs, targets))  # noqa: E731
         return reward, reward
     if config.loss == "squared":
         return summed_squared_error, training.absolute_error
-    if config.smoothing:
-        return partial(training.smoothed_log_likelihood, smoothing=config.smoothing), training.log_likelihood
+    if config.smoothing or config.tune_smoothing:
+        smoothing = point.smoothing if point and config.tune_smoothing else config.smoothing
+        return partial(training.smoothed_log_likelihood, smoothing=smoothing), training.log_likelihood
     return training.log_likelihood, training.log_likelihood
 
 
@@ -68,7 +72,12 @@ def optimizer(config: Config, steps: int) -> optax.GradientTransformation:
     descent = optax.inject_hyperparams(lambda learning_rate: make(learning_rate))(learning_rate=config.lr)
     if config.schedule == "constant":
         return descent
-    return optax.chain(descent, optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, steps)))
+    return optax.chain(descent, optax.scale_by_schedule(schedule(config, steps)))
+
+
+def schedule(config: Config, steps: int) -> optax.Schedule:
+    """What the learning rate is multiplied by, over a run of `steps`."""
+    return optax.constant_schedule(1.0) if config.schedule == "constant" else optax.cosine_decay_schedule(1.0, steps)
 
 
 def recalibrated(network: Network, task: Task) -> Mutate:
@@ -89,17 +98,38 @@ def algorithm(config: Config, network: Network, chunk: int, task: Task) -> Algor
     }[config.selection]
     crossover = genetics.CROSSOVERS["average" if soup else config.crossover]()
     # A clone has nothing to match, and the state of its weights.
-    symmetries = network.symmetries if config.align and not clone else ()
+    symmetries = network.symmetries if config.matches and not clone else ()
     return genetics.genetic(
         genetics.leaders(breeders) if soup else selection(),
         training.mating(crossover, symmetries),
-        retuned(genetics.perturb()) if clone else None if network.update is None else recalibrated(network, task),
+        retuned(genetics.perturb(1.2, 0.8))
+        if clone
+        else None
+        if network.update is None
+        else recalibrated(network, task),
         elites=config.elites,
         lucky=config.lucky,
         rescore=True,  # Survivors train too.
         parents=breeders if soup else config.parents,
         chunk=chunk,
     )
+
+
+def mixing(config: Config, network: Network, task: Task, steps: int) -> Mix:
+    """What learners give to each other as they train, in a run of `steps`."""
+    _, rate = config.mix
+    if config.crossover == "wash":
+        deep = depths(network, task.inputs(task.train.x[:1]))
+        rates = jax.tree.map(lambda depth: rate * (1 - depth), deep)
+        return training.mixing(genetics.exchange(rates), config.mix_moments)
+
+    def pulled(key: Key, learners: Population) -> Population:
+        # The schedule's count of steps is the last part of an optimizer that has one.
+        done = 0 if config.schedule == "constant" else learners.optimizer[-1].count[0]
+        falling = jnp.asarray(rate * schedule(config, steps)(done))
+        return training.mixing(genetics.pull(falling))(key, learners)
+
+    return pulled
 
 
 Score = Callable[[Population, Task], tuple[Fitness, Fitness]]
@@ -147,7 +177,7 @@ def mating(config: Config, algorithm: Callable[[Task], Algorithm], score: Score)
 def consensus(config: Config, network: Network, params: Population, fitness: Fitness, task: Task) -> Population:
     """The mean of all members, each matched to the best: a population of one."""
     weights = genome(params)
-    if config.align and network.symmetries:
+    if config.matches and network.symmetries:
         best = pop.take(weights, jnp.argmax(fitness))
         weights = jax.vmap(lambda member: genetics.align(best, member, network.symmetries))(weights)
     mean = jax.tree.map(lambda leaf: leaf.mean(axis=0, keepdims=True), weights)
@@ -158,10 +188,11 @@ def consensus(config: Config, network: Network, params: Population, fitness: Fit
 
 
 class OneSeed(NamedTuple):
-    """The programs of one seed: `start(key, task)`, and `step(key, search, task, number)`, one leg of a cycle."""
+    """The programs of one seed: `start(key, task, point)`, and `step(key, search, task, number, point)`, one leg of a
+    cycle. The point is of the grid, None where nothing is tuned."""
 
-    start: Callable[[Key, Task], Search]
-    step: Callable[[Key, Search, Task, jax.Array], tuple[Search, dict[str, jax.Array]]]
+    start: Callable[..., Search]
+    step: Callable[..., tuple[Search, dict[str, jax.Array]]]
 
 
 def search(
@@ -175,23 +206,27 @@ def search(
         network: what they are.
         members: how many.
         leg: gradient steps of each in a leg.
-        mates: whether they mate between cycles.
+        mates: whether they mate between cycles, or are mixed as they train; otherwise each is on its own.
         chunk: members of all seeds at once.
     """
-    own = max(1, chunk // config.repeats)
-    breeding = partial(algorithm, config, network, chunk)
+    own = max(1, chunk // (config.repeats * len(config.points)))
+    steps = config.cycles * config.legs * leg
+    breeds, mixes = mates and not config.mixes, mates and config.mixes
     score = scoring(config, criterion, network, own)
-    mate = mating(config, breeding, score)
-    descend = optimizer(config, config.cycles * config.legs * leg)
-    descended, _ = objectives(config, criterion)
-    fresh = spread(training.learner(network.init, descend), config.lr_spread)
+    mate = mating(config, partial(algorithm, config, network, chunk), score)
+    descend = optimizer(config, steps)
 
-    def start(key: Key, task: Task) -> Search:
-        population = pop.init(jax.random.fold_in(key, 0), fresh, members, own)
-        state = breeding(task).init(population, jnp.full(members, -jnp.inf))
+    def start(key: Key, task: Task, point: Point | None = None) -> Search:
+        fresh = training.learner(network.init, descend)
+        if point and config.tune_lr:
+            fresh = begun_at(fresh, point.lr)
+        population = pop.init(jax.random.fold_in(key, 0), spread(fresh, config.lr_spread), members, own)
+        state = State(population, jnp.full(members, -jnp.inf), jnp.int32(0))
         return Search(state, pop.take(population.params, 0), jnp.float32(-jnp.inf), jnp.int32(0))
 
-    def learn(key: Key, population: Population, task: Task) -> Population:
+    def learn(key: Key, population: Population, task: Task, point: Point | None) -> Population:
+        descended, _ = objectives(config, criterion, point)
+
         def loss(params: Member, batch: Examples, key: Key) -> Any:
             x = task.inputs(batch.x)
             if network.update is None:
@@ -199,7 +234,7 @@ def search(
             logits, params = network.update(params, x, key)
             return -descended(logits, batch.y), params
 
-        return train(
+        trained, _ = train(
             key,
             population,
             task.train,
@@ -209,19 +244,28 @@ def search(
             batch_size=config.batch_size or None,
             shared=config.shared_batches,
             chunk=own,
-        )[0]
+            mix=mixing(config, network, task, steps) if mixes else None,
+            every=config.mix[0] if mixes else 1,
+        )
+        if mixes and network.update is not None:
+            # Weights have come from others since the running statistics were those of their own.
+            anew = recalibrated(network, task)
+            return in_chunks(lambda learner: anew(jax.random.key(0), learner), trained, own)
+        return trained
 
-    def step(key: Key, search: Search, task: Task, number: jax.Array) -> tuple[Search, dict[str, jax.Array]]:
+    def step(
+        key: Key, search: Search, task: Task, number: jax.Array, point: Point | None = None
+    ) -> tuple[Search, dict[str, jax.Array]]:
         mate_key, train_key = (jax.random.fold_in(jax.random.fold_in(key, i), number) for i in (1, 2))
         barrier = jnp.float32(jnp.nan)
-        if mates:
+        if breeds:
             search, barrier = jax.lax.cond(
                 (number > 0) & (number % config.legs == 0),
                 lambda search: mate(mate_key, search, task, number * leg),
                 lambda search: (search, barrier),
                 search,
             )
-        population = learn(train_key, search.state.population, task)
+        population = learn(train_key, search.state.population, task, point)
         fitness, validation = score(population.params, task)
         state = genetics.replaced(search.state, population, fitness)
         search = update_champion(search._replace(state=state), population.params, validation, (number + 1) * leg)
@@ -243,31 +287,43 @@ def programs(
 ) -> Programs:
     """The programs of all seeds, side by side, as a Stage takes them; the arguments are those of `search`.
 
-    The carry is the search, with a leading axis `[R]`, and the number of the next leg, which has none: a program
+    The carry is the search, with a leading axis `[R x G]`, and the number of the next leg, which has none: a program
     that branches by it takes one branch for all seeds.
     """
     start, step = search(config, criterion, network, members, leg, mates, chunk)
+    seeds, grid = range(config.seed, config.seed + config.repeats), config.points
+    points = Point(*(jnp.array(column * config.repeats) for column in map(list, zip(*grid, strict=True))))
+    points = points if config.tuned else None
 
     def keys() -> jax.Array:
-        return jnp.stack([jax.random.key(config.seed + i) for i in range(config.repeats)])
+        return jnp.stack([jax.random.key(seed) for seed in seeds for _ in grid])
 
     def start_all(task: Task) -> tuple[Search, jax.Array]:
-        return jax.vmap(start, in_axes=(0, None))(keys(), task), jnp.int32(0)
+        return jax.vmap(start, in_axes=(0, None, 0))(keys(), task, points), jnp.int32(0)
 
     def step_all(carry: tuple[Search, jax.Array], task: Task) -> tuple[Any, dict[str, jax.Array]]:
         state, number = carry
-        state, seeds = jax.vmap(step, in_axes=(0, 0, None, None))(keys(), state, task, number)
+        state, rows = jax.vmap(step, in_axes=(0, 0, None, None, 0))(keys(), state, task, number, points)
+        # Of each seed, the point that is best now.
+        fitness = rows["fitness"].reshape(len(seeds), len(grid))
+        best = jnp.arange(len(seeds)) * len(grid) + jnp.argmax(fitness, axis=1)
+        now = {name: values[best] for name, values in rows.items()}
         return (state, number + 1), {
             # A seed whose members have all failed ends the run: medians without it would be another experiment's.
-            "best": jnp.where(jnp.isfinite(seeds["fitness"]).all(), jnp.median(seeds["fitness"]), -jnp.inf),
-            "mean": jnp.median(seeds["mean_fitness"]),
-            "validation": -jnp.median(seeds["validation_loss"]),
-            "loss": -seeds["fitness"],
-            "validation_loss": seeds["validation_loss"],
-            "barrier": seeds["barrier"],
+            "best": jnp.where(jnp.isfinite(now["fitness"]).all(), jnp.median(now["fitness"]), -jnp.inf),
+            "mean": jnp.median(now["mean_fitness"]),
+            "validation": -jnp.median(now["validation_loss"]),
+            "loss": -rows["fitness"],
+            "validation_loss": rows["validation_loss"],
+            "barrier": rows["barrier"],
         }
 
     return Programs(start_all, step_all)
+
+
+def begun_at(fresh: Callable[[Key], Learner], rate: jax.Array) -> Callable[[Key], Learner]:
+    """Fresh members of this learning rate."""
+    return lambda key: retuned(lambda _, old: jnp.full_like(old, rate))(key, fresh(key))
 
 
 def spread(fresh: Callable[[Key], Learner], factor: float) -> Callable[[Key], Learner]:
