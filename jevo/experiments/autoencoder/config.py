@@ -177,19 +177,20 @@ class Config(BreedingConfig):
     @property
     def unread(self) -> Mapping[str, str]:
         """Settings that these others leave without effect."""
-        if self.method == "perturbation":
-            found = dict.fromkeys(UNREAD, "effect only with another method, and this one is perturbation")
-        else:
-            found = {"noise": "effect only with --method perturbation (see --preset perturbation)"}
-        if self.method not in ("ga", "perturbation"):
-            found |= {"lr": "effect only without tune_lr"} if self.tune_lr else {}
-        else:
+        found: dict[str, str] = {}
+        if self.method in ("ga", "perturbation"):
             steps = f"effect only with a method that takes gradient steps, and this one is {self.method}"
-            found = dict.fromkeys(("rivals", "tune_lr", "input_noise"), steps) | found
+            found |= dict.fromkeys(("rivals", "tune_lr", "input_noise"), steps)
+        elif self.tune_lr:
+            found["lr"] = "effect only without tune_lr"
         if self.method != "ga-sgd":
-            found = dict.fromkeys(("guard", "fine_tuning"), "effect only with --method ga-sgd") | found
+            found |= dict.fromkeys(("guard", "fine_tuning"), "effect only with --method ga-sgd")
         elif not self.sparse_rivals:
-            found |= {"fine_tuning": "effect only with sparse_rivals"}
+            found["fine_tuning"] = "effect only with sparse_rivals"
+        if self.method == "perturbation":
+            found |= dict.fromkeys(UNREAD, "effect only with another method, and this one is perturbation")
+        else:
+            found["noise"] = "effect only with --method perturbation (see --preset perturbation)"
         return found
 
     def __post_init__(self) -> None:
