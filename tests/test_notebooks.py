@@ -31,7 +31,7 @@ def test_all_are_there():
     assert sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")) == NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "throughput"])
 def test_outputs_are_those_of_its_code(name):
     """Of a whole run, from the first cell to the last, without an error, of the code as it stands."""
     notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())
@@ -44,6 +44,11 @@ def test_outputs_are_those_of_its_code(name):
     outputs = [output for cell in code for output in cell["outputs"]]
     assert not any(output["output_type"] == "error" or output.get("name") == "stderr" for output in outputs)
     assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+def test_the_times_of_another_machine_are_not_kept():
+    notebook = json.loads((ROOT / "notebooks" / "throughput.ipynb").read_text())
+    assert not any(cell.get("outputs") for cell in notebook["cells"])
 
 
 def test_a_table_is_another_where_a_word_or_a_number_is():
