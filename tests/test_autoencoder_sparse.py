@@ -11,6 +11,7 @@ from jevo.data.datasets import load
 from jevo.experiments import autoencoder
 from jevo.experiments.autoencoder import Config, contest, judging
 from jevo.experiments.autoencoder.judging import Reading
+from jevo.experiments.autoencoder.report import notes
 from jevo.experiments.autoencoder.sparse import pruned
 from jevo.runs import Interrupted
 from jevo.runs.own import Given
@@ -46,6 +47,24 @@ def test_who_is_judged_pruned():
     ]  # fmt: skip
     assert dataclasses.replace(CONFIG, sparse_rivals=False).contestants == ["ga-sgd", "sgd-layerwise"]
     assert Config(method="sgd-layerwise").contestants == ["sgd-layerwise", "sgd-joint"]
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.3, "has zeros there. Fine"), (0.0, "which are none, so that nothing is")]
+)
+def test_a_report_says_what_fine_tuning_adds(share, said):
+    config = dataclasses.replace(CONFIG, rivals=("long-run",))
+    findings = {
+        "shape": [64, 6], "mean_image_rmse": {"test": 0.3},
+        "svm": {"ga-sgd": {"samples": 9, "C": 1.0, "gamma": 1.0, "vectors": 2}},
+        "zeros": {name: [share] for name in config.contestants},
+        "rmse_by_layer": {name: {"test": [0.2]} for name in config.contestants},
+    }  # fmt: skip
+    text = " ".join(notes(config, findings))
+    steps = config.learners * config.steps
+    assert f"for {config.fine_tuning * steps} gradient steps a layer" in text
+    assert f"(the long run {config.generations * steps})" in text
+    assert said in text
 
 
 def test_a_machine_is_fitted_once_for_what_it_reads(tmp_path, monkeypatch):

@@ -294,12 +294,14 @@ def notes(config: Any, findings: Mapping[str, Any]) -> list[str]:
         said.append(f"{method}: test RMSE of images {errors}; zeros by layer {shares}.")
     if any(map(is_sparse, findings["zeros"])):
         generation = config.learners * config.steps
+        long_run = f" (the long run {config.generations * generation:,})" if "long-run" in findings["zeros"] else ""
+        none = "" if any(findings["zeros"][config.method]) else ", which are none, so that nothing is pruned"
         said.append(
             f"Pruned: the champion of a rival without its smallest weights, as many of each layer as {config.method} "
-            "has zeros there. Fine-tuned: the same, trained on while zeros stay zero, for "
+            f"has zeros there{none}. Fine-tuned: the same, trained on while zeros stay zero, for "
             f"{config.fine_tuning * generation:,} gradient steps a layer, where one of {config.networks} restarts had "
-            f"{config.generations * generation // config.networks:,} before. These are in its budget, beside those of "
-            "the rival: it has more than the others."
+            f"{config.generations * generation // config.networks:,} before{long_run}. These are in "
+            "its budget, beside those of the rival: it has more than the others."
         )
     if config.tune_lr:
         tried = ", ".join(f"{rate:g}" for rate in config.tune_lr)
