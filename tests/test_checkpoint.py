@@ -13,6 +13,7 @@ from jevo.errors import InputError
 from jevo.runs import checkpoint
 from jevo.runs.checkpoint import Checkpoints, load_model, save_model
 from tests import damage
+from tests.marks import mostly_slow
 
 
 def tree():
@@ -101,7 +102,7 @@ def test_what_lies_beside_the_arrays_costs_nothing(name, content, tmp_path):
     assert checkpoints.restore(tree())[0] == 3
 
 
-@pytest.mark.parametrize("name", ["masks", *(pytest.param(n, marks=pytest.mark.slow) for n in damage.ALL[1:])])
+@pytest.mark.parametrize("name", mostly_slow(damage.ALL, "masks"))
 def test_no_damage_is_read_as_something_else(name, smoke, tmp_path, monkeypatch):
     """The long form is `python -m tests.damage`."""
     monkeypatch.setattr("sys.unraisablehook", lambda _: None)  # Orbax's tasks, when they are collected.

@@ -39,6 +39,8 @@ def saying(network: Network, criterion: Criterion, task: Task, dataset: Dataset)
         total = jax.lax.scan(lambda so_far, i: (so_far + member(i), None), first, rest)[0]
         return total / alive.sum()
 
+    program = jax.jit(lambda state, x: jax.lax.map(lambda one: said(one, x), state))
+
     def every(state: State) -> dict[str, Any]:
         found = {}
         for split in SPLITS:
@@ -47,7 +49,6 @@ def saying(network: Network, criterion: Criterion, task: Task, dataset: Dataset)
             blocks = -(-len(x) // rows)
             # The last block is filled up with the last example.
             filled = x[np.minimum(np.arange(blocks * rows), len(x) - 1)].reshape(blocks, rows, *x.shape[1:])
-            program = jax.jit(lambda state, x: jax.lax.map(lambda one: said(one, x), state))
             found[split] = program(state, filled)[:, : len(x)]
         return found
 
