@@ -1,6 +1,7 @@
 """Every test runs strictly: a rank promotion, a key used twice or any warning is an error."""
 
 import atexit
+import datetime
 import fcntl
 import gc
 import os
@@ -23,6 +24,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ and "--slow" not in sys.argv:
 # Many tests compile the same programs, some of them in processes of their own: within a session, each is compiled once.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jevo-test-programs-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+# One day for all workers, also at midnight.
+TODAY = int(os.environ.setdefault("JEVO_TEST_DAY", str(datetime.date.today().toordinal())))
 
 import jax
 import pytest
@@ -43,15 +46,26 @@ EXPERIMENTS["signs"] = "tests.signs"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
     parser.addoption(
-        "--minutes", type=float, help="skip the tests that would begin later than so many minutes from now"
+        "--minutes",
+        type=float,
+        help="skip the tests that would begin later than so many minutes from now; which come first changes by the day",
     )
 
 
+@pytest.hookimpl(trylast=True)  # Of what -m leaves.
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--slow"):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="slow: give --slow to run it"))
+    if config.getoption("--minutes") is not None:
+        items[:] = from_another_place(items, TODAY)
+
+
+def from_another_place(items: list, day: int) -> list:
+    """All of them, beginning elsewhere every day: steps by the golden ratio come by every place within a few days."""
+    first = int(len(items) * (day * 0.618034 % 1))
+    return items[first:] + items[:first]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

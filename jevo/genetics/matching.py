@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from jevo.genetics.assignment import assign
 from jevo.symmetry import array_at, arrays_of, blocks, in_order, renumbered, units_of
 from jevo.types import Axis, Member, Symmetry
 
@@ -35,7 +35,7 @@ def match(first: Member, second: Member, symmetries: Sequence[Symmetry]) -> list
         for i, symmetry in enumerate(symmetries):
             # The others as matched so far, this one as it came.
             rest = [jnp.arange(order.size) if i == j else order for j, order in enumerate(orders)]
-            orders[i] = _assign(_similarity(first, renumbered(second, symmetries, rest), symmetry))
+            orders[i] = _assigned(_similarity(first, renumbered(second, symmetries, rest), symmetry))
     return orders
 
 
@@ -62,12 +62,12 @@ def _match_jointly(first: Member, second: Member, symmetries: Sequence[Symmetry]
             matched = number if by_size else None
             return lambda orders: jnp.pad(_products(pair, symmetries[number], cut(orders), matched), (missing, missing))
 
-        def assign(n: int) -> Callable[[jax.Array], jax.Array]:
-            return lambda similarity: as_they_are[0].at[:n].set(_assign(similarity[:n, :n]))
+        def assign_some(n: int) -> Callable[[jax.Array], jax.Array]:
+            return lambda similarity: as_they_are[0].at[:n].set(_assigned(similarity[:n, :n]))
 
         similarity = jax.lax.switch(i, [products(number) for number in range(len(sizes))], orders)
         size = jnp.array([distinct.index(n) for n in sizes])[i]
-        return orders.at[i].set(jax.lax.switch(size, [assign(n) for n in distinct], similarity))
+        return orders.at[i].set(jax.lax.switch(size, [assign_some(n) for n in distinct], similarity))
 
     def improved(i: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         orders, best, any_yet = carry
@@ -155,13 +155,8 @@ def _similarity(first: Member, second: Member, symmetry: Symmetry) -> jax.Array:
     return total  # type: ignore[return-value]
 
 
-def _assign(similarity: jax.Array) -> jax.Array:
-    """The columns that, one for each row, have the largest sum: int32 `[units]`.
-
-    Compiled, although SciPy on the host is twice as fast for strangers (and no faster for relatives, which most couples
-    are): a program that calls the host is not kept on disk, and cannot be spread over devices.
-    """
+def _assigned(similarity: jax.Array) -> jax.Array:
+    """The columns that, one for each row, have the largest sum: int32 `[units]`."""
     # A diverged member has no best match; any will do, as it is about to be dropped, but the search must end.
     finite = jnp.where(jnp.isfinite(similarity).all(), jnp.clip(similarity, -1e30, 1e30), 0.0)
-    rows, columns = optax.assignment.hungarian_algorithm(-finite)
-    return jnp.zeros(len(finite), jnp.int32).at[rows].set(columns.astype(jnp.int32))
+    return assign(-finite)
