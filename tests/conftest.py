@@ -24,8 +24,6 @@ if "PYTEST_XDIST_WORKER" not in os.environ and "--slow" not in sys.argv:
 # Many tests compile the same programs, some of them in processes of their own: within a session, each is compiled once.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jevo-test-programs-")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-# One day for all workers, also at midnight.
-TODAY = int(os.environ.setdefault("JEVO_TEST_DAY", str(datetime.date.today().toordinal())))
 
 import jax
 import pytest
@@ -33,6 +31,8 @@ import pytest
 from jevo.experiments import EXPERIMENTS, experiment
 
 BEGAN = time.monotonic()
+# One day for all workers, also at midnight.
+TODAY = int(os.environ.setdefault("JEVO_TEST_DAY", str(datetime.date.today().toordinal())))
 gc.set_threshold(100_000, 20, 100)  # Tracing makes millions of objects, few of them garbage: a tenth of the time.
 atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -39,7 +39,7 @@ class Sgd:
     """Train examples."""
     steps: int = 150
     """Gradient steps of each member in a timed call [steps]."""
-    chunk: int = 8
+    chunk: int = 4
     """Members trained side by side."""
     budget_s: float = 60.0
     """Seconds of timed calls: half of them for the populations, half for the comparison."""

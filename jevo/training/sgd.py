@@ -102,7 +102,7 @@ def train(
     steps: int,
     batch_size: int | None = None,
     shared: bool = False,
-    chunk: int = 8,
+    chunk: int = 4,
     has_aux: bool = False,
     mix: Mix | None = None,
     every: int = 1,
@@ -121,7 +121,8 @@ def train(
         batch_size: rows in a step. An epoch is a new shuffle and drops what does not fill a batch. None: all rows,
             in order.
         shared: whether all members see the same batches. Otherwise each has shuffles of its own.
-        chunk: members trained side by side. It bounds the memory of temporaries; it does not change who learns what.
+        chunk: members trained side by side. It bounds the memory of temporaries; it does not change who learns what. A
+            CPU is quickest where their params and moments fit its cache; an accelerator can take many more.
         has_aux: whether the loss also gives a pytree of arrays to be returned.
         mix: of learners, such as `mixing` makes: what members give to each other between two steps. Batches and dropout
             are as they are without.
@@ -167,20 +168,34 @@ def train(
         """One member after steps `first` to `first + count`: the learner, how its rows are shuffled, what was found."""
         learner, order, batch_key, noise_key = member
 
-        def one(so_far: tuple[Learner, jax.Array], index: jax.Array) -> Any:
-            learner, order = so_far
+        def one(learner: Learner, order: jax.Array, index: jax.Array) -> tuple[Learner, tuple[jax.Array, Any]]:
             batch = data
             if batch_size is not None:
-                epoch, place = index // per_epoch, index % per_epoch
-                shuffled = lambda: jax.random.permutation(jax.random.fold_in(batch_key, epoch), n)  # noqa: E731
-                order = jax.lax.cond(place == 0, shuffled, lambda: order)
-                rows = jax.lax.dynamic_slice_in_dim(order, place * size, size)
+                rows = jax.lax.dynamic_slice_in_dim(order, index % per_epoch * size, size)
                 batch = jax.tree.map(lambda leaf: leaf[rows], data)
-            learner, found = step(learner, batch, jax.random.fold_in(noise_key, index))
-            return (learner, order), found
+            return step(learner, batch, jax.random.fold_in(noise_key, index))
 
-        (learner, order), found = jax.lax.scan(one, (learner, order), first + jnp.arange(count))
-        return learner, order, found
+        def epoch(carry: tuple[Learner, jax.Array, Any, jax.Array]) -> Any:
+            """To the end of an epoch, or of the steps: a step that could also be the first of one would copy the order
+            each time."""
+            learner, order, found, index = carry
+            if batch_size is not None:
+                number, place = index // per_epoch, index % per_epoch
+                shuffled = lambda: jax.random.permutation(jax.random.fold_in(batch_key, number), n)  # noqa: E731
+                order = jax.lax.cond(place == 0, shuffled, lambda: order)
+            until = jnp.minimum(index - index % per_epoch + per_epoch, first + count)
+
+            def turn(index: jax.Array, carry: tuple[Learner, Any]) -> tuple[Learner, Any]:
+                learner, some = one(carry[0], order, index)
+                return learner, jax.tree.map(lambda all_, new: all_.at[index - first].set(new), carry[1], some)
+
+            learner, found = jax.lax.fori_loop(index, until, turn, (learner, found))
+            return learner, order, found, until
+
+        shapes = jax.eval_shape(one, learner, order, first)[1]
+        found = jax.tree.map(lambda shape: jnp.zeros((count, *shape.shape), shape.dtype), shapes)
+        start = learner, order, found, first
+        return jax.lax.while_loop(lambda carry: carry[3] < first + count, epoch, start)[:3]
 
     if mix is None:
 
