@@ -17,7 +17,9 @@ import jax.numpy as jnp
 ROUNDS = 10
 """Of bids at most. More leave fewer rows for paths, each of which costs what some six rounds do."""
 LEVELS = 27
-"""Bits of a whole number that a cost is rounded to: finer than float32, and no sum of four of them overflows int32."""
+"""Bits of a whole number that a cost is rounded to: finer than float32. A column that nobody has keeps its first price,
+so no other falls below that by more than the range of costs, and no path is longer than four times it: nothing
+overflows."""
 FAR = 2**30
 """Larger than any cost, and the length of any path."""
 
