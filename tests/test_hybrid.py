@@ -16,13 +16,13 @@ from jevo.data.task import to_device
 from jevo.errors import InputError
 from jevo.experiments import hybrid
 from jevo.experiments.hybrid import EXPERIMENT, contest, ensemble
-from jevo.experiments.hybrid.search import search
+from jevo.experiments.hybrid.search import optimizer, search, spread
 from jevo.genetics import State
 from jevo.networks import mlp
 from jevo.runs.lines import read_lines
 from jevo.runs.loop import run_stage
 from jevo.runs.own import Given, build_own
-from jevo.training import Learner
+from jevo.training import Learner, learner
 from jevo.training.criterion import classification
 from tests.lowering import PLATFORMS, lower
 from tests.stages import walk
@@ -215,6 +215,20 @@ def test_clones_have_their_own_learning_rates(digits):
     np.testing.assert_allclose(
         rates(carries[3]) / best, [1.2 if r > best else 0.8 for r in rates(carries[3])], rtol=1e-5
     )
+
+
+def test_learning_rates_are_spread_and_weights_are_what_they_were(key):
+    config = hybrid.Config(lr=1e-3)
+    fresh = learner(lambda key: jax.random.normal(key, (3,)), optimizer(config, 6))
+    members = [spread(fresh, 3.0)(one) for one in jax.random.split(key, 9)]
+    rates = [float(optax.tree.get(member.optimizer, "learning_rate")) for member in members]
+    assert 1e-3 / 3 <= min(rates) < 0.7e-3 < 1.4e-3 < max(rates) <= 3e-3
+    for one, member in zip(jax.random.split(key, 9), members, strict=True):
+        np.testing.assert_array_equal(member.params, fresh(one).params)
+    # As population-based training begins, if nothing else is said.
+    assert config.rival("pbt").lr_spread == 3
+    assert dataclasses.replace(config, lr_spread=2.0).rival("pbt").lr_spread == 2
+    assert config.rival("papa").lr_spread == 1
 
 
 def weights(search):

@@ -25,6 +25,7 @@ RULES: Mapping[str, Mapping[str, Any]] = {
     "wash": {"crossover": "wash", "consensus": True},
     "pbt": {
         "crossover": "clone", "breeders": 0.2, "elites": 0.8, "lucky": 0, "selection": "truncation", "consensus": False,
+        "lr_spread": 3.0,
     },
 }  # fmt: skip
 """Rivals at their published settings; whoever is not here differs from the search in its crossover alone."""
@@ -228,7 +229,8 @@ class Config(BreedingConfig):
         if name == "papa":
             without += ("mix_moments",)
         usual = {setting: getattr(type(self), setting) for setting in without}
-        return dataclasses.replace(self, rivals=(), **{**usual, **rule})
+        given = {} if self.lr_spread == 1 else {"lr_spread": self.lr_spread}
+        return dataclasses.replace(self, rivals=(), **{**usual, **rule, **given})
 
     @property
     def scheduled(self) -> str:

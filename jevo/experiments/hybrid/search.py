@@ -327,14 +327,14 @@ def begun_at(fresh: Callable[[Key], Learner], rate: jax.Array) -> Callable[[Key]
 
 
 def spread(fresh: Callable[[Key], Learner], factor: float) -> Callable[[Key], Learner]:
-    """Fresh members whose learning rates differ by up to `factor`, log-uniformly."""
+    """Fresh members whose learning rates differ by up to `factor`, log-uniformly; their weights are what they were."""
     if factor == 1:
         return fresh
 
     def drawn(key: Key) -> Learner:
-        fresh_key, rate_key = jax.random.split(key)
+        rate_key = jax.random.fold_in(jax.random.clone(key), 1)
         exponent = jax.random.uniform(rate_key, (), minval=-1.0, maxval=1.0)
-        return retuned(lambda _, rate: rate * factor**exponent)(rate_key, fresh(fresh_key))
+        return retuned(lambda _, rate: rate * factor**exponent)(rate_key, fresh(key))
 
     return drawn
 
