@@ -47,8 +47,9 @@ CLAIMS = [
     Claim("1.84%", "autoencoder/mnist-relu-*", ("test", "svm_error"), "sgd-joint"),
     Claim(".5310", "hyperparams/cifar10-cnn-short-0"),
     Claim(".5065", "hyperparams/cifar10-cnn-short-0", who="control"),
-    Claim(".983 (.980-.983)", "hyperparams/mnist-[012]*"),
-    Claim(".981 (.978-.982)", "hyperparams/mnist-[012]*", who="control"),
+    Claim(".5731", "hyperparams/cifar10-mlp-10"),
+    Claim(".5371", "hyperparams/cifar10-mlp-10", who="control"),
+    Claim(".5646", "hyperparams/cifar10-mlp-10", who="random halving"),
 ]
 
 
