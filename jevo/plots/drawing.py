@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.markers import CARETDOWNBASE, CARETUPBASE
 from matplotlib.text import Text
-from matplotlib.ticker import Formatter, Locator, LogFormatter, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, Formatter, Locator, LogFormatter, MaxNLocator, NullLocator, ScalarFormatter
 
 from jevo.data.files import atomic_file
 
@@ -36,7 +36,8 @@ def save(figure: Figure, path: Path, dpi: int = DPI) -> None:
         for axis in (axes.xaxis, axes.yaxis):
             # Where names are written, they stay.
             if isinstance(axis.get_major_formatter(), LogFormatter):
-                axis.set_major_locator(_Logarithms())
+                if not isinstance(axis.get_major_locator(), FixedLocator):
+                    axis.set_major_locator(_Logarithms())
                 axis.set_major_formatter(_Numbers())
                 axis.set_minor_locator(NullLocator())
             elif isinstance(axis.get_major_formatter(), ScalarFormatter):

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from jevo.plots.drawing import WIDTH, bare, caret, dots, fence, number, save, shortened, worse
+from jevo.plots.drawing import WIDTH, bare, caret, dots, fence, log_ticks, number, save, shortened, worse
 from jevo.plots.palette import BLACK, BLUE
 
 PANELS = 16
@@ -125,6 +125,8 @@ def _score_panel(
         beyond = dots(axes, values, scores, worst, log, **DOT)
         if values.min() > 0 and values.max() / values.min() > 50:
             axes.set_xscale("log")
+            ticks = log_ticks(*axes.get_xlim())
+            axes.xaxis.set_major_locator(FixedLocator(ticks[:: -(-len(ticks) // 5)]))  # More would touch.
         else:
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=values.dtype.kind in "iu"))
         return beyond
