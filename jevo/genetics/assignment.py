@@ -58,8 +58,9 @@ def assign(cost: jax.Array) -> jax.Array:
 @assign.def_vmap
 def _(size: int, batched: list[bool], costs: jax.Array) -> tuple[jax.Array, bool]:
     # Side by side all would wait for the slowest, which only many cores make up for.
-    one_by_one = lambda costs: jax.lax.map(assign, costs)  # noqa: E731
-    return jax.lax.platform_dependent(costs, cpu=one_by_one, default=jax.vmap(_solved)), True
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(assign, costs), True
+    return jax.vmap(_solved)(costs), True
 
 
 def _solved(cost: jax.Array) -> jax.Array:

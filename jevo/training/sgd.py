@@ -109,6 +109,8 @@ def train(
 ) -> Any:
     """Train every member by the same number of gradient steps, none of which depends on another member.
 
+    The steps are a loop of a length that is known only as it runs: no derivative can be taken backwards through it.
+
     Args:
         key: of the batches, and of dropout.
         population: of `Learner`, `[P, ...]`.
@@ -168,12 +170,13 @@ def train(
         """One member after steps `first` to `first + count`: the learner, how its rows are shuffled, what was found."""
         learner, order, batch_key, noise_key = member
 
-        def one(learner: Learner, order: jax.Array, index: jax.Array) -> tuple[Learner, tuple[jax.Array, Any]]:
+        def at(order: jax.Array, index: jax.Array) -> tuple[Any, Key]:
+            """The batch and the key of a step."""
             batch = data
             if batch_size is not None:
                 rows = jax.lax.dynamic_slice_in_dim(order, index % per_epoch * size, size)
                 batch = jax.tree.map(lambda leaf: leaf[rows], data)
-            return step(learner, batch, jax.random.fold_in(noise_key, index))
+            return batch, jax.random.fold_in(noise_key, index)
 
         def epoch(carry: tuple[Learner, jax.Array, Any, jax.Array]) -> Any:
             """To the end of an epoch, or of the steps: a step that could also be the first of one would copy the order
@@ -186,13 +189,17 @@ def train(
             until = jnp.minimum(index - index % per_epoch + per_epoch, first + count)
 
             def turn(index: jax.Array, carry: tuple[Learner, Any]) -> tuple[Learner, Any]:
-                learner, some = one(carry[0], order, index)
+                learner, some = step(carry[0], *at(order, index))
                 return learner, jax.tree.map(lambda all_, new: all_.at[index - first].set(new), carry[1], some)
 
             learner, found = jax.lax.fori_loop(index, until, turn, (learner, found))
             return learner, order, found, until
 
-        shapes = jax.eval_shape(one, learner, order, first)[1]
+        def seen(params: Member, order: jax.Array, index: jax.Array) -> tuple[jax.Array, Any]:
+            value, (_, aux) = _taken(loss(params, *at(order, index)), params, has_aux)
+            return value, aux
+
+        shapes = jax.eval_shape(seen, learner.params, order, first)
         found = jax.tree.map(lambda shape: jnp.zeros((count, *shape.shape), shape.dtype), shapes)
         start = learner, order, found, first
         return jax.lax.while_loop(lambda carry: carry[3] < first + count, epoch, start)[:3]
