@@ -68,9 +68,10 @@ def _solved(cost: jax.Array) -> jax.Array:
     if n == 1:
         return jnp.zeros(1, jnp.int32)
     costs = _whole(cost)
+    transposed = costs.T  # Least elements of rows are found along its first axis, which is quicker.
     nobody = jnp.full(n, n, jnp.int32)
-    held = _bid(costs, Held(costs.min(axis=0), nobody, nobody))
-    return jax.lax.while_loop(_are_some_left, lambda held: _swapped(costs, held), held).columns
+    held = _bid(transposed, Held(costs.min(axis=0), nobody, nobody))
+    return jax.lax.while_loop(_are_some_left, lambda held: _swapped(costs, transposed, held), held).columns
 
 
 def _whole(cost: jax.Array) -> jax.Array:
@@ -89,10 +90,10 @@ def _first(where: jax.Array) -> jax.Array:
     return jnp.where(where, jax.lax.broadcasted_iota(jnp.int32, where.shape, 0), len(where)).min(axis=0)
 
 
-def _bid(costs: jax.Array, held: Held) -> Held:
+def _bid(transposed: jax.Array, held: Held) -> Held:
     """Each row that has no column bids for its cheapest by what it is worth more to it than the next; the highest bid
     has it, and who had it before has none."""
-    n, transposed = len(costs), costs.T  # Smallest elements are found along the first axis, which is quicker.
+    n = len(transposed)
     numbers = jnp.arange(n, dtype=jnp.int32)
 
     def turn(carry: tuple[Held, jax.Array]) -> tuple[Held, jax.Array]:
@@ -117,11 +118,11 @@ def _inverse(rows: jax.Array) -> jax.Array:
     return jnp.full(n + 1, n, jnp.int32).at[rows].set(jnp.arange(n, dtype=jnp.int32))[:n]
 
 
-def _swapped(costs: jax.Array, held: Held) -> Held:
+def _swapped(costs: jax.Array, transposed: jax.Array, held: Held) -> Held:
     """One more row has a column, by the shortest path: it takes one from a row, which takes one from another, and so on
     to a column that nobody had."""
     (prices, rows, columns), n = held, len(costs)
-    numbers, transposed = jnp.arange(n, dtype=jnp.int32), costs.T
+    numbers = jnp.arange(n, dtype=jnp.int32)
     starts, ends = columns == n, rows == n
     # Of a batch, some may be done already: they take no steps.
     is_due, own = starts.any(), jnp.minimum(columns, n - 1)
