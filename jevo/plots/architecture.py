@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,6 +10,7 @@ from matplotlib.patches import Rectangle
 
 from jevo.plots.drawing import LINE_LETTERS, save, wrapped
 from jevo.plots.palette import BLUE
+from jevo.plots.subjects import Layer
 
 LETTERS = 18
 """In a line under a layer."""
@@ -24,20 +24,6 @@ PALE_BLUE, PALE_ORANGE, PALE_GREEN = "#AADAF4", "#F3CF7F", "#7FCEB9"
 """Images, vectors and the output; the palette's, lighter. Their forms tell them apart, too."""
 SHEET = 0.05
 """Inches from sheet to sheet of a stack of channels."""
-
-
-class Layer(NamedTuple):
-    """A layer as it is drawn.
-
-    Attributes:
-        name: such as "conv 5x5".
-        shape: of what comes out of it for one example: `[height, width, channels]` or `[units]`.
-        note: such as "stride 2, same, relu"; broken into lines at its commas.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    note: str
 
 
 def network_diagram(path: Path, title: str, layers: Sequence[Layer]) -> None:

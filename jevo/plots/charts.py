@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib import patheffects
@@ -14,7 +14,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from jevo.plots.drawing import WIDTH, bare, caret, dots, fence, label, save, shortened
-from jevo.plots.palette import BLACK, BLUE, GREY, PALETTE, Style, style
+from jevo.plots.palette import BLACK, BLUE, GREY, PALETTE, style
+from jevo.plots.subjects import Curve, Panel
 
 COLUMNS = 3
 """Panels of curves in a row."""
@@ -28,42 +29,6 @@ POINTS, ROWS = 4000, 4
 """Examples and targets that a picture of estimates shows, at most."""
 NAMED = 60
 """Classes of a confusion matrix that are named, at most."""
-
-
-class Curve(NamedTuple):
-    """What is drawn of one who competes, or of a level to compare with.
-
-    Attributes:
-        name: in the legend.
-        style: that tells whose it is.
-        x, y: the points. A y value is a number, or a list with one number a seed, of which the median is drawn in a
-            band from the least to the greatest; None where there is none.
-        form: a `line`; a `thin` one, of what stands beside; `steps`, of what stays until it changes; `dots`; or a
-            `level`, of one y value.
-    """
-
-    name: str
-    style: Style
-    x: Sequence[Any]
-    y: Sequence[Any]
-    form: Literal["line", "thin", "steps", "dots", "level"] = "line"
-
-
-class Panel(NamedTuple):
-    """Curves over one pair of axes.
-
-    The experiment's own, wide and solid, lies below the dashes of the others: where they meet, both can be seen.
-
-    Attributes:
-        x, y: labels of the axes.
-        curves: what is drawn.
-        log: whether the y axis is logarithmic; then the least is best, of dots.
-    """
-
-    x: str
-    y: str
-    curves: Sequence[Curve]
-    log: bool = False
 
 
 def curves(path: Path, panels: Sequence[Panel]) -> None:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,29 +14,12 @@ from matplotlib.path import Path as Curve
 
 from jevo.plots.drawing import fence, save, wrapped
 from jevo.plots.palette import VERMILION
+from jevo.plots.subjects import Individual
 
 NAMED = 40
 """Families of up to so many have their members named."""
 LETTERS, LINES = 20, 4
 """Of a member's label: letters in a line, and lines, at most."""
-
-
-class Individual(NamedTuple):
-    """A genome of a search and where it came from.
-
-    Attributes:
-        number: its own, unlike any other's.
-        generation: that it was born in.
-        parents: their numbers; all of earlier generations.
-        score: NaN or infinite where there is none.
-        label: what else to write beside it, a few words or nothing.
-    """
-
-    number: int
-    generation: int
-    parents: tuple[int, ...]
-    score: float
-    label: str
 
 
 def ancestors(individuals: Sequence[Individual], chosen: int) -> set[int]:

@@ -273,12 +273,13 @@ def block_of(step: Step) -> Callable[[Any, Any, jax.Array], tuple[Any, dict[str,
     """Many generations in one call. How many is an argument, not a shape: one program serves every length."""
 
     def block(carry: Any, data: Any, count: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
-        _, shapes = jax.eval_shape(step, carry, data)
+        once = jax.jit(step)  # What is jitted is traced once, for its shapes and for the loop.
+        _, shapes = jax.eval_shape(once, carry, data)
         values = {name: jnp.zeros((BLOCK, *shape.shape), shape.dtype) for name, shape in shapes.items()}
 
         def body(i: jax.Array, loop: tuple[Any, dict[str, jax.Array]]) -> tuple[Any, dict[str, jax.Array]]:
             carry, values = loop
-            carry, new = step(carry, data)
+            carry, new = once(carry, data)
             return carry, {name: values[name].at[i].set(new[name]) for name in values}
 
         return jax.lax.fori_loop(0, count, body, (carry, values))

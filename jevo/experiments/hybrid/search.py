@@ -299,11 +299,12 @@ def programs(
         return jnp.stack([jax.random.key(seed) for seed in seeds for _ in grid])
 
     def start_all(task: Task) -> tuple[Search, jax.Array]:
-        return jax.vmap(start, in_axes=(0, None, 0))(keys(), task, points), jnp.int32(0)
+        return side_by_side(lambda key, point: start(key, task, point), keys(), points), jnp.int32(0)
 
     def step_all(carry: tuple[Search, jax.Array], task: Task) -> tuple[Any, dict[str, jax.Array]]:
         state, number = carry
-        state, rows = jax.vmap(step, in_axes=(0, 0, None, None, 0))(keys(), state, task, number, points)
+        one = lambda key, state, point: step(key, state, task, number, point)  # noqa: E731
+        state, rows = side_by_side(one, keys(), state, points)
         # Of each seed, the point that is best now.
         fitness = rows["fitness"].reshape(len(seeds), len(grid))
         best = jnp.arange(len(seeds)) * len(grid) + jnp.argmax(fitness, axis=1)
@@ -319,6 +320,14 @@ def programs(
         }
 
     return Programs(start_all, step_all)
+
+
+def side_by_side(function: Callable[..., Any], *rows: Any) -> Any:
+    """`vmap`; but a single row is computed as it is, since tracing a batch of one takes twice as long."""
+    if len(jax.tree.leaves(rows)[0]) > 1:
+        return jax.vmap(function)(*rows)
+    found = function(*jax.tree.map(lambda leaf: leaf[0], rows))
+    return jax.tree.map(lambda leaf: leaf[None], found)
 
 
 def begun_at(fresh: Callable[[Key], Learner], rate: jax.Array) -> Callable[[Key], Learner]:
