@@ -4,7 +4,9 @@ import errno
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,33 +156,37 @@ def _run(
     progress.compiling()
     began = time.perf_counter()
     everywhere = jax.tree.map(lambda array: array.sharding, data)
-    try:
-        start = jax.jit(programs.start, in_shardings=(everywhere,)).lower(abstract(data))
-    except OverflowError:
-        raise InputError(
-            f"{stage.name}: the population, or something else, is larger than {2**31 - 1:,}, as far as JAX counts; "
-            "take smaller settings"
-        ) from None
-    require_room_for(start.out_info, f"{stage.name}: its first population")
-    start = start.compile()
-    require_room(start)
-    done, carry, wall_s = _begun(stage, start, data, checkpoints, progress)
+    start = _Start(stage, programs, data, everywhere, mesh)
+    done, saved, warnings = checkpoints.restore(_saved(start.carry, 0.0))
+    for warning in warnings:
+        progress.say(warning)
+    if 0 < done < stage.generations:
+        progress.say(f"{stage.name} goes on from generation {done}")
 
     def stays(line: dict[str, Any]) -> bool:
         return isinstance(line.get("generation"), int) and line["generation"] <= stage.after + done
 
-    if done:
+    if done > 0:
         tell(stage.metrics, list(filter(stays, read_lines(folder / stage.metrics))))
     if done >= stage.generations:
-        return Finished(carry, wall_s, 0.0)
+        return Finished(saved["carry"], float(saved["wall_s"]), 0.0)
     # The carry comes out as it went in, so that it can go in again.
+    places = jax.tree.map(lambda array: array.sharding, start.carry)
     block = jax.jit(
         block_of(programs.step),
         donate_argnums=0,
-        in_shardings=(start.output_shardings, everywhere, None),
-        out_shardings=(start.output_shardings, replicated(mesh)),
+        in_shardings=(places, everywhere, None),
+        out_shardings=(places, replicated(mesh)),
     )
-    advance = block.lower(abstract(carry), abstract(data), 0).compile()
+    with ThreadPoolExecutor(1) as beside:
+        # Where a core is idle, the first population's program is compiled beside the block's.
+        first = beside.submit(lambda: start.compiled) if done < 0 else None
+        advance = block.lower(abstract(start.carry), abstract(data), 0).compile()
+    if first:
+        require_room(first.result())
+        done, saved = 0, _saved(first.result()(data), 0.0)
+        checkpoints.save(done, saved)
+    carry, wall_s = saved["carry"], float(saved["wall_s"])
     require_room(advance)
     compile_s = time.perf_counter() - began
     (stopped,) = all_max(stop.received)
@@ -223,24 +229,35 @@ def _run(
     return Finished(carry, wall_s, compile_s)
 
 
-def _begun(
-    stage: Stage, start: jax.stages.Compiled, data: Any, checkpoints: Checkpoints, progress: Progress
-) -> tuple[int, Any, float]:
-    """Generations done, the carry and the seconds spent: of the newest checkpoint, or of the start, which it saves."""
-    placed = jax.tree.map(
-        lambda array, sharding: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
-        start.out_info,
-        start.output_shardings,
-    )
-    done, saved, warnings = checkpoints.restore(_saved(placed, 0.0))
-    for warning in warnings:
-        progress.say(warning)
-    if done < 0:
-        done, saved = 0, _saved(start(data), 0.0)
-        checkpoints.save(done, saved)
-    elif 0 < done < stage.generations:
-        progress.say(f"{stage.name} goes on from generation {done}")
-    return done, saved["carry"], float(saved["wall_s"])
+class _Start:
+    """The program of a stage's first carry, lowered; compiled when it is needed.
+
+    Attributes:
+        carry: shapes, dtypes and places of what it makes.
+
+    Raises:
+        InputError: if the carry is too large to count, or to fit.
+    """
+
+    def __init__(self, stage: Stage, programs: Programs, data: Any, everywhere: Any, mesh: Mesh | None):
+        try:
+            self._lowered = jax.jit(programs.start, in_shardings=(everywhere,)).lower(abstract(data))
+        except OverflowError:
+            raise InputError(
+                f"{stage.name}: the population, or something else, is larger than {2**31 - 1:,}, as far as JAX counts; "
+                "take smaller settings"
+            ) from None
+        made = self._lowered.out_info
+        require_room_for(made, f"{stage.name}: its first population")
+        # Over several devices the compiler says where things are; on a single one, all is where the data are.
+        here = jax.tree.leaves(everywhere)[0]
+        places = jax.tree.map(lambda _: here, made) if mesh is None else self.compiled.output_shardings
+        placed = lambda of, place: jax.ShapeDtypeStruct(of.shape, of.dtype, sharding=place)  # noqa: E731
+        self.carry = jax.tree.map(placed, made, places)
+
+    @cached_property
+    def compiled(self) -> jax.stages.Compiled:
+        return self._lowered.compile()
 
 
 def _saved(carry: Any, wall_s: float) -> dict[str, Any]:
