@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jevo.data import cache, image_sets, originals
+from jevo.data import cache, datasets, image_sets, originals
 from jevo.data.datasets import SPLITS, Dataset, Split, against_rest, load
 from jevo.data.task import to_device
 from jevo.data.values import values_of
@@ -137,6 +137,15 @@ def test_digits():
     from sklearn.datasets import load_digits
 
     assert sorted(map(bytes, every)) == sorted(map(bytes, load_digits(return_X_y=True)[0].astype(np.uint8)))
+
+
+def test_digits_are_read_without_scikit_learn_or_with_it(monkeypatch):
+    by_file = load("digits")
+    monkeypatch.setattr(datasets, "find_spec", lambda name: None)
+    by_package = load("digits")
+    for one, other in ((getattr(by_file, split), getattr(by_package, split)) for split in SPLITS):
+        assert np.array_equal(one.x, other.x)
+        assert np.array_equal(one.y, other.y)
 
 
 def test_digits_is_the_same_each_time_and_takes_a_validation_size():

@@ -1,9 +1,15 @@
 """Imports run one way, from experiments down to errors, and only plots draws."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
 import jevo
+from jevo import plots
+from jevo.experiments import EXPERIMENTS
 
 ROOT = Path(jevo.__file__).parent
 LAYERS = [
@@ -94,3 +100,26 @@ def test_the_engine_never_touches_the_disk():
 def test_only_plots_draws():
     knows = {part for _, part, name in imports() if name[0] in {"matplotlib", "mpl_toolkits", "pylab"}}
     assert knows == {"plots"}
+
+
+@pytest.mark.parametrize("module", [module for module in EXPERIMENTS.values() if module.startswith("jevo.")])
+def test_a_first_generation_waits_for_no_library_that_only_the_last_one_needs(module):
+    code = f"""if True:
+        import sys
+        import {module}
+        from jevo.data import load
+        load("digits")
+        print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
+    """
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "jax" in loaded
+    assert not {"matplotlib", "sklearn", "scipy", "orbax", "optuna", "ray", "pyarrow", "tensorflow_datasets"} & {
+        *loaded
+    }
+
+
+def test_every_name_of_plots_is_there():
+    for name in plots.__all__:
+        assert getattr(plots, name).__module__.startswith("jevo.plots") or name == "LEVEL"
+    with pytest.raises(AttributeError, match="no attribute 'pictures'"):
+        _ = plots.pictures

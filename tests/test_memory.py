@@ -112,6 +112,11 @@ def test_what_runs_out_on_the_way_goes_on_from_its_checkpoint_with_half(tmp_path
     assert "search goes on from generation 3" in said[at:]
 
 
+def summed(carry, data):
+    value = carry.sum()
+    return carry, {"best": value, "mean": value, "validation": value}
+
+
 def test_no_room_for_a_single_member_is_said_plainly(tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "_free", lambda: 40)
     search, made = stage()
@@ -130,11 +135,7 @@ def test_room_is_asked_for_before_the_first_population_is_made(wide, tmp_path, m
         jax.debug.callback(lambda: made.append("started"))
         return jnp.zeros((wide,))
 
-    def step(carry, data):
-        value = carry.sum()
-        return carry, {"best": value, "mean": value, "validation": value}
-
-    huge = Stage("search", lambda chunk: Programs(start, step), 1, (1, "evaluations"))
+    huge = Stage("search", lambda chunk: Programs(start, summed), 1, (1, "evaluations"))
     with pytest.raises(InputError, match="search: its first population would take"):
         run_stage(tmp_path, huge, jnp.zeros(1), 1)
     assert made == []
@@ -148,7 +149,7 @@ def test_what_the_first_population_needs_beside_it_is_asked_for(tmp_path, monkey
         jax.debug.callback(lambda: made.append("started"))
         return jnp.sort(jnp.sin(jnp.arange(1e5)))[:8]
 
-    huge = Stage("search", lambda chunk: Programs(start, None), 1, (1, "evaluations"))
+    huge = Stage("search", lambda chunk: Programs(start, summed), 1, (1, "evaluations"))
     with pytest.raises(InputError, match="search needs more memory than there is"):
         run_stage(tmp_path, huge, jnp.zeros(1), 1)
     assert made == []
