@@ -237,6 +237,21 @@ def test_blocks_of_any_length_are_one_loop(every, generations, tmp_path):
     assert int(run_stage(tmp_path, counting(generations), jnp.uint32(3), every).carry) == expected(generations)
 
 
+def test_a_stage_compiles_what_it_runs_and_no_more(tmp_path, monkeypatch):
+    compiled, compile_it = [], jax.stages.Lowered.compile
+
+    def counted(lowered, *arguments, **options):
+        compiled.append(lowered)
+        return compile_it(lowered, *arguments, **options)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", counted)
+    # A first carry and a block; the block again, for more generations; and nothing where there is nothing to do.
+    for generations, programs in ((3, 2), (5, 1), (5, 0)):
+        assert int(run_stage(tmp_path, counting(generations), jnp.uint32(3), 2).carry) == expected(generations)
+        assert len(compiled) == programs
+        compiled.clear()
+
+
 def test_a_longer_run_goes_on_and_rewrites_what_came_after_the_checkpoint(tmp_path):
     run_stage(tmp_path, counting(20), jnp.uint32(3), 10)
     whole = (tmp_path / "metrics.jsonl").read_text()

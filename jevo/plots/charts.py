@@ -190,6 +190,8 @@ def estimates(path: Path, truth: np.ndarray, estimated: np.ndarray, names: Seque
     for i, (left, right) in enumerate(figure.subplots(count, 2, squeeze=False)):
         true, said, name = truth[::every, i], estimated[::every, i], label(names[i])
         ends = min(true.min(), said.min()), max(true.max(), said.max())
+        bare(left)
+        bare(right)
         left.plot(ends, ends, color=BLACK, lw=1, ls="--", label="estimate = truth", zorder=3)
         left.scatter(true, said, s=10, alpha=0.5, lw=0, color=BLUE)
         left.set(xlabel=f"true {name}", ylabel=f"estimated {name}")
