@@ -2,6 +2,7 @@
 
 import functools
 import math
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import jax
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from jevo.benchmark import parity
 from jevo.benchmark.parity import OPTIMIZERS as OPTAX
 from jevo.benchmark.parity import Alone, train_alone
-from jevo.data.task import Examples, Task
+from jevo.data import from_arrays
+from jevo.data.task import Examples, Task, to_device
 from jevo.errors import InputError
 from jevo.hyperparams import SPACES, Choice, parse_space
 from jevo.mixed import Conv, architecture, check_genes, largest, network
@@ -27,6 +29,7 @@ from jevo.mixed.planner import COSTS, Work, exact, fits, join, plan
 from jevo.mixed.programs import Frame, Program, before, choices, unpad
 from jevo.mixed.progress import begin, padded
 from jevo.mixed.trainer import train
+from jevo.mixed.worker import Job, MemberSpec, Training, Worker
 from jevo.networks import ACTIVATIONS
 from jevo.networks.convolutional import weigh, windows
 from jevo.training.criterion import classification
@@ -578,3 +581,23 @@ def test_random_convolutional_networks_need_few_programs_where_compiling_is_what
     assert len(plan(many, (), Work(64, 20, 3), COSTS["cpu"]).compiled) < 8
     # When training takes hours, nobody is padded.
     assert plan(many, (), Work(64, 10**7, 3), COSTS["cpu"]).padding == pytest.approx(0)
+
+
+@pytest.mark.slow
+def test_networks_that_train_at_once_are_what_each_is_alone():
+    """Of a size at which two programs that shared a CPU's threads came to other numbers each time."""
+    x = np.random.default_rng(0).integers(0, 256, (1000, 32, 32, 3)).astype(np.uint8)
+    task = to_device(from_arrays(x, np.arange(1000) % 10, validation=100))
+    layer = {"activation": "relu", "dropout": 0.0, "kernel": 4, "padding": "valid", "stride": 2, "units": 64}
+    genome = {
+        "conv": [layer, layer | {"activation": "tanh", "kernel": 3, "stride": 1, "units": 16}],
+        "dense": [{"activation": "swish", "dropout": 0.0, "units": 182}],
+        "optimizer": "rmsprop", "lr": 6e-4, "weight_decay": 0.01,
+    }  # fmt: skip
+    of, _ = architecture(genome, (32, 32, 3), 10, 12)
+    job = Job(exact(of, 27), (MemberSpec(0, 0, of, 10),))
+    worker = Worker(task, Training(64, 27, "float32", classification(10)))
+    (alone,) = worker.train(job)
+    with ThreadPoolExecutor(2) as pool:
+        for (other,) in pool.map(worker.train, [job] * 4):
+            jax.tree.map(np.testing.assert_array_equal, (other.trained, other.params), (alone.trained, alone.params))

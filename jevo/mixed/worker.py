@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -115,7 +116,7 @@ class _Members(NamedTuple):
 
 
 class Worker:
-    """Trains jobs one by one, or several at once from as many threads.
+    """Trains jobs one by one, or several at once from as many threads; a CPU trains one while another is compiled.
 
     Args:
         task: the examples.
@@ -129,6 +130,9 @@ class Worker:
         self._programs: dict[tuple[Program, int], Any] = {}
         self._uncounted: dict[tuple[Program, int], float] = {}
         self._compiling = threading.Lock()
+        # Two programs that run at once on the threads of a CPU come to other numbers every time (jaxlib 0.10.2), and
+        # nothing could be repeated. So there one runs while the next is compiled.
+        self._running = threading.Lock() if jax.default_backend() == "cpu" else nullcontext()
 
     def has_compiled(self, job: Job) -> bool:
         """Whether the program of a job is compiled."""
@@ -142,8 +146,10 @@ class Worker:
             devices.require_room(self._programs[job.compiled])
             # The batch that is trained first counts the compiling as its own.
             call, compile_s = self._programs[job.compiled], self._uncounted.pop(job.compiled, 0.0)
-            began = time.perf_counter()
-            after = jax.device_get(call(_members(job), self._task))
+            members = _members(job)
+            with self._running:
+                began = time.perf_counter()
+                after = jax.device_get(call(members, self._task))
         except jax.errors.JaxRuntimeError as error:
             if not devices.is_exhausted(error):
                 raise

@@ -249,8 +249,8 @@ class _Start:
             ) from None
         made = self._lowered.out_info
         require_room_for(made, f"{stage.name}: its first population")
-        # Over several devices the compiler says where things are; on a single one, all is where the data are.
-        here = jax.tree.leaves(everywhere)[0]
+        # Over several devices the compiler says where things are. On a single one all is where the data are, if any.
+        here = [*jax.tree.leaves(everywhere), jax.device_put(0).sharding][0]
         places = jax.tree.map(lambda _: here, made) if mesh is None else self.compiled.output_shardings
         placed = lambda of, place: jax.ShapeDtypeStruct(of.shape, of.dtype, sharding=place)  # noqa: E731
         self.carry = jax.tree.map(placed, made, places)

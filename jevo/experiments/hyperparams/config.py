@@ -116,7 +116,8 @@ class Config(BreedingConfig):
     """Also write the trials to a storage of Optuna's: sqlite:///study.db, or a journal file, study.log. Those of the
     controls, too, generation by generation; of a database the URL ($NAME in it is the environment's)."""
     workers: int = 0
-    """Programs that run at once on a host; 0: as many as a CPU has cores, up to 4; 1 on a GPU or TPU."""
+    """Programs at once on a host, of which a CPU runs one while another is compiled; 0: as many as a CPU has cores, up
+    to 4; 1 on a GPU or TPU."""
     ray: str = ""
     """Train on a Ray cluster: its address (auto, HOST:PORT, ray://HOST:PORT), or local for one of this machine alone.
     Every node must have jevo[ray]. It does not change a result, but for the last bits on other processors."""
