@@ -2,6 +2,7 @@
 
 import functools
 import math
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
@@ -601,3 +602,45 @@ def test_networks_that_train_at_once_are_what_each_is_alone():
     with ThreadPoolExecutor(2) as pool:
         for (other,) in pool.map(worker.train, [job] * 4):
             jax.tree.map(np.testing.assert_array_equal, (other.trained, other.params), (alone.trained, alone.params))
+
+
+SMALL = {"dense": [{"units": 4, "activation": "relu"}], "optimizer": "sgd", "lr": 0.1}
+
+
+def small_jobs():
+    """A worker, and two jobs of different programs."""
+    x = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    task = to_device(from_arrays(x, np.arange(40) % 2, validation=10))
+    deep = SMALL | {"dense": SMALL["dense"] * 2}
+    of = [architecture(genome, (5,), 2, 1)[0] for genome in (SMALL, deep)]
+    jobs = [Job(exact(one, 1), (MemberSpec(0, 0, one, 1),)) for one in of]
+    return Worker(task, Training(10, 1, "float32", classification(2))), jobs
+
+
+def test_a_worker_forgets_old_programs(monkeypatch):
+    worker, jobs = small_jobs()
+    monkeypatch.setattr("jevo.mixed.worker.KEPT", 1)
+    first, other, again = (worker.train(job) for job in (*jobs, jobs[0]))
+    assert [worker.has_compiled(job) for job in jobs] == [True, False]
+    jax.tree.map(np.testing.assert_array_equal, first[0].params, again[0].params)
+    assert other[0].compile_s > 0
+    assert again[0].compile_s > 0
+
+
+def test_what_is_compiled_is_trained_while_another_program_is_being_compiled(monkeypatch):
+    worker, (known, new) = small_jobs()
+    worker.compile(known)
+    begun, trained, traced = threading.Event(), threading.Event(), worker.traced
+
+    def slow(job):
+        begun.set()
+        assert trained.wait(60)
+        return traced(job)
+
+    monkeypatch.setattr(worker, "traced", slow)
+    with ThreadPoolExecutor(1) as pool:
+        compiling = pool.submit(worker.compile, new)
+        assert begun.wait(60)
+        worker.train(known)
+        trained.set()
+        compiling.result()

@@ -318,8 +318,7 @@ def test_too_little_memory_halves_a_batch_and_then_fails_a_genome_alone(most, mo
     compiled = Worker.compile
 
     def limited(self, job):
-        compiled(self, job)
-        call = self._programs[job.compiled]
+        call = compiled(self, job)
 
         def checked(members, task):
             if len(members.key) > most:
@@ -327,7 +326,7 @@ def test_too_little_memory_halves_a_batch_and_then_fails_a_genome_alone(most, mo
             return call(members, task)
 
         checked.memory_analysis = call.memory_analysis
-        self._programs[job.compiled] = checked
+        return checked
 
     monkeypatch.setattr(Worker, "compile", limited)
     found = scores(mixed)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +21,10 @@ from jevo.mixed.progress import Progress, Trained, begin, padded, unpadded
 from jevo.mixed.trainer import train
 from jevo.training.criterion import Criterion
 from jevo.types import Member
+
+KEPT = 256
+"""Compiled programs that a worker keeps. Each is dozens of mappings of memory, and a process may have 65,530 of them on
+Linux: a search that compiled thousands would end there."""
 
 
 class Training(NamedTuple):
@@ -127,7 +131,7 @@ class Worker:
     def __init__(self, task: Task, training: Training, mesh: Mesh | None = None):
         self._training, self._mesh = training, mesh
         self._task = jax.device_put(task, devices.replicated(mesh))
-        self._programs: dict[tuple[Program, int], Any] = {}
+        self._programs: dict[tuple[Program, int], jax.stages.Compiled] = {}
         self._uncounted: dict[tuple[Program, int], float] = {}
         self._compiling = threading.Lock()
         # Two programs that run at once on the threads of a CPU come to other numbers every time (jaxlib 0.10.2), and
@@ -142,10 +146,10 @@ class Worker:
         """One call of a program. Members that do not fit the memory together are tried in halves, then given up."""
         program, specs = job.program, job.members
         try:
-            self.compile(job)
-            devices.require_room(self._programs[job.compiled])
+            call = self.compile(job)
+            devices.require_room(call)
             # The batch that is trained first counts the compiling as its own.
-            call, compile_s = self._programs[job.compiled], self._uncounted.pop(job.compiled, 0.0)
+            compile_s = self._uncounted.pop(job.compiled, 0.0)
             members = _members(job)
             with self._running:
                 began = time.perf_counter()
@@ -170,14 +174,21 @@ class Worker:
             results.append(MemberResult(spec, one._replace(params=None), one.params, progress, reason, *times))
         return results
 
-    def compile(self, job: Job) -> None:
-        """Compile the program of a job, unless that is done."""
+    def compile(self, job: Job) -> jax.stages.Compiled:
+        """The program of a job, compiled unless it is here."""
+        # What is here does not wait for another that is being compiled.
+        if found := self._programs.get(job.compiled):
+            return found
         with self._compiling:
-            if not self.has_compiled(job):
-                began = time.perf_counter()
-                compiled = self.traced(job).lower().compile()
-                self._uncounted[job.compiled] = time.perf_counter() - began
-                self._programs[job.compiled] = compiled
+            if found := self._programs.get(job.compiled):
+                return found
+            began = time.perf_counter()
+            compiled = self.traced(job).lower().compile()
+            self._uncounted[job.compiled] = time.perf_counter() - began
+            if len(self._programs) >= KEPT:
+                del self._programs[next(iter(self._programs))]
+            self._programs[job.compiled] = compiled
+            return compiled
 
     def traced(self, job: Job) -> jax.stages.Traced:
         """The program of a job, not compiled yet."""
