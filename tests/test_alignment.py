@@ -113,6 +113,7 @@ def test_moments_follow_their_params(case):
     optimizer = optax.adam(1e-2)
     y = jnp.arange(5) % 3
 
+    @jax.jit
     def trained(params):
         state = optimizer.init(params)
         gradient = jax.grad(lambda p: optax.softmax_cross_entropy_with_integer_labels(network.apply(p, x), y).mean())(
@@ -124,7 +125,7 @@ def test_moments_follow_their_params(case):
     member, other = trained(params), trained(shuffled(network, params, 0)[0])
     of = operator.attrgetter("params")
     follow = genetics.follow(genetics.uniform(), of)
-    child = genetics.aligned(follow, network.symmetries, of)(jax.random.key(0), member, other)
+    child = jax.jit(genetics.aligned(follow, network.symmetries, of))(jax.random.key(0), member, other)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), child, member)
     # The same gates: where the child has the second's weight it has the second's moments.
     stranger = jax.tree.map(lambda leaf: leaf + 1, member)
