@@ -48,6 +48,19 @@ def free_memory(root: Path = Path("/")) -> int | None:
     return min([*rooms, *cgroup_rooms(root)], default=None)
 
 
+def mappings_used(root: Path = Path("/")) -> float:
+    """The share of the mappings of memory that Linux lets a process have which this one has taken.
+
+    Args:
+        root: of the file system that tells.
+
+    Returns:
+        0 where nobody tells.
+    """
+    limit = _number(_text(root / "proc/sys/vm/max_map_count"))
+    return _text(root / "proc/self/maps").count("\n") / limit if limit else 0.0
+
+
 def cgroup_rooms(root: Path) -> Iterator[int]:
     """What each memory limit on the way up from this process's cgroup leaves, in bytes; nothing where there is none.
 

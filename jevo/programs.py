@@ -18,18 +18,16 @@ from jax.core import Tracer, eval_jaxpr
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from jevo.devices import without_explicit_axes
+from jevo.kept import Kept
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
-KEPT = 256
-"""Compiled programs that are kept; the oldest goes first."""
-
 CALLS_THE_HOST = ("callback", "host_transfer")
 """Words in the text of a program that calls functions of Python: it does not say which, so it is not kept."""
 
-_compiled: dict[Any, jax.stages.Compiled] = {}
+_compiled: Kept[jax.stages.Compiled] = Kept(256)
 
 
 def within(*trees: Any) -> bool:
@@ -103,11 +101,10 @@ def _compiled_once(lowered: jax.stages.Lowered, values: Any) -> jax.stages.Compi
     # The text says all but where arguments are.
     places = tuple(getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(values))
     program = hashlib.sha256(text.encode()).digest(), places
-    if program not in _compiled:
-        while len(_compiled) >= KEPT:
-            _compiled.pop(next(iter(_compiled)), None)
-        _compiled[program] = lowered.compile()
-    return _compiled[program]
+    if (found := _compiled.get(program)) is None:
+        found = lowered.compile()
+        _compiled.keep(program, found)
+    return found
 
 
 class Closed(NamedTuple):

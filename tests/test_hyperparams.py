@@ -617,9 +617,9 @@ def small_jobs():
     return Worker(task, Training(10, 1, "float32", classification(2))), jobs
 
 
-def test_a_worker_forgets_old_programs(monkeypatch):
+def test_a_worker_forgets_old_programs():
     worker, jobs = small_jobs()
-    monkeypatch.setattr("jevo.mixed.worker.KEPT", 1)
+    worker._programs.at_most = 1
     first, other, again = (worker.train(job) for job in (*jobs, jobs[0]))
     assert [worker.has_compiled(job) for job in jobs] == [True, False]
     jax.tree.map(np.testing.assert_array_equal, first[0].params, again[0].params)

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jevo import devices, memory
+from jevo import devices, kept, memory
 from jevo.errors import InputError
 from jevo.mixed import MixedTrainer
 from jevo.runs.loop import Programs, Stage, run_stage
@@ -55,6 +56,49 @@ def test_a_small_memory_is_survived(tmp_path):
     assert "search: no room for 64 members at once, goes on with 32" in limited
     assert limited[-1] == run("free")[-1]
     assert generations(tmp_path / "limited") == [1, 2, 3]
+
+
+def test_mappings_are_counted_where_linux_tells_of_them(tmp_path):
+    assert memory.mappings_used(tmp_path) == 0
+    for name, text in {"proc/sys/vm/max_map_count": "200\n", "proc/self/maps": "7f00-7f01 r--p 0 0:0 0\n" * 50}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert memory.mappings_used(tmp_path) == 0.25
+    assert memory.mappings_used() < 0.9
+
+
+def test_what_nobody_asked_for_goes_first_and_half_where_mappings_are_short(monkeypatch):
+    taken = []
+    monkeypatch.setattr("jevo.kept.mappings_used", lambda: 0.6 if taken else 0.4)
+    few = kept.Kept(4)
+    for name in "abcd":
+        few.keep(name, name.upper())
+    assert few.get("a") == "A"
+    few.keep("e", "E")
+    assert [name for name in "abcde" if name in few] == ["a", "c", "d", "e"]
+    taken.append("many")
+    few.keep("f", "F")
+    assert [name for name in "abcdef" if name in few] == ["e", "f"]
+    for name in "ghi":  # It is no use, as they are not the ones that take them: one at least stays.
+        few.keep(name, name)
+    assert [name for name in "efghi" if name in few] == ["i"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_program_that_goes_gives_its_mappings_back():
+    """Without that, forgetting programs would be no use."""
+
+    def count():
+        return Path("/proc/self/maps").read_text().count("\n")
+
+    x = jnp.ones((7, 7))
+    programs = kept.Kept(30)
+    for i in range(30):
+        programs.keep(i, jax.jit(lambda x, i=i: jnp.sin(x @ x + i).sum(axis=0)).lower(x).compile())
+    before = count()
+    programs.at_most = 1
+    programs.keep(30, programs.get(0))
+    assert before - count() > 29
 
 
 MEMBERS = jnp.linspace(0.1, 1.5, 40).reshape(8, 5)

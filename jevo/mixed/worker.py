@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from jevo import devices
 from jevo import population as pop
 from jevo.data.task import Task
+from jevo.kept import Kept
 from jevo.mixed.architectures import Architecture
 from jevo.mixed.programs import Choices, Program, choices
 from jevo.mixed.progress import Progress, Trained, begin, padded, unpadded
@@ -23,8 +24,7 @@ from jevo.training.criterion import Criterion
 from jevo.types import Member
 
 KEPT = 256
-"""Compiled programs that a worker keeps. Each is dozens of mappings of memory, and a process may have 65,530 of them on
-Linux: a search that compiled thousands would end there."""
+"""Compiled programs that a worker keeps."""
 
 
 class Training(NamedTuple):
@@ -131,7 +131,7 @@ class Worker:
     def __init__(self, task: Task, training: Training, mesh: Mesh | None = None):
         self._training, self._mesh = training, mesh
         self._task = jax.device_put(task, devices.replicated(mesh))
-        self._programs: dict[tuple[Program, int], jax.stages.Compiled] = {}
+        self._programs: Kept[jax.stages.Compiled] = Kept(KEPT)
         self._uncounted: dict[tuple[Program, int], float] = {}
         self._compiling = threading.Lock()
         # Two programs that run at once on the threads of a CPU come to other numbers every time (jaxlib 0.10.2), and
@@ -185,9 +185,7 @@ class Worker:
             began = time.perf_counter()
             compiled = self.traced(job).lower().compile()
             self._uncounted[job.compiled] = time.perf_counter() - began
-            if len(self._programs) >= KEPT:
-                del self._programs[next(iter(self._programs))]
-            self._programs[job.compiled] = compiled
+            self._programs.keep(job.compiled, compiled)
             return compiled
 
     def traced(self, job: Job) -> jax.stages.Traced:
