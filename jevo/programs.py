@@ -8,7 +8,10 @@ import functools
 import hashlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+import sys
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -21,6 +24,10 @@ from jevo.devices import without_explicit_axes
 from jevo.kept import Kept
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_EMPTY = CellType()
+
+_LIBRARIES = tuple({path for path in map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")) if path})
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
@@ -137,23 +144,102 @@ def closed(function: Callable[..., Any], *arguments: Any) -> Closed:
     said = hashlib.sha256(_ADDRESS.sub("", str(traced.jaxpr)).encode())
     for array in _hidden(traced.jaxpr):
         said.update(_digest(array).encode())
+    for function in _called_back(traced.jaxpr):
+        said.update(fingerprint(function).encode())
     names = [_digest(const) for const in traced.consts]
     return Closed(traced.jaxpr, names, dict(zip(names, traced.consts, strict=True)), result, said.hexdigest())
 
 
 def _hidden(jaxpr: Jaxpr) -> Iterator[Any]:
     """The arrays in a program that its text leaves out."""
-    for equation in jaxpr.eqns:
+    for equation, params in _equations(jaxpr):
         yield from (var.val for var in equation.invars if isinstance(var, Literal) and jnp.ndim(var.val))
-        is_program = lambda value: isinstance(value, Jaxpr | ClosedJaxpr)  # noqa: E731
-        for value in jax.tree.leaves(equation.params, is_leaf=is_program):
+        for value in params:
             if isinstance(value, ClosedJaxpr):
                 yield from value.consts
-                yield from _hidden(value.jaxpr)
-            elif isinstance(value, Jaxpr):
-                yield from _hidden(value)
             elif isinstance(value, np.ndarray | jax.Array) and value.ndim:
                 yield value
+
+
+def _called_back(jaxpr: Jaxpr) -> Iterator[Any]:
+    """The functions of Python that a program calls for what they give: its text has their names alone."""
+    for equation, _ in _equations(jaxpr):
+        callback = equation.params.get("callback")
+        if callback is not None and equation.outvars:
+            yield getattr(callback, "callback_func", callback)
+
+
+def _equations(jaxpr: Jaxpr) -> Iterator[tuple[Any, list[Any]]]:
+    """All equations of a program and those in it, each with its params, flat."""
+    for equation in jaxpr.eqns:
+        params = jax.tree.leaves(equation.params, is_leaf=lambda value: isinstance(value, Jaxpr | ClosedJaxpr))
+        yield equation, params
+        for value in params:
+            if isinstance(value, Jaxpr | ClosedJaxpr):
+                yield from _equations(value.jaxpr if isinstance(value, ClosedJaxpr) else value)
+
+
+def fingerprint(thing: Any, known: dict[int, tuple[Any, str]] | None = None) -> str:
+    """What a function of Python does, as a text that is the same in another process: of its code, and of the numbers,
+    texts, arrays and functions that it closes over or has by name, and theirs. Of other objects, of their class and
+    what is in them.
+
+    What a library has by name is not looked into, and what else a function reads (a file, a clock) cannot be.
+
+    Args:
+        thing: the function.
+        known: what was found on the way here, by `id`; kept, so that no other thing gets the same.
+
+    >>> make = lambda factor: lambda x: factor * x
+    >>> fingerprint(make(2)) == fingerprint(make(2)), fingerprint(make(2)) == fingerprint(make(3))
+    (True, False)
+    """
+    if isinstance(thing, str | bytes | bool | int | float | complex | None):
+        return repr(thing)
+    known = {} if known is None else known
+    if id(thing) not in known:
+        known[id(thing)] = thing, "itself"
+        text = " ".join(fingerprint(part, known) for part in _parts(thing))
+        known[id(thing)] = thing, hashlib.sha256(text.encode()).hexdigest()
+    return known[id(thing)][1]
+
+
+def _parts(thing: Any) -> Iterable[Any]:
+    """What an object's fingerprint is made of."""
+    if isinstance(thing, np.ndarray | jax.Array):
+        return [_digest(thing)]
+    if isinstance(thing, Mapping):
+        return [part for item in thing.items() for part in item]
+    if isinstance(thing, set | frozenset):
+        return sorted(map(fingerprint, thing))
+    if isinstance(thing, list | tuple):
+        return thing
+    if isinstance(thing, CodeType):
+        return [thing.co_code, thing.co_names, thing.co_consts]
+    if isinstance(thing, FunctionType):
+        cells = [cell.cell_contents for cell in thing.__closure__ or () if cell != _EMPTY]
+        known = {} if _of_library(thing) else thing.__globals__
+        named = {name: known[name] for name in thing.__code__.co_names if name in known}
+        return [thing.__code__, thing.__defaults__, thing.__kwdefaults__, cells, named]
+    if isinstance(thing, MethodType):
+        return [thing.__func__, thing.__self__]
+    if isinstance(thing, functools.partial):
+        return [thing.func, thing.args, thing.keywords]
+    if isinstance(thing, type):
+        own = {} if _of_library(thing) else {name: part for name, part in vars(thing).items() if callable(part)}
+        return [thing.__qualname__, own, () if _of_library(thing) else thing.__bases__]
+    if isinstance(thing, ModuleType):
+        return [thing.__name__]
+    slots = [name for each in type(thing).__mro__ for name in np.atleast_1d(getattr(each, "__slots__", ())).tolist()]
+    own = {name: getattr(thing, name) for name in slots if hasattr(thing, name)}
+    return [type(thing), getattr(thing, "__name__", ""), getattr(thing, "__dict__", {}), own]
+
+
+def _of_library(thing: Any) -> bool:
+    """Whether a function or class is in a file of Python's own, or of what is installed beside it; or in none."""
+    name = getattr(thing, "__module__", None)
+    file = getattr(sys.modules.get(name or ""), "__file__", None) or ""
+    return name != "__main__" and (not file or file.startswith(_LIBRARIES))
 
 
 def _digest(array: Any) -> str:

@@ -121,6 +121,45 @@ def test_members_that_learn(tmp_path):
     assert_equal(runs.load_champion(tmp_path / "run", init), found.champion)
 
 
+def test_the_last_generation_is_looked_at_too(tmp_path):
+    own = {"validate": scored(), "validate_every": 10, "validate_top": 8}
+    found = evolve(tmp_path / "run", generations=3, **own)
+    assert found.worth == pytest.approx(float(found.state.fitness.max()), rel=1e-5)
+    assert found.found > 0
+    assert_equal(runs.load_champion(tmp_path / "run", NETWORK.init), found.champion)
+    again = evolve(tmp_path / "run", generations=3, **own)
+    assert_equal((again.champion, again.worth), (found.champion, found.worth))
+    # With more generations it comes to what it comes to without an end there.
+    on, straight = (evolve(tmp_path / name, generations=12, **own) for name in ("run", "other"))
+    assert_equal((on.champion, on.worth, on.found), (straight.champion, straight.worth, straight.found))
+
+
+def test_another_function_of_the_host_is_another_run(tmp_path):
+    def simulated(factor):
+        def simulate(weights):
+            return (factor * np.square(weights).sum(axis=(1, 2))).astype(np.float32)
+
+        def score(members):
+            weights = members["layer_0"]["kernel"]
+            return jax.pure_callback(simulate, jax.ShapeDtypeStruct(weights.shape[:1], jnp.float32), weights)
+
+        return {"evaluate": genetics.scored(score), "generations": 2}
+
+    evolve(tmp_path / "run", **simulated(-1.0))
+    evolve(tmp_path / "run", **simulated(-1.0) | {"generations": 3})
+    with pytest.raises(InputError, match="program: its contents have changed"):
+        evolve(tmp_path / "run", **simulated(-50.0))
+
+
+def test_whole_numbers_may_be_numpys(tmp_path):
+    (seed,) = np.arange(3, 4)
+    given = {"seed": seed, "population": np.int32(8), "generations": np.int64(2), "devices": np.int64(1)}
+    assert_equal(evolve(tmp_path / "one", **given).champion, evolve(tmp_path / "two", seed=3, generations=2).champion)
+    for wrong in ({"seed": 1.5}, {"seed": "1"}, {"devices": -1}, {"generations": True}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            evolve(tmp_path / "three", **wrong)
+
+
 @pytest.mark.parametrize(
     ("other", "what"),
     [

@@ -1,6 +1,7 @@
 """Successive halving: the best of a generation go on from where they are, and what that costs is what is counted."""
 
 import math
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -92,8 +93,8 @@ def test_genomes_go_on_from_where_they_are_and_none_is_trained_twice(name):
     assert best_trial(trials).score.value == max(trial.score.value for trial in trials)
     if name != "tpe":
         for generation in generations:
-            rungs = HALVING._replace(
-                rungs=tuple(r for r in HALVING.rungs if r >= min(t.until for t in generation.trials))
+            rungs = replace(
+                HALVING, rungs=tuple(r for r in HALVING.rungs if r >= min(t.until for t in generation.trials))
             )
             expected = halved([trial.genome for trial in generation.trials], rungs)
             assert [(trial.score.value, trial.until) for trial in generation.trials] == expected
@@ -213,7 +214,7 @@ def test_trained_in_parts_a_genome_has_every_bit_that_it_has_at_once(patience):
     whole = mixed(patience)
     whole.plan(GENOMES, HALVING)
     for until in HALVING.rungs:
-        plan = whole.plan(GENOMES, HALVING._replace(rungs=(until,)))
+        plan = whole.plan(GENOMES, replace(HALVING, rungs=(until,)))
         for i, score in whole.score(GENOMES, plan):
             if (i, until) in scores:
                 part = scores[i, until]

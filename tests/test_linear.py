@@ -99,6 +99,34 @@ def test_activations_are_seen(name, numbers):
     np.testing.assert_allclose(seen[0], function(outputs[0]), rtol=1e-6)
 
 
+def test_functions_of_several_units_are_no_activations():
+    kernels, seen = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2))}, {}
+    for between in (
+        lambda y: y[:, ::-1], lambda y: jnp.cumsum(y, axis=1), jax.jit(lambda y: jnp.roll(y, 1, axis=1)),
+        lambda y: jnp.sort(y, axis=1), jax.checkpoint(lambda y: jax.nn.relu(y - y.mean(axis=1, keepdims=True))),
+        jax.nn.softmax,
+    ):  # fmt: skip
+        apply = lambda p, x, f=between: f(x @ p["a"]) @ p["b"]  # noqa: E731
+        walk(apply, kernels, jnp.ones((5, 3)), seen=seen.__setitem__)
+    assert seen == {}
+
+
+def test_a_layer_that_is_read_twice_is_asked_for_once():
+    asked, params = [], {"a": jnp.ones((3, 4)), "b": jnp.ones((3, 4))}
+    itself = lambda y: y * y  # noqa: E731
+    apply = lambda p, x: jnp.square(x @ p["a"]) + itself(x @ p["b"])  # noqa: E731
+    walk(apply, params, jnp.ones((5, 3)), lambda layer: asked.append(layer.number) or layer.outputs)
+    assert asked == [0, 1]
+
+
+def test_a_product_that_is_rounded_is_no_layer_with_its_rounding():
+    seen = []
+    at = lambda layer: seen.append(layer.outputs.dtype) or layer.outputs  # noqa: E731
+    apply = lambda p, x: (x @ p["a"]).astype(jnp.int32).astype(jnp.float32) @ p["b"]  # noqa: E731
+    walk(apply, {"a": jnp.full((3, 4), 0.3), "b": jnp.ones((4, 2))}, jnp.ones((5, 3)), at)
+    assert seen == [jnp.float32, jnp.float32]
+
+
 def test_an_activation_that_is_written_out_is_not_taken_for_a_part_of_it():
     """x * sigmoid(x) reads the layer twice: neither part alone is what the rest of the network sees."""
     kernels = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2))}

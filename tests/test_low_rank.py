@@ -141,3 +141,23 @@ def test_what_has_no_change_of_low_rank_is_named(key):
         low_rank_perturbation(
             mlp([4, 3]).apply, {}, jnp.ones((5, 4)), lambda y: y[:, 0], jax.random.key(0), sigma=0.1, rank=0, pairs=1
         )
+
+
+def test_params_of_half_precision_have_such_a_gradient():
+    network = mlp([6, 5, 3])
+    half = lambda tree, dtype: jax.tree.map(lambda leaf: leaf.astype(dtype), tree)  # noqa: E731
+    params, x = (
+        half(random_params(network.init), jnp.bfloat16),
+        jax.random.normal(jax.random.key(2), (60, 6), jnp.bfloat16),
+    )
+
+    def fitness(outputs):
+        return -jnp.square(outputs.astype(jnp.float32) - 1).mean(axis=1)
+
+    estimate = jax.jit(
+        lambda key: low_rank_perturbation(network.apply, params, x, fitness, key, sigma=0.1, rank=1, pairs=500).gradient
+    )
+    found = estimate(jax.random.key(4))
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(jnp.bfloat16)}
+    gradient = jax.grad(lambda params: fitness(network.apply(params, x)).mean())(params)
+    assert cosine(half(found, jnp.float32), half(gradient, jnp.float32))[0] > 0.9

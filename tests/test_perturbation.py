@@ -183,6 +183,75 @@ def test_of_a_linear_layer_the_estimate_is_the_gradient_in_the_mean(noise):
     jax.tree.map(close, found, gradient)
 
 
+def mixed(y):
+    return jax.nn.relu(jnp.roll(y, 1, axis=-1))
+
+
+BETWEEN = {
+    "mixed": mixed, "mixed, as one": jax.jit(mixed), "mixed, again": jax.checkpoint(mixed),
+    "reversed": lambda y: jax.nn.relu(y[..., ::-1]), "summed": lambda y: jax.nn.relu(jnp.cumsum(y, axis=-1) / 2),
+    "standardized, as one": jax.jit(lambda y: jax.nn.relu(jax.nn.standardize(y, axis=-1))),
+    "squared": lambda y: y * y,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", mostly_slow(BETWEEN, "mixed, as one", "reversed"))
+def test_any_function_may_be_between_layers(name):
+    """Also one that units have together, and is a program of its own: nobody's credit goes to another."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    params = {"a": jax.random.normal(keys[0], (5, 8)) / 2, "b": jax.random.normal(keys[1], (8, 3)) / 2}
+    x, target = jax.random.normal(keys[2], (16, 5)), jax.random.normal(keys[3], (16, 3))
+    apply = lambda params, x: BETWEEN[name](x @ params["a"]) @ params["b"]  # noqa: E731
+    fitness = lambda outputs: -((outputs - target) ** 2).sum(axis=1)  # noqa: E731
+    estimate = jax.jit(
+        lambda key: node_perturbation(apply, params, x, fitness, key, noise=relative_noise(0.02), pairs=1500).gradient
+    )
+    gradient = jax.grad(lambda params: fitness(apply(params, x)).mean())(params)
+    angle, length = cosine(estimate(jax.random.key(9)), gradient)
+    assert angle > 0.985
+    assert length == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_params_of_half_precision_have_such_a_gradient(dtype):
+    network = mlp([6, 5, 3])
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), random_params(network.init))
+    x, y = jax.random.normal(jax.random.key(2), (60, 6), dtype), jnp.arange(60) % 3
+    estimate = jax.jit(
+        lambda key: (
+            node_perturbation(
+                network.apply, params, x, likelihood(y), key, noise=relative_noise(0.1), pairs=300
+            ).gradient
+        )
+    )
+    found = estimate(jax.random.key(4))
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(dtype)}
+    gradient = jax.grad(lambda params: likelihood(y)(network.apply(params, x)).mean())(params)
+    found, gradient = (jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree) for tree in (found, gradient))
+    assert cosine(found, gradient)[0] > 0.95
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda y: (y - y.mean(axis=0)[None]) / (y.std(axis=0)[None] + 1e-3), lambda y: y @ (y.T @ y), jnp.sort,
+        lambda y: jax.nn.softmax(y, axis=0), lambda y: jnp.roll(y, 1, axis=0), lambda y: jnp.cumsum(y, axis=0),
+        jax.jit(lambda y: y - y.max(axis=0)[None]),
+    ],
+)  # fmt: skip
+def test_examples_that_have_a_part_in_each_others_outputs_are_refused(between):
+    params = {"a": jnp.ones((4, 6)), "b": jnp.ones((6, 2))}
+    apply = lambda params, x: between(x @ params["a"]) @ params["b"]  # noqa: E731
+    estimate = lambda: node_perturbation(  # noqa: E731
+        apply, params, jnp.ones((6, 4)), lambda z: z.sum(axis=1), jax.random.key(0), noise=relative_noise(0.1), pairs=2
+    )
+    if between is jnp.sort:  # Along the units.
+        estimate()
+        return
+    with pytest.raises(ValueError, match="examples have a part in each other's outputs"):
+        estimate()
+
+
 def test_examples_that_share_an_axis_with_something_else_are_refused():
     with pytest.raises(ValueError, match="no axis of the 6 examples alone"):
         node_perturbation(

@@ -1,5 +1,9 @@
 """Plain calls of the library compile once, and refuse what does not fit."""
 
+import functools
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +19,7 @@ from jax import monitoring
 from jevo import genetics, training
 from jevo import population as pop
 from jevo.genetics import Candidates, Search, update_champion
-from jevo.programs import compiled
+from jevo.programs import compiled, fingerprint
 
 COMPILED = []
 monitoring.register_event_duration_secs_listener(
@@ -357,3 +361,62 @@ def test_any_member_whose_parts_have_names_is_routed(kind):
         genetics.route(z=genetics.gaussian(0.5))(jax.random.key(0), one)
     with pytest.raises(TypeError, match="not list"):
         genetics.route(w=genetics.gaussian(0.5))(jax.random.key(0), [jnp.ones(3)])
+
+
+LIMIT = 3
+
+
+class Simulator:
+    def __init__(self, wind):
+        self.wind = wind
+
+    def __call__(self, x):
+        return self.blown(x)
+
+    def blown(self, x):
+        return x + self.wind
+
+
+def limited(x):
+    return min(x, LIMIT)
+
+
+def test_what_a_function_does_is_told_apart(monkeypatch):
+    """By its code, what it closes over and has by name, and by what is in an object."""
+
+    def adding(amount, text="a"):
+        return lambda x: x + amount if text else x
+
+    array = np.arange(500.0)
+    alike = [
+        (adding(1), adding(1)), (Simulator(2), Simulator(2)), (Simulator(2).blown, Simulator(2).blown),
+        (functools.partial(limited, 1), functools.partial(limited, 1)), (adding(array), adding(array.copy())),
+    ]  # fmt: skip
+    for one, other in alike:
+        assert fingerprint(one) == fingerprint(other)
+    changed = array.copy()
+    changed[250] += 1
+    others = [
+        adding(1), adding(2), adding(1, ""), lambda x: x - 1, lambda x: x - 2, Simulator(2), Simulator(3),
+        Simulator(2).blown, limited, functools.partial(limited, 1), functools.partial(limited, 2), adding(array),
+        adding(changed), np.sin, adding(np.sin), adding(np.cos), adding({"a": 1}), adding({"a": 2}),
+    ]  # fmt: skip
+    assert len(set(map(fingerprint, others))) == len(others)
+    before = fingerprint(limited), fingerprint(Simulator(2))
+    monkeypatch.setitem(globals(), "LIMIT", 4)
+    monkeypatch.setattr(Simulator, "blown", lambda self, x: x - self.wind)
+    assert fingerprint(limited) != before[0]
+    assert fingerprint(Simulator(2)) != before[1]
+
+
+def test_what_a_function_does_is_the_same_in_another_process(tmp_path):
+    script = tmp_path / "own.py"
+    script.write_text(
+        "import numpy as np\nfrom jevo.programs import fingerprint\nLIMIT = (1, 'a', 2.5)\n"
+        "def clipped(x):\n    return sorted({'b', 'c', str(LIMIT)}) and np.clip(x, 0, 1)\n"
+        "def outer(x):\n    return clipped(x) + outer(x - 1)\nprint(fingerprint(outer))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    seeds = [environment | {"PYTHONHASHSEED": seed} for seed in ("1", "2")]
+    found = {subprocess.check_output([sys.executable, script], env=each, text=True) for each in seeds}
+    assert len(found) == 1

@@ -14,6 +14,7 @@ from jevo.errors import InputError
 from jevo.hyperparams import (
     Ask,
     Callbacks,
+    Halving,
     KnownScore,
     Proposal,
     Score,
@@ -21,6 +22,7 @@ from jevo.hyperparams import (
     evolve,
     from_function,
     grid_search,
+    hyperband,
     identity,
     optuna_search,
     parse_space,
@@ -317,3 +319,63 @@ def test_layers_are_inherited_whole():
     for trial in trials[12:]:
         for i, layer in enumerate(trial.genome["dense"]):
             assert layer in [trials[parent].genome["dense"][i] for parent in trial.parents]
+
+
+def test_a_function_may_take_its_genome_apart():
+    """Genomes of a search are its own."""
+
+    def taken(genome):
+        return worth({name: genome.pop(name) for name in list(genome)})
+
+    def trained(genome, until, state):
+        return taken(genome) + until / 100, (state or 0) + until
+
+    for strategy, function in [
+        (random_search(SPACE, jax.random.key(0), 4, 10), from_function(taken)), (genetic(), from_function(taken)),
+        (genetic(halving=Halving((1, 2, 4), 2)), from_function(trained, budgets=True)),
+    ]:  # fmt: skip
+        trials, _ = search(strategy, function)
+        assert all(set(trial.genome) == {"x", "y", "kind"} for trial in trials)
+        assert len({identity(trial.genome) for trial in trials}) > 5
+    trials, _ = search(random_search(SPACE, jax.random.key(0), 4, 10), from_function(taken))
+    assert len(trials) == 10
+
+
+def test_a_halving_that_cannot_be_is_refused():
+    for rungs in [(), (9, 3, 1), (3, 3), (0, 3), (-1,)]:
+        with pytest.raises(InputError, match="rungs of a halving"):
+            Halving(rungs)
+    for wrong in (lambda: Halving((1, 3), 1), lambda: Halving((1, 3), 0), lambda: Halving.between(1, 30, 1)):
+        with pytest.raises(InputError, match="factor of a halving"):
+            wrong()
+    with pytest.raises(InputError, match="rungs of a halving"):
+        Halving.between(0, 30, 3)
+
+
+def test_first_genomes_are_of_the_space_and_are_proposed_as_they_are():
+    real = parse_space({"x": {"min": -1.0, "max": 1.0}}, "a test")
+    given, key = {"x": 0.001}, jax.random.key(0)
+    for strategy in (
+        evolve(real, key, population=3, generations=1, first=[given]), random_search(real, key, 3, 3, first=[given]),
+        hyperband(real, key, 20, Halving((1, 2), 2), first=[given]),
+    ):  # fmt: skip
+        assert next(strategy).proposals[0].genome == given
+    for wrong in (
+        random_search(real, key, 3, 3, first=[{"zzz": 1}]),
+        hyperband(real, key, 9, Halving((1, 3)), first=[{"x": 5.0}]),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="gene"):
+            next(wrong)
+
+
+def test_a_search_that_asks_for_nothing_says_so():
+    for nothing in (random_search(SPACE, jax.random.key(0), 2, 0), grid_search(SPACE, 0)):
+        with pytest.raises(InputError, match="the strategy asks for nothing"):
+            search(nothing, from_function(worth))
+
+
+def test_a_range_that_float32_has_few_numbers_in_ends(monkeypatch):
+    monkeypatch.setattr("jevo.hyperparams.strategies.IN_VAIN", 200)
+    few = parse_space({"x": {"min": 300.0, "max": 300.0001}}, "a test")
+    trials, _ = search(random_search(few, jax.random.key(0), 5, 100), from_function(lambda genome: genome["x"]))
+    assert 1 <= len(trials) < 100

@@ -9,7 +9,7 @@ import pytest
 from jevo import genetics
 from jevo import population as pop
 from jevo.networks import mlp
-from jevo.training import log_likelihood
+from jevo.training import log_likelihood, mean_over_rows
 from jevo.training.sgd import Learner, keep_zeros, learner, mating, train
 from tests.marks import mostly_slow
 
@@ -246,3 +246,23 @@ def test_moments_of_parts_of_the_params_are_mated_as_these_are(labels):
         for name in found:
             np.testing.assert_array_equal(found[name], wanted[name])
             assert not np.array_equal(found[name], before[name])
+
+
+def test_examples_have_a_row_in_each_array():
+    x, y, optimizer = jnp.arange(100.0)[:, None], jnp.arange(60.0), optax.sgd(0.1)
+    members = pop.init(jax.random.key(0), learner(lambda key: {"w": jnp.zeros(())}, optimizer), 2)
+
+    def loss(params, batch, key):
+        return jnp.mean(jnp.abs(batch[0][:, 0] * params["w"] - batch[1]))
+
+    run = lambda data, size=10: train(jax.random.key(1), members, data, loss, optimizer, steps=3, batch_size=size)  # noqa: E731
+    for data in ((x, y), (y[:, None], x[:, 0])):
+        with pytest.raises(ValueError, match="these have 60 and 100"):
+            run(data)
+        with pytest.raises(ValueError, match="these have 60 and 100"):
+            mean_over_rows(lambda batch: batch[0].mean(), data, rows=7)
+    with pytest.raises(ValueError, match="these have 0"):
+        run((x[:0], y[:0]))
+    for size in (0, -1, 2.5):
+        with pytest.raises(ValueError, match="batch_size, the rows in a step, is an integer, at least 1"):
+            run((x[:60], y), size)

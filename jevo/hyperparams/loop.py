@@ -7,17 +7,19 @@ An ask may be halved: all of it is trained a little, the best of it goes on from
 that every strategy can have it.
 """
 
+import copy
 import math
 import reprlib
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from jevo.errors import InputError
+from jevo.errors import InputError, require
 from jevo.hyperparams.space import Genome, identity
 from jevo.types import Member
 
@@ -44,13 +46,17 @@ class Score(NamedTuple):
     params: Member = None
 
 
-class Halving(NamedTuple):
+@dataclass(frozen=True)
+class Halving:
     """How an ask is halved (successive halving: Jamieson and Talwalkar, "Non-stochastic best arm identification and
     hyperparameter optimization", 2016).
 
     Attributes:
         rungs: how far genomes are trained, in the trainable's unit, ascending.
         factor: one genome of so many goes on to the next rung, rounded up.
+
+    Raises:
+        InputError: if the rungs do not ascend, or there are none, or the factor is below 2.
 
     >>> Halving.between(1, 30, 3)
     Halving(rungs=(1, 3, 10, 30), factor=3)
@@ -59,9 +65,21 @@ class Halving(NamedTuple):
     rungs: tuple[int, ...]
     factor: int = 3
 
+    def __post_init__(self) -> None:
+        ascending = [0, *self.rungs] == sorted({0, *self.rungs})
+        takes = "whole numbers from 1, each above the one before"
+        require(len(self.rungs) > 0 and ascending, "rungs of a halving", self.rungs, takes)
+        require(self.factor >= 2, "factor of a halving", self.factor, "a whole number from 2")
+
     @classmethod
     def between(cls, first: int, last: int, factor: int) -> "Halving":
-        """From `first` to `last`, each rung about `factor` times the one before."""
+        """From `first` to `last`, each rung about `factor` times the one before.
+
+        Raises:
+            InputError: if `first` or `last` is below 1, or `factor` below 2.
+        """
+        require(min(first, last) >= 1, "rungs of a halving", f"{first} to {last}", "whole numbers from 1")
+        require(factor >= 2, "factor of a halving", factor, "a whole number from 2")
         rungs = [last]
         while rungs[0] // factor >= first:
             rungs.insert(0, rungs[0] // factor)
@@ -260,7 +278,7 @@ def search(
         Every proposal with its score, and every generation.
 
     Raises:
-        InputError: after the first generation, if every genome has failed.
+        InputError: if the strategy asks for nothing; after the first generation, if every genome has failed.
 
     >>> import jax
     >>> from jevo.hyperparams import evolve, parse_space
@@ -274,7 +292,10 @@ def search(
     trials: list[Trial] = []
     done: list[Generation] = []
     tally = Tally()
-    ask = next(strategy)
+    if (ask := next(strategy, None)) is None:
+        raise InputError(
+            f"{name}: the strategy asks for nothing; its budget, or size of a generation, is to be above 0"
+        )
     while True:
         first = len(trials)
         answer = _Answer(ask, trainable, known, (name, len(done)), first)
@@ -479,10 +500,12 @@ class _Function:
         for i in (i for i in range(len(genomes)) if i not in set(skip)):
             name, spent = identity(genomes[i]), float(plan.until or 1)
             try:
+                # One of its own, which it may take apart.
+                genome = copy.deepcopy(genomes[i])
                 if self._budgets:
-                    value, self._states[name] = self._function(genomes[i], plan.until, self._states.get(name))
+                    value, self._states[name] = self._function(genome, plan.until, self._states.get(name))
                 else:
-                    value = self._function(genomes[i])
+                    value = self._function(genome)
             except Exception as error:
                 reason = f"{type(error).__name__}: {error} ({_place(error)})"
                 yield i, Score(math.nan, spent, reason=reason)

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,9 @@ Objectives = Callable[[Score], Sequence[float]]
 
 FIRST_TRIES, TRIES = 200, 40
 """How often a member of the first population, and a child, is changed until it is one that was not proposed before."""
+
+IN_VAIN = 10_000
+"""How often random search draws in a row what it has proposed before, until it takes that for all there is."""
 
 
 def evolve(
@@ -81,7 +85,12 @@ def evolve(
     members = [jax.device_get(space.encode(genome)) for genome in first] + members[len(first) :]
     members = renewed(novel_key, members, FIRST_TRIES)
     ranked = ranking(objectives) if objectives else None
-    scores: list[Score] = list((yield Ask(_proposals(space, members, [()] * population), (), halving, fitness=ranked)))
+    proposals = _proposals(space, members, [()] * population)
+    for i, genome in enumerate(first):
+        # As it was given: of a number that is encoded and decoded again the last digits are others.
+        if identity(proposals[i].genome) == identity(space.decode(jax.device_get(space.encode(genome)))):
+            proposals[i] = Proposal(genome)
+    scores: list[Score] = list((yield Ask(proposals, (), halving, fitness=ranked)))
     state = algorithm.init(pop.stack(members), _fitness(scores, ranked))
     # Whose proposal each member of the State is.
     numbers = np.arange(population)
@@ -194,7 +203,7 @@ def hyperband(
         steps = brackets - bracket
         # As many as cost what any other bracket does.
         size = -(-brackets * halving.factor ** (steps - 1) // steps)
-        own, left = halving._replace(rungs=rungs[bracket:]), budget - tally.spent
+        own, left = replace(halving, rungs=rungs[bracket:]), budget - tally.spent
         if left <= 0 or not (genomes := draw(own.affords(left, size))):
             return
         proposals = [Proposal(genome) for genome in genomes]
@@ -226,20 +235,29 @@ def within(
 
 
 def fresh_genomes(space: Space, key: Key, first: Sequence[Genome] = ()) -> Callable[[int], list[Genome]]:
-    """`count -> genomes`, uniform, none of them given before; fewer where the space has no more."""
+    """`count -> genomes`, uniform, none of them given before; fewer where the space has no more, or seems to have
+    none: of a range that float32 has few numbers in, nobody knows how many.
+
+    Raises:
+        InputError: if one of `first` is no genome of the space.
+    """
+    for genome in first:
+        space.encode(genome)
     init = jax.jit(space.init)
     seen: set[str] = set()
     queue, numbers, total = list(first), itertools.count(), space.size()
 
     def draw(count: int) -> list[Genome]:
-        found = []
-        while len(found) < count and len(seen) < total:
+        found, in_vain = [], 0
+        while len(found) < count and len(seen) < total and in_vain < IN_VAIN:
             genome = (
                 queue.pop(0) if queue else space.decode(jax.device_get(init(jax.random.fold_in(key, next(numbers)))))
             )
+            in_vain += 1
             if identity(genome) not in seen:
                 seen.add(identity(genome))
                 found.append(genome)
+                in_vain = 0
         return found
 
     return draw

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.core import eval_jaxpr
 from jax.extend.core import Jaxpr, Literal, Var
 
-from jevo.networks.jaxprs import called
+from jevo.networks.jaxprs import called, is_elementwise
 from jevo.types import Member
 
 _PRODUCTS = ("dot_general", "conv_general_dilated")
@@ -212,14 +212,17 @@ class _Walker:
         """What the arguments have become, and the results."""
         if (pending := self._pending(eqn, given, alone)) is not None:
             return given, [_Value(touched=True, pending=pending)]
-        given = [self.forced(value) for value in given]
+        # A value that is given twice is one.
+        forced = {id(value): self.forced(value) for value in dict(zip(map(id, given), given, strict=True)).values()}
+        given = [forced[id(value)] for value in given]
         if (closed := called(eqn)) is not None:
             # A function of a layer's outputs alone, such as an activation, is seen as a whole.
             inside = [replace(value, of=None) for value in given]
             found = self.run(closed.jaxpr, [_Value(const, fixed=True) for const in closed.consts], inside)
         else:
             found = self._bound(jaxpr, eqn, given)
-        self._see(given, alone, found)
+        if is_elementwise(eqn):
+            self._see(given, alone, found)
         return given, found
 
     def _pending(self, eqn: Any, given: list[_Value], alone: list[bool]) -> _Pending | None:
@@ -240,7 +243,7 @@ class _Walker:
                 return eqn.primitive.bind(*pair, **eqn.params)
 
             return _Pending(product, weight, None, inputs, contracted)
-        if name in _SHAPES and given[0].pending and alone[0] and len(given) == 1:
+        if _moves(eqn) and given[0].pending and alone[0] and len(given) == 1:
             layer = given[0].pending
             moved = lambda w, a: eqn.primitive.bind(layer.product(w, a), **eqn.params)  # noqa: E731
             return layer._replace(product=moved)
@@ -265,7 +268,7 @@ class _Walker:
         if not all(of):  # With what depends on the examples, in another way than as a layer.
             self.mixed.update(*of)
         from_params = bool(of) and all(of)
-        plain = eqn.primitive.name in _SHAPES and all(value.plain for value in given)
+        plain = _moves(eqn) and all(value.plain for value in given)
         touched = any(value.touched for value in given)
         moved = lambda leaf: eqn.primitive.bind(given[0].moved(leaf), **eqn.params)  # noqa: E731
         form = _Value(
@@ -286,6 +289,12 @@ class _Walker:
         same = jnp.shape(result.array) == jnp.shape(value.array) and jnp.issubdtype(result.array.dtype, jnp.floating)
         if one and same and value.of is not None:
             self.seen(value.of, result.array)
+
+
+def _moves(eqn: Any) -> bool:
+    """Whether an equation only moves numbers; one that makes integers of them rounds."""
+    inexact = all(jnp.issubdtype(v.aval.dtype, jnp.inexact) for v in (*eqn.invars, *eqn.outvars))
+    return eqn.primitive.name in _SHAPES and (inexact or eqn.primitive.name != "convert_element_type")
 
 
 def _source(value: _Value) -> Source:

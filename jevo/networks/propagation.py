@@ -13,7 +13,7 @@ import numpy as np
 from jax.extend.core import Jaxpr, Literal, Var
 
 from jevo.networks.axes import Axes, Parts
-from jevo.networks.jaxprs import called, live
+from jevo.networks.jaxprs import ELEMENTWISE, called, live
 
 Form = list[Parts]
 """The axes of an array."""
@@ -335,18 +335,10 @@ def _again(walk: Propagation, before: list[Form], after: list[Form]) -> list[For
     return [walk.joined(forms) for forms in zip(before, after, strict=True)]
 
 
-_ELEMENTWISE = (
-    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "clamp",
-    "convert_element_type", "copy", "cos", "cosh", "digamma", "div", "eq", "erf", "erf_inv", "erfc", "exp", "exp2",
-    "expm1", "floor", "ge", "gt", "imag", "integer_pow", "is_finite", "le", "lgamma", "log", "log1p", "logistic", "lt",
-    "max", "min", "mul", "name", "ne", "neg", "nextafter", "not", "or", "population_count", "pow", "real",
-    "reduce_precision", "rem", "round", "rsqrt", "select_n", "shift_left", "shift_right_arithmetic",
-    "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor",
-)  # fmt: skip
 _REDUCTIONS = ("reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum", "reduce_xor")
 _WINDOWS = ("reduce_window_max", "reduce_window_min", "reduce_window_sum")
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(_ELEMENTWISE, _elementwise),
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys((*_REDUCTIONS, "squeeze"), _without),
     **dict.fromkeys(_WINDOWS, _window),
     **dict.fromkeys(("argmax", "argmin"), _arg_reduce),

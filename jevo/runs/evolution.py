@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import yaml
 from jevo import genetics
 from jevo import population as pop
 from jevo.data.files import atomic_write
-from jevo.devices import is_spread
+from jevo.devices import is_spread, spread
 from jevo.errors import InputError, require
 from jevo.genetics import Algorithm, Evaluate, Learn, Search, State, update_champion
 from jevo.genetics.selection import descending
@@ -28,7 +29,7 @@ from jevo.runs.logs import open_logs
 from jevo.runs.loop import Programs, Stage, run_stage
 from jevo.runs.machine import device, versions
 from jevo.runs.portable import Portable, card, save_portable
-from jevo.runs.processes import gather
+from jevo.runs.processes import gather, population_mesh
 from jevo.types import Fitness, Key, Member, Population
 from jevo.version import __version__
 
@@ -102,7 +103,7 @@ def evolve(
             makes: trained ones, or another run's.
         validate: `members [n, ...] -> worth [n]`, by which the champion is chosen. None: by their fitness, which
             flatters a member that was lucky with its examples.
-        validate_every: generations between two looks of it.
+        validate_every: generations between two looks of it; the last generation is looked at, too.
         validate_top: how many of the fittest it looks at.
         measure: `state -> scalars` that go on each line, by name.
         stop: looks at the lines, every `stop_every` generations, and may end the run. Of a run that was killed and
@@ -123,12 +124,28 @@ def evolve(
     Sources of what is evolved are those of the algorithm.
     """
     require((evaluate is None) != (learn is None), "evaluate", evaluate, "a function, or else learn is one")
+    # Those of NumPy, which loops over its arrays give, JSON does not know.
+    population, generations, seed, devices, *rest = (
+        int(value) if _is_whole(value) else value
+        for value in (
+            population,
+            generations,
+            seed,
+            devices,
+            validate_every,
+            validate_top,
+            stop_every,
+            checkpoint_every,
+        )
+    )
+    validate_every, validate_top, stop_every, checkpoint_every = rest
     for name, value in {
         "population": population, "generations": generations, "validate_every": validate_every,
         "validate_top": validate_top, "stop_every": stop_every, "checkpoint_every": checkpoint_every, "chunk": chunk,
     }.items():  # fmt: skip
-        require(isinstance(value, int) and value >= 1, name, value, "a whole number from 1")
-    require(0 <= seed < 2**32, "seed", seed, f"a whole number from 0 to {2**32 - 1:,}")
+        require(_is_whole(value) and value >= 1, name, value, "a whole number from 1")
+    require(_is_whole(seed) and 0 <= seed < 2**32, "seed", seed, f"a whole number from 0 to {2**32 - 1:,}")
+    require(_is_whole(devices) and devices >= 0, "devices", devices, "a whole number from 0")
     require_loggers(log)
     if first is not None:
         require(pop.size(first) <= population, "first", pop.size(first), f"at most the population of {population}")
@@ -162,6 +179,9 @@ def evolve(
         done = int(found.state.generation)
         if done > generations:
             raise InputError(f"{out} has {done} generations already; ask for as many or more, or start over with fresh")
+        if validate is not None and done % validate_every:
+            # The last generation is looked at, too; not in the checkpoint, so that more generations come to the same.
+            found = search.crowned(found, devices)
         champion = gather(found.champion)
         worth, when = float(found.validation), int(found.found)
         save_arrays(home.path / "champion", champion)
@@ -180,6 +200,10 @@ def evolve(
         atomic_write(home.path / RESULT, text)
         home.seal(text.encode())
         return Evolved(champion, worth, when, found.state, read_lines(home.path / METRICS))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def load_champion(out: str | Path, init: Callable[[Key], Member]) -> Member:
@@ -274,6 +298,12 @@ class _Search:
         worth = state.fitness[best] if self.validate is None else self.validate(members)
         search = update_champion(search, members, worth, state.generation)
         return search, jnp.max(worth)
+
+    def crowned(self, search: Search, devices: int) -> Search:
+        """After a look at its generation, on as many devices as a run."""
+        with spread(population_mesh(devices)):
+            last = closed(lambda search: self._crowned(search)[0], search)
+            return jax.jit(lambda arrays, search: last(arrays, search))(last.arrays, search)
 
     def programs(self) -> tuple[Closed, Closed]:
         """Both, as they are on a single device."""

@@ -112,21 +112,28 @@ def low_rank_perturbation(
 
     def added(total: list[jax.Array], some: tuple[Key, jax.Array]) -> tuple[list[jax.Array], None]:
         key, gain = some
-        # Drawn once more, so that none has to be kept.
+        # Drawn once more, so that none has to be kept. Small numbers add up, in more digits than bfloat16 has.
         news = [
-            gain * (made if layout.matrices[i] is None else made[0] @ made[1].T)
+            gain * (made.astype(jnp.float32) if layout.matrices[i] is None else _product(*made))
             for i, made in enumerate(changes(jax.random.clone(key)))
         ]
         return [old + new for old, new in zip(total, news, strict=True)], None
 
     matrices = [layout.matrices[i] for i in range(len(leaves))]
     start = [
-        jnp.zeros(leaf.shape if matrix is None else matrix.places.shape, leaf.dtype)
+        jnp.zeros(leaf.shape if matrix is None else matrix.places.shape, jnp.float32)
         for leaf, matrix in zip(leaves, matrices, strict=True)
     ]
     sums, _ = jax.lax.scan(added, start, (keys, gains), unroll=min(4, pairs))
-    gradient = [one if matrix is None else matrix.restored(one) for one, matrix in zip(sums, matrices, strict=True)]
+    gradient = [
+        one.astype(leaf.dtype) if matrix is None else matrix.restored(one).astype(leaf.dtype)
+        for one, matrix, leaf in zip(sums, matrices, leaves, strict=True)
+    ]
     return Estimate(treedef.unflatten(gradient), jnp.mean(found))
+
+
+def _product(contracted: jax.Array, free: jax.Array) -> jax.Array:
+    return jnp.matmul(contracted, free.T, preferred_element_type=jnp.float32)
 
 
 class _Matrix(NamedTuple):
@@ -208,6 +215,7 @@ def _matrix(layer: Layer, leaf: jax.Array) -> _Matrix | None:
     def restored(matrix: jax.Array) -> jax.Array:
         own = matrix.reshape([shape[i] for i in order]).transpose(np.argsort(order))
         # Numbers are only moved, so the transpose of that moves them back.
-        return jax.linear_transpose(moved, leaf)(own)[0]
+        whole = jax.eval_shape(moved, leaf)
+        return jax.linear_transpose(moved, leaf)(own.astype(whole.dtype))[0]
 
     return _Matrix(places, restored)

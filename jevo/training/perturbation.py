@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Jaxpr
 
+from jevo.networks.jaxprs import mixes
 from jevo.networks.linear import Layer, walk
 from jevo.types import Key, Member
 
@@ -114,7 +116,8 @@ def node_perturbation(
     """How the params should change, by `2 * pairs` members in antithetic pairs.
 
     Args:
-        apply: a network of linear layers with any functions between: `(params, x [n, ...]) -> outputs [n, ...]`.
+        apply: a network of linear layers with any functions between, `(params, x [n, ...]) -> outputs [n, ...]`, which
+            computes each example alone.
         params: of it.
         x: examples `[n, ...]`.
         fitness: of each example, `outputs -> float32 [n]`.
@@ -124,7 +127,8 @@ def node_perturbation(
         unroll: pairs in a turn of the loop.
 
     Raises:
-        ValueError: if the network has params that are no weights or biases of linear layers.
+        ValueError: if the network has params that are no weights or biases of linear layers, or examples have a part in
+            each other's outputs.
 
     >>> from jevo.networks import mlp
     >>> network, x = mlp([4, 3, 2]), jnp.ones((5, 4))
@@ -190,8 +194,8 @@ def node_perturbation(
     start = [jnp.zeros(outputs.shape) for _, outputs, _ in clean]
     credits, means = jax.lax.scan(both, start, jnp.arange(pairs), unroll=unroll)
     cotangents = [
-        credit / (pairs * len(x)) / _floored(4 * variance)
-        for credit, (_, _, variance) in zip(credits, clean, strict=True)
+        (credit / (pairs * len(x)) / _floored(4 * variance)).astype(outputs.dtype)
+        for credit, (_, outputs, variance) in zip(credits, clean, strict=True)
     ]
 
     def products(params: Member) -> list[jax.Array]:
@@ -222,10 +226,11 @@ def _batch_axes(apply: Callable[[Member, jax.Array], jax.Array], params: Member,
     """Along which axis of each layer's outputs the examples lie: the one that grows with them.
 
     Raises:
-        ValueError: if they share one with something else.
+        ValueError: if they share one with something else, or have a part in each other's outputs: what noise at one
+            does to the fitness of others would be nobody's.
     """
 
-    def shapes(n: int) -> list[tuple[int, ...]]:
+    def traced(n: int) -> tuple[list[tuple[int, ...]], Jaxpr]:
         found: list[tuple[int, ...]] = []
 
         def noted(layer: Layer) -> jax.Array:
@@ -233,13 +238,19 @@ def _batch_axes(apply: Callable[[Member, jax.Array], jax.Array], params: Member,
             found.append(outputs.shape)
             return outputs
 
-        jax.eval_shape(
-            lambda params, x: walk(apply, params, x, noted), params, jax.ShapeDtypeStruct((n, *x.shape[1:]), x.dtype)
+        program = jax.make_jaxpr(lambda params, x: walk(apply, params, x, noted))(
+            params, jax.ShapeDtypeStruct((n, *x.shape[1:]), x.dtype)
         )
-        return found
+        return found, program.jaxpr
 
+    (shapes, program), (larger, other) = traced(len(x)), traced(len(x) + 1)
+    if mixes(program, other):
+        raise ValueError(
+            "examples have a part in each other's outputs (a mean over the batch, say); node perturbation takes a "
+            "network that computes each example alone"
+        )
     axes = []
-    for one, more in zip(shapes(len(x)), shapes(len(x) + 1), strict=True):
+    for one, more in zip(shapes, larger, strict=True):
         grown = [i for i, (a, b) in enumerate(zip(one, more, strict=True)) if a != b]
         if len(grown) != 1 or one[grown[0]] != len(x):
             raise ValueError(f"the outputs {list(one)} of a layer have no axis of the {len(x)} examples alone")

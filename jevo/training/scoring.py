@@ -86,6 +86,20 @@ def _evaluate_some(score: Callable[[Member], Any], population: Population, chunk
     return pop.take(devices.over_devices(share, (population, wanted)), places)
 
 
+def examples(data: Any) -> int:
+    """How many there are in a pytree of arrays `[n, ...]`.
+
+    Raises:
+        ValueError: if the arrays have not as many rows, or none: an index beyond the end of the shorter one would be
+            taken for its last.
+    """
+    counts = sorted({jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)})
+    if len(counts) != 1 or counts[0] in ((), (0,)):
+        told = " and ".join(", ".join(f"{n:,}" for n in count) or "none, a number" for count in counts) or "no array"
+        raise ValueError(f"the arrays of the examples have as many rows each, one at least; these have {told}")
+    return counts[0][0]
+
+
 @compiled_when_plain("score", "rows")
 def mean_over_rows(score: Callable[[Any], Any], data: Any, rows: int = ROWS) -> Any:
     """The mean of `score` over all examples, computed `rows` at a time: activations exist for so many only.
@@ -94,8 +108,11 @@ def mean_over_rows(score: Callable[[Any], Any], data: Any, rows: int = ROWS) -> 
         score: `batch -> float32 []`, a mean over its rows, or a pytree of them.
         data: a pytree of arrays `[n, ...]`; a batch is `data` with fewer rows.
         rows: in a batch; the last one may be smaller.
+
+    Raises:
+        ValueError: if the arrays have not as many rows, or none.
     """
-    n = jax.tree.leaves(data)[0].shape[0]
+    n = examples(data)
     whole, rest = divmod(n, rows)
     total: Any = None
     # A part that is not there is not compiled, either.

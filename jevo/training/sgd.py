@@ -13,6 +13,7 @@ from jevo import population as pop
 from jevo.errors import require_count
 from jevo.programs import compiled_when_plain
 from jevo.stateful import genome, has_state, with_genome, with_state
+from jevo.training.scoring import examples
 from jevo.types import Cross, Key, Member, Mix, Population, Symmetry
 
 
@@ -137,10 +138,12 @@ def train(
 
     Raises:
         TypeError: if the loss gives something else than `Loss` says.
-        ValueError: if `every` is no number of steps.
+        ValueError: if `every` or `batch_size` is no number of such, or the arrays of the data have not as many rows.
     """
     require_count(every, "every, the steps from one mix to the next,")
-    n = jax.tree.leaves(data)[0].shape[0]
+    if batch_size is not None:
+        require_count(batch_size, "batch_size, the rows in a step,")
+    n = examples(data)
     size = n if batch_size is None else min(batch_size, n)
     per_epoch = n // size
     members = pop.size(population)
