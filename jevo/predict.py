@@ -15,6 +15,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from jevo.data import targets
 from jevo.data.files import atomic_file
 from jevo.data.images import read_examples, write_picture
 from jevo.data.values import Values
@@ -83,8 +84,9 @@ def predict(request: Request) -> None:
             name = f"{path}[{i}]" if len(x) > 1 else str(path)
             told = "" if found.classes is None else f"  {classes[int(found.classes[i])]}"
             if found.values is not None:
-                estimates = zip(result["data"]["targets"]["names"], found.values[i], strict=True)
-                told = "".join(f"  {target} {value:.6g}" for target, value in estimates)
+                of = result["data"]["targets"]
+                estimates = zip(of["names"], found.values[i], of["scale"], strict=True)
+                told = "".join(f"  {name} {targets.written(float(value), scale)}" for name, value, scale in estimates)
             sure = "" if found.probabilities is None else f"  {found.probabilities[i].max():.3f}"
             print(on_one_line(f"{name}{told}{sure}{written}"))
 

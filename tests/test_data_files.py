@@ -86,6 +86,59 @@ def test_npz_faults(tmp_path, changes, says):
     assert says in fails(load, save(tmp_path, **changes))
 
 
+@pytest.mark.parametrize("scale", [1 / 255, 100.0])
+def test_npz_parts_are_on_one_scale(tmp_path, scale):
+    """Pictures are refused; of a table's rows it is said, as a few may well be far out."""
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 4, 4)).astype(np.uint8)
+    other = {"x_test": (pictures[:9] * scale).astype(np.float32), "y_test": Y[:9]}
+    said = fails(load, save(tmp_path, x_train=pictures, **other))
+    assert "test has values from" in said
+    assert "bring all parts to one scale" in said
+    rows = pictures.reshape(40, 16)
+    assert "test has values from" in load(save(tmp_path, x_train=rows, **other | {"x_test": rows[:9] * scale})).note
+    assert "has values" not in load(save(tmp_path, x_train=pictures, x_test=pictures[:9], y_test=Y[:9])).note
+
+
+@pytest.mark.parametrize("name", ["x_val", "X_test", "Y_TEST", "y_valid", "xtest", "x_dev"])
+def test_npz_names_that_are_meant_for_a_part_are_refused(tmp_path, name):
+    said = fails(load, save(tmp_path, **{name: np.zeros((6, 4))}))
+    assert f"{name!r} is no name of a part" in said
+    data = load(save(tmp_path, class_names=np.array(["a"]), x_mean=np.zeros(4)))
+    assert "not read: class_names, x_mean" in "; ".join(data.taken)
+
+
+def test_codes_with_an_e_are_no_numbers(tmp_path):
+    codes = ["0E1", "0E2", "1A0", "1E3", "10"]
+    rows = "".join(f"{i},{2 * i % 7},{codes[i % 5]}\n" for i in range(50))
+    assert set(load(csv(tmp_path, f"a,b,kind\n{rows}")).classes) == set(codes)
+    said = fails(load, csv(tmp_path, "a,b,kind\n" + rows.replace("1A0", "1000")))
+    assert "look like one class written in two ways" in said
+    # As NumPy writes a large one.
+    rows = "".join(f"{i},{2 * i % 7},{('1e+16', '10000000000000000', '3')[i % 3]}\n" for i in range(50))
+    assert load(csv(tmp_path, f"a,b,kind\n{rows}")).classes == ("3", "10000000000000000")
+
+
+def test_labels_have_the_decimal_sign_of_their_file(tmp_path):
+    def of(labels):
+        rows = "".join(f"{i},5;{i * i % 11};{labels[i % len(labels)]}\n" for i in range(40))
+        return csv(tmp_path, f"a;b;kind\n{rows}")
+
+    assert load(of(["1,0", "1", "2,0", "2", "10,0"])).classes == ("1", "2", "10")
+    assert "regression" in fails(load, of(["10,5", "11,5", "12,25"]))
+    assert load(of(["1,2", "b"])).classes == ("1,2", "b")
+
+
+def test_thousands_with_points_are_refused(tmp_path):
+    def of(numbers, sign=";"):
+        rows = "".join(f"{numbers[i % len(numbers)]}{sign}{i * i % 11}{sign}{'ab'[i % 2]}\n" for i in range(40))
+        return csv(tmp_path, f"price{sign}b{sign}kind\n{rows}")
+
+    assert "'1.250' may have a thousands separator" in fails(load, of(["950", "1.250", "12.500"]))
+    for fine in (["950.000", "1.250", "12.500"], ["950", "1.25", "12.5"], ["0.950", "1.250", "1"], ["950", "12500"]):
+        load(of(fine))
+    load(of(["950", "1.250"], ","))
+
+
 def test_npz_damaged(tmp_path):
     path = Path(save(tmp_path, x_train=np.ones((40, 1), np.uint8)))
     raw = path.read_bytes()

@@ -11,7 +11,7 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 
 from jevo import data
 from jevo.data import load
-from jevo.data.targets import Targets, targets_of
+from jevo.data.targets import Targets, targets_of, written
 from jevo.data.task import to_device
 from jevo.errors import InputError
 from jevo.experiments import champion, elsewhere, experiment, hybrid, weights
@@ -206,11 +206,23 @@ def test_the_metrics_are_those_of_scikit_learn(count, rng):
 def test_r2_of_a_target_that_does_not_vary():
     """As scikit-learn has it: 1 where the estimates are right, else 0."""
     targets = Targets(("a",), (0.0,), (1.0,))
-    same = np.ones((4, 1))
-    for said in (same, np.array([[1.0], [1.0], [1.0], [2.0]])):
-        want = r2_score(same, said)
-        assert measure_targets(targets, said.astype(np.float32), same)["r2"] == want
-        assert float(r2(jnp.asarray(said), jnp.asarray(same))) == want
+    for same in (np.ones((4, 1)), np.full((40, 1), 0.1), np.full((3, 1), 1e7 / 3)):
+        for said in (same, same + np.arange(len(same))[:, None]):
+            want = r2_score(same, said)
+            found = measure_targets(targets, said, same)["r2"]
+            assert found == want
+            assert float(r2(jnp.asarray(said), jnp.asarray(same))) == want
+
+
+@pytest.mark.parametrize(
+    ("value", "scale", "text"),
+    [
+        (1.7e9 + 1234.5678, 3000.0, "1700001234.6"), (1234567.89, 5e5, "1.23457e+06"), (1.23456789e-4, 1e-4, "0.000123457"),
+        (0.0, 1.0, "0"), (-3.14159265, 1.0, "-3.14159"), (float("nan"), 1.0, "nan"), (float("inf"), 1.0, "inf"),
+    ],
+)  # fmt: skip
+def test_an_estimate_has_the_digits_that_its_target_needs(value, scale, text):
+    assert written(value, scale) == text
 
 
 def test_an_own_goal_of_classes_with_the_usual_loss_is_the_usual_one(rng):

@@ -328,6 +328,11 @@ def _split(
     values = values_of(train, None if white is None else 0.0, white)
     held = {}
     for part, (x, y) in splits.items():
+        if odd := values.odd(x):
+            said = f"{part} {odd} ({values.low:g} to {values.high:g})"
+            if values.channels:
+                raise InputError(f"{name}: {said}; bring all parts to one scale")
+            notes.append(said)
         try:
             held[part] = Split(values.stored(x), y)
         except InputError as error:

@@ -7,6 +7,7 @@ slowly: it knows the lines, and its word counts.
 import codecs
 import csv
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -210,7 +211,7 @@ class Delimited:
         labels = NO_LABELS
         if target is not None:
             encoded = table.column(keys[target]).combine_chunks().dictionary_encode()
-            labels = Labels(encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
+            labels = Labels(self._pointed(encoded.dictionary.to_pylist()), encoded.indices.to_numpy())
         if any("\n" in value or "\r" in value for value in labels.values):
             return None
         x = np.empty((table.num_rows, len(wanted)))
@@ -257,7 +258,12 @@ class Delimited:
         if target is None:
             return np.stack(rows), NO_LABELS
         values, codes = np.unique(labels, return_inverse=True)
-        return np.stack(rows), Labels(values.tolist(), codes)
+        return np.stack(rows), Labels(self._pointed(values.tolist()), codes)
+
+    def _pointed(self, values: list[str]) -> list[str]:
+        """Labels as they are; numbers, if all of them are, with a point."""
+        pointed = [self._point(value) for value in values]
+        return pointed if all(not math.isnan(number(value)) for value in pointed) else values
 
     def _ragged(self, line: int, cells: list[str]) -> NoReturn:
         cause = ""
@@ -363,12 +369,31 @@ def _delimiter(path: Path, text: str) -> str:
     return best
 
 
+def _refuse_thousands(path: Path, delimiter: str, body: list[list[str]]) -> None:
+    """Raise an InputError for a column of 950 and 1.250: who writes decimals leaves zeros at their end out, or writes
+    them in whole numbers, too. Where commas divide, points are decimal."""
+    for column in zip(*body, strict=False) if delimiter != "," else ():
+        cells = {cell.strip() for cell in column}
+        pointed = [cell for cell in cells if "." in cell]
+        whole = any(re.fullmatch(r"[+-]?\d+", cell, re.ASCII) for cell in cells)
+        if (
+            pointed
+            and whole
+            and all(_THOUSANDS.fullmatch(cell.replace(".", ",")) for cell in pointed if "," not in cell)
+        ):
+            raise InputError(
+                f"{path}: {min(pointed)!r} may have a thousands separator, as other numbers of its column have no "
+                "point; write thousands without one, and decimals in as many places all"
+            )
+
+
 def _decimal(path: Path, delimiter: str, body: list[list[str]]) -> str:
     """The decimal sign of numbers that hold commas, which only files with another delimiter can have."""
     if delimiter == ",":
         quoted = [cell.strip() for cells in body for cell in cells if _COMMA.fullmatch(cell.strip())]
         if not quoted:
             return "."
+    _refuse_thousands(path, delimiter, body)
     cells = [cell.strip() for row in body for cell in row]
     commas = [cell for cell in cells if _COMMA.fullmatch(cell)]
     if not commas:

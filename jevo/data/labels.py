@@ -12,6 +12,8 @@ _MISSING = frozenset({"", "?", "--", "na", "n/a", "#n/a", "<na>", "nan", "nat", 
 """How a missing label is written, in any case; and Python's None, but not the word none, which names classes."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _CODE = re.compile(r"0\d+", re.ASCII)
+_LETTERS = re.compile(r"\d+[eE]\d+", re.ASCII)
+"""Such as 1E3 among 1A3 and 1B3: whoever writes a number with an exponent writes a point, or a sign before that."""
 """Leading zeros belong to a code, as 01 of 99: it is a name."""
 
 
@@ -85,15 +87,18 @@ def classes(source: Source, labels: Mapping[str, Labels]) -> tuple[tuple[str, ..
     _refuse_missing(source, labels, named, signs="+" in every)
     _refuse_numbers(source, labels, named)
     seen: dict[float, str] = {}
-    for name in every:
+    # Codes that look like numbers with an exponent are not each other's twins, but may be a plain number's.
+    for name in sorted(every, key=lambda name: bool(_LETTERS.fullmatch(name))):
         value = number(name)
+        if _LETTERS.fullmatch(name) and value not in seen:
+            continue
         if not np.isnan(value) and seen.setdefault(value, name) != name:
             raise InputError(
                 f"{source.where}: the labels {seen[value]!r} and {name!r} look like one class written in two ways; "
                 "write it in one"
             )
     present = {part: sorted({names[i] for i in np.unique(labels[part].codes)}) for part, names in named.items()}
-    names = sorted(present["train"], key=lambda name: (np.nan_to_num(number(name), nan=np.inf), name))
+    names = sorted(present["train"], key=lambda name: (np.nan_to_num(_value(name), nan=np.inf), name))
     if len(names) < 2:
         raise InputError(f"{source.where}: needs at least two classes, but every train label is {names[0]!r}")
     index = {name: i for i, name in enumerate(names)}
@@ -116,10 +121,15 @@ def classes(source: Source, labels: Mapping[str, Labels]) -> tuple[tuple[str, ..
     return tuple(names), indices, [f"the classes {a!r} and {b!r} differ in case only" for a, b in twins[:3]]
 
 
+def _value(name: str) -> float:
+    """The number that a label is; NaN for a word, and for a code of digits and an E."""
+    return np.nan if _LETTERS.fullmatch(name) else number(name)
+
+
 def _name(value: str) -> str:
     """The name of the class that a label is written for."""
     name = value.strip()
-    found = number(name)
+    found = _value(name)
     if np.isnan(found) or _CODE.fullmatch(name) or not found.is_integer():
         return name
     return str(int(name)) if re.fullmatch(r"[+-]?\d+", name) else str(int(found))
@@ -148,10 +158,10 @@ def _refuse_missing(source: Source, labels: Mapping[str, Labels], named: Mapping
 
 def _refuse_numbers(source: Source, labels: Mapping[str, Labels], named: Mapping[str, list[str]]) -> None:
     """Refuses what has fractions, unless most labels are words."""
-    fraction = {part: [(not np.isnan(v := number(n)) and not v.is_integer()) or _infinite(n) for n in names]
+    fraction = {part: [(not np.isnan(v := _value(n)) and not v.is_integer()) or _infinite(n) for n in names]
                 for part, names in named.items()}  # fmt: skip
     part, first, count = _first(labels, fraction)
-    words = _first(labels, {part: [np.isnan(number(n)) for n in names] for part, names in named.items()})[2]
+    words = _first(labels, {part: [np.isnan(_value(n)) for n in names] for part, names in named.items()})[2]
     if count and count >= words:
         different = len({name for names in named.values() for name in names})
         raise InputError(

@@ -1,5 +1,6 @@
 """Users' own data: `.npz`, `.csv` and `.parquet` files, checked, with every fault named by its place."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,11 @@ SUFFIXES = (".npz", ".csv", ".parquet", ".pq")
 _USUAL = ("label", "class", "target", "y")
 """What label columns are often called: never a reason to take one, but one to mention it."""
 _PARTS = ("train", "validation", "test")
+_LIKE_PART = re.compile(
+    r"[xy][_ .-]?(train|trn|training|validation|validate|valid|val|dev|eval|evaluation|test|tst|testing|holdout)",
+    re.IGNORECASE,
+)
+"""Names that somebody meant for a part, and that are none."""
 
 
 class Table(NamedTuple):
@@ -91,6 +97,12 @@ def read_arrays(path: str, arrays: Mapping[str, np.ndarray], found: Sequence[str
     Raises:
         InputError: if they disagree, a value is no finite number, or the labels are no classes.
     """
+    others = [key for key in found if key not in {f"{axis}_{part}" for part in _PARTS for axis in "xy"}]
+    if like := [key for key in others if _LIKE_PART.fullmatch(key)]:
+        names = ", ".join(f"x_{part}" for part in _PARTS)
+        raise InputError(
+            f"{path}: {like[0]!r} is no name of a part; they are {names}, and with y_ for x_; rename or drop it"
+        )
     parts, labels, numbers = {}, {}, {}
     for part in _PARTS:
         x, y = arrays.get(f"x_{part}"), arrays.get(f"y_{part}")
@@ -113,6 +125,8 @@ def read_arrays(path: str, arrays: Mapping[str, np.ndarray], found: Sequence[str
             )
     shape = "x".join(map(str, parts["train"].shape[1:]))
     features = f"features: {shape} of type {parts['train'].dtype}"
+    if others:
+        features += f"; not read: {', '.join(key[:40] for key in others[:10])}{', ...' if len(others) > 10 else ''}"
     if regression:
         count = numbers["train"].shape[1]
         if widths := [part for part, y in numbers.items() if y.shape[1] != count]:

@@ -81,6 +81,13 @@ def from_array(name: str, y: np.ndarray) -> np.ndarray:
     return y
 
 
+def written(value: float, scale: float) -> str:
+    """An estimate in as many digits as tell it from others of a target of such a deviation."""
+    size = max(abs(value), scale)
+    digits = 6 if not math.isfinite(size) else min(17, max(6, 5 + math.ceil(math.log10(size / scale))))
+    return f"{value:.{digits}g}"
+
+
 def targets_of(where: str, names: Sequence[str], y: np.ndarray) -> Targets:
     """What train targets `[n, targets]` are.
 
@@ -96,5 +103,7 @@ def targets_of(where: str, names: Sequence[str], y: np.ndarray) -> Targets:
 
 def described(names: Sequence[str], y: np.ndarray) -> str:
     """The targets and their range, in words."""
-    listed = [f"{name[:40]} {low:g} to {high:g}" for name, low, high in zip(names, y.min(0), y.max(0), strict=True)]
+    listed = [
+        f"{name[:40]} {low:.10g} to {high:.10g}" for name, low, high in zip(names, y.min(0), y.max(0), strict=True)
+    ]
     return f"{', '.join(listed[:10])}{', ...' if len(listed) > 10 else ''}"

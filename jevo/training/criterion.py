@@ -109,9 +109,10 @@ def r2(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     Of a target that is the same for all of these examples it is 1 where the estimates are right, else 0.
     """
     wrong = jnp.mean((outputs - targets) ** 2, axis=0)
-    variance = jnp.var(targets, axis=0)
-    share = 1 - wrong / jnp.where(variance > 0, variance, 1.0)
-    return jnp.mean(jnp.where(variance > 0, share, (wrong == 0).astype(jnp.float32)))
+    # The variance of equal numbers is not zero once they are rounded.
+    varies = jnp.max(targets, axis=0) > jnp.min(targets, axis=0)
+    share = 1 - wrong / jnp.where(varies, jnp.var(targets, axis=0), 1.0)
+    return jnp.mean(jnp.where(varies, share, (wrong == 0).astype(jnp.float32)))
 
 
 def measure_targets(targets: Targets, outputs: np.ndarray, y: np.ndarray) -> dict[str, float]:
@@ -122,8 +123,8 @@ def measure_targets(targets: Targets, outputs: np.ndarray, y: np.ndarray) -> dic
         several targets one for each.
     """
     error = targets.source(outputs) - y
-    wrong, variance = (error**2).mean(axis=0), y.var(axis=0)
-    share = np.where(variance > 0, 1 - wrong / np.where(variance > 0, variance, 1.0), wrong == 0)
+    wrong, varies = (error**2).mean(axis=0), y.max(axis=0) > y.min(axis=0)
+    share = np.where(varies, 1 - wrong / np.where(varies, y.var(axis=0), 1.0), wrong == 0)
     found = {"r2": float(share.mean()), "loss": float((wrong / np.array(targets.scale) ** 2).mean())}
     for i, name in enumerate(targets.names):
         of = f" {name}" if len(targets.names) > 1 else ""
