@@ -217,8 +217,9 @@ def test_r2_of_a_target_that_does_not_vary():
 @pytest.mark.parametrize(
     ("value", "scale", "text"),
     [
-        (1.7e9 + 1234.5678, 3000.0, "1700001234.6"), (1234567.89, 5e5, "1.23457e+06"), (1.23456789e-4, 1e-4, "0.000123457"),
-        (0.0, 1.0, "0"), (-3.14159265, 1.0, "-3.14159"), (float("nan"), 1.0, "nan"), (float("inf"), 1.0, "inf"),
+        (1.7e9 + 1234.5678, 3000.0, "1700001234.6"), (1234567.89, 5e5, "1.23457e+06"),
+        (1.23456789e-4, 1e-4, "0.000123457"), (0.0, 1.0, "0"),
+        (-3.14159265, 1.0, "-3.14159"), (float("nan"), 1.0, "nan"), (float("inf"), 1.0, "inf"),
     ],
 )  # fmt: skip
 def test_an_estimate_has_the_digits_that_its_target_needs(value, scale, text):
