@@ -20,6 +20,7 @@ LAYERS = [
         "stateful",
         "symmetry",
         "memory",
+        "kept",
         "devices",
         "programs",
         "population",
