@@ -42,6 +42,7 @@ FIRST = [
     "stateful",
     "symmetry",
     "memory",
+    "kept",
     "devices",
     "programs",
     "population",
