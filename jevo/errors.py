@@ -29,6 +29,11 @@ def require(holds: bool, setting: str, value: Any, takes: str) -> None:
         raise InputError(f"setting {setting} is {shortened(value)}, but takes {takes}")
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a value is an integer, of whatever type, and no truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def require_count(value: Any, what: str, least: int = 1) -> None:
     """Raise a ValueError unless a value is an integer that is large enough.
 
@@ -37,7 +42,7 @@ def require_count(value: Any, what: str, least: int = 1) -> None:
         what: it is, to begin the message with.
         least: it may be.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    if not is_whole(value) or value < least:
         raise ValueError(f"{what} is an integer, at least {least}, not {shortened(value)}")
 
 

@@ -86,7 +86,9 @@ def predict(request: Request) -> None:
             if found.values is not None:
                 of = result["data"]["targets"]
                 estimates = zip(of["names"], found.values[i], of["scale"], strict=True)
-                told = "".join(f"  {name} {targets.written(float(value), scale)}" for name, value, scale in estimates)
+                told = "".join(
+                    f"  {target} {targets.written(float(value), scale)}" for target, value, scale in estimates
+                )
             sure = "" if found.probabilities is None else f"  {found.probabilities[i].max():.3f}"
             print(on_one_line(f"{name}{told}{sure}{written}"))
 

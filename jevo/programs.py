@@ -26,8 +26,10 @@ from jevo.kept import Kept
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _EMPTY = CellType()
+"""A variable of a closure that has no value yet."""
 
 _LIBRARIES = tuple({path for path in map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")) if path})
+"""Folders of Python's own files, and of what is installed beside them."""
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
@@ -152,9 +154,9 @@ def closed(function: Callable[..., Any], *arguments: Any) -> Closed:
 
 def _hidden(jaxpr: Jaxpr) -> Iterator[Any]:
     """The arrays in a program that its text leaves out."""
-    for equation, params in _equations(jaxpr):
+    for equation in _equations(jaxpr):
         yield from (var.val for var in equation.invars if isinstance(var, Literal) and jnp.ndim(var.val))
-        for value in params:
+        for value in _params(equation):
             if isinstance(value, ClosedJaxpr):
                 yield from value.consts
             elif isinstance(value, np.ndarray | jax.Array) and value.ndim:
@@ -163,20 +165,31 @@ def _hidden(jaxpr: Jaxpr) -> Iterator[Any]:
 
 def _called_back(jaxpr: Jaxpr) -> Iterator[Any]:
     """The functions of Python that a program calls for what they give: its text has their names alone."""
-    for equation, _ in _equations(jaxpr):
+    for equation in _equations(jaxpr):
         callback = equation.params.get("callback")
         if callback is not None and equation.outvars:
             yield getattr(callback, "callback_func", callback)
 
 
-def _equations(jaxpr: Jaxpr) -> Iterator[tuple[Any, list[Any]]]:
-    """All equations of a program and those in it, each with its params, flat."""
+def _equations(jaxpr: Jaxpr) -> Iterator[Any]:
+    """All equations of a program, and of those in it."""
     for equation in jaxpr.eqns:
-        params = jax.tree.leaves(equation.params, is_leaf=lambda value: isinstance(value, Jaxpr | ClosedJaxpr))
-        yield equation, params
-        for value in params:
-            if isinstance(value, Jaxpr | ClosedJaxpr):
-                yield from _equations(value.jaxpr if isinstance(value, ClosedJaxpr) else value)
+        yield equation
+        for program in programs_in(equation):
+            yield from _equations(program)
+
+
+def programs_in(equation: Any) -> list[Jaxpr]:
+    """The programs that an equation has as params: what it calls, repeats or chooses from."""
+    return [
+        value.jaxpr if isinstance(value, ClosedJaxpr) else value
+        for value in _params(equation)
+        if isinstance(value, Jaxpr | ClosedJaxpr)
+    ]
+
+
+def _params(equation: Any) -> list[Any]:
+    return jax.tree.leaves(equation.params, is_leaf=lambda value: isinstance(value, Jaxpr | ClosedJaxpr))
 
 
 def fingerprint(thing: Any, known: dict[int, tuple[Any, str]] | None = None) -> str:
@@ -199,27 +212,29 @@ def fingerprint(thing: Any, known: dict[int, tuple[Any, str]] | None = None) -> 
     known = {} if known is None else known
     if id(thing) not in known:
         known[id(thing)] = thing, "itself"
-        text = " ".join(fingerprint(part, known) for part in _parts(thing))
+        text = " ".join(fingerprint(part, known) for part in _parts(thing, known))
         known[id(thing)] = thing, hashlib.sha256(text.encode()).hexdigest()
     return known[id(thing)][1]
 
 
-def _parts(thing: Any) -> Iterable[Any]:
+def _parts(thing: Any, known: dict[int, tuple[Any, str]]) -> Iterable[Any]:
     """What an object's fingerprint is made of."""
     if isinstance(thing, np.ndarray | jax.Array):
-        return [_digest(thing)]
+        # Of objects it would be their addresses.
+        return [_digest(thing)] if thing.dtype != object else [thing.shape, thing.ravel().tolist()]
     if isinstance(thing, Mapping):
         return [part for item in thing.items() for part in item]
     if isinstance(thing, set | frozenset):
-        return sorted(map(fingerprint, thing))
+        # In no order: what one of them has in common with another is not known to it.
+        return sorted(fingerprint(part, dict(known)) for part in thing)
     if isinstance(thing, list | tuple):
         return thing
     if isinstance(thing, CodeType):
         return [thing.co_code, thing.co_names, thing.co_consts]
     if isinstance(thing, FunctionType):
         cells = [cell.cell_contents for cell in thing.__closure__ or () if cell != _EMPTY]
-        known = {} if _of_library(thing) else thing.__globals__
-        named = {name: known[name] for name in thing.__code__.co_names if name in known}
+        around = {} if _of_library(thing) else thing.__globals__
+        named = {name: around[name] for name in thing.__code__.co_names if name in around}
         return [thing.__code__, thing.__defaults__, thing.__kwdefaults__, cells, named]
     if isinstance(thing, MethodType):
         return [thing.__func__, thing.__self__]
@@ -230,8 +245,9 @@ def _parts(thing: Any) -> Iterable[Any]:
         return [thing.__qualname__, own, () if _of_library(thing) else thing.__bases__]
     if isinstance(thing, ModuleType):
         return [thing.__name__]
-    slots = [name for each in type(thing).__mro__ for name in np.atleast_1d(getattr(each, "__slots__", ())).tolist()]
-    own = {name: getattr(thing, name) for name in slots if hasattr(thing, name)}
+    slots = [vars(each).get("__slots__", ()) for each in type(thing).__mro__]
+    names = [name for some in slots for name in ([some] if isinstance(some, str) else some)]
+    own = {name: getattr(thing, name) for name in names if hasattr(thing, name)}
     return [type(thing), getattr(thing, "__name__", ""), getattr(thing, "__dict__", {}), own]
 
 

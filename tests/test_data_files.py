@@ -99,6 +99,15 @@ def test_npz_parts_are_on_one_scale(tmp_path, scale):
     assert "has values" not in load(save(tmp_path, x_train=pictures, x_test=pictures[:9], y_test=Y[:9])).note
 
 
+def test_an_outlier_in_a_part_that_is_drawn_is_said(tmp_path):
+    series = np.random.default_rng(0).normal(size=(40, 6, 3)).astype(np.float32)
+    found = []
+    for i in range(40):
+        data = load(save(tmp_path, x_train=series * np.where(np.arange(40) == i, 1000, 1)[:, None, None]))
+        found.append("far outside those of the train examples" in data.note)
+    assert 0 < sum(found) < 40
+
+
 @pytest.mark.parametrize("name", ["x_val", "X_test", "Y_TEST", "y_valid", "xtest", "x_dev"])
 def test_npz_names_that_are_meant_for_a_part_are_refused(tmp_path, name):
     said = fails(load, save(tmp_path, **{name: np.zeros((6, 4))}))

@@ -409,6 +409,28 @@ def test_what_a_function_does_is_told_apart(monkeypatch):
     assert fingerprint(Simulator(2)) != before[1]
 
 
+class Node:
+    """One of those that know each other, in no order."""
+
+    __slots__ = {"others": "whom it knows"}
+
+    def __init__(self):
+        self.others = set()
+
+
+def test_a_function_may_hold_whatever_there_is():
+    def around(count):
+        nodes = [Node() for _ in range(count)]
+        for node in nodes:
+            node.others |= set(nodes)
+        return lambda x: (x, nodes[0])
+
+    assert fingerprint(around(3)) == fingerprint(around(3)) != fingerprint(around(2))
+    tables = [np.array([["a", 1], [None, number]], object) for number in (2, 2, 3)]
+    one, same, other = (fingerprint(lambda x, table=table: table[x]) for table in tables)
+    assert one == same != other
+
+
 def test_what_a_function_does_is_the_same_in_another_process(tmp_path):
     script = tmp_path / "own.py"
     script.write_text(

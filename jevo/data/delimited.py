@@ -262,6 +262,8 @@ class Delimited:
 
     def _pointed(self, values: list[str]) -> list[str]:
         """Labels as they are; numbers, if all of them are, with a point."""
+        if self.decimal == ".":
+            return values
         pointed = [self._point(value) for value in values]
         return pointed if all(not math.isnan(number(value)) for value in pointed) else values
 
@@ -369,18 +371,14 @@ def _delimiter(path: Path, text: str) -> str:
     return best
 
 
-def _refuse_thousands(path: Path, delimiter: str, body: list[list[str]]) -> None:
+def _refuse_thousands(path: Path, body: list[list[str]]) -> None:
     """Raise an InputError for a column of 950 and 1.250: who writes decimals leaves zeros at their end out, or writes
-    them in whole numbers, too. Where commas divide, points are decimal."""
-    for column in zip(*body, strict=False) if delimiter != "," else ():
+    them in whole numbers, too."""
+    for column in zip(*body, strict=False):
         cells = {cell.strip() for cell in column}
         pointed = [cell for cell in cells if "." in cell]
-        whole = any(re.fullmatch(r"[+-]?\d+", cell, re.ASCII) for cell in cells)
-        if (
-            pointed
-            and whole
-            and all(_THOUSANDS.fullmatch(cell.replace(".", ",")) for cell in pointed if "," not in cell)
-        ):
+        thousands = pointed and all(_THOUSANDS.fullmatch(cell.replace(".", ",")) for cell in pointed)
+        if thousands and any(re.fullmatch(r"[+-]?\d+", cell, re.ASCII) for cell in cells):
             raise InputError(
                 f"{path}: {min(pointed)!r} may have a thousands separator, as other numbers of its column have no "
                 "point; write thousands without one, and decimals in as many places all"
@@ -393,7 +391,8 @@ def _decimal(path: Path, delimiter: str, body: list[list[str]]) -> str:
         quoted = [cell.strip() for cells in body for cell in cells if _COMMA.fullmatch(cell.strip())]
         if not quoted:
             return "."
-    _refuse_thousands(path, delimiter, body)
+    else:
+        _refuse_thousands(path, body)
     cells = [cell.strip() for row in body for cell in row]
     commas = [cell for cell in cells if _COMMA.fullmatch(cell)]
     if not commas:

@@ -12,9 +12,9 @@ _MISSING = frozenset({"", "?", "--", "na", "n/a", "#n/a", "<na>", "nan", "nat", 
 """How a missing label is written, in any case; and Python's None, but not the word none, which names classes."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _CODE = re.compile(r"0\d+", re.ASCII)
+"""Leading zeros belong to a code, as 01 of 99: it is a name."""
 _LETTERS = re.compile(r"\d+[eE]\d+", re.ASCII)
 """Such as 1E3 among 1A3 and 1B3: whoever writes a number with an exponent writes a point, or a sign before that."""
-"""Leading zeros belong to a code, as 01 of 99: it is a name."""
 
 
 class Labels(NamedTuple):

@@ -82,13 +82,13 @@ def evolve(
     ask = jax.jit(algorithm.ask)
     renewed = _renewal(space, mutation) if novel else lambda key, members, tries: members
     members = pop.unstack(jax.device_get(pop.init(start_key, space.init, population)))
-    members = [jax.device_get(space.encode(genome)) for genome in first] + members[len(first) :]
-    members = renewed(novel_key, members, FIRST_TRIES)
+    given = [jax.device_get(space.encode(genome)) for genome in first]
+    members = renewed(novel_key, given + members[len(first) :], FIRST_TRIES)
     ranked = ranking(objectives) if objectives else None
     proposals = _proposals(space, members, [()] * population)
-    for i, genome in enumerate(first):
+    for i, (genome, encoded) in enumerate(zip(first, given, strict=True)):
         # As it was given: of a number that is encoded and decoded again the last digits are others.
-        if identity(proposals[i].genome) == identity(space.decode(jax.device_get(space.encode(genome)))):
+        if identity(proposals[i].genome) == identity(space.decode(encoded)):
             proposals[i] = Proposal(genome)
     scores: list[Score] = list((yield Ask(proposals, (), halving, fitness=ranked)))
     state = algorithm.init(pop.stack(members), _fitness(scores, ranked))

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from jevo.programs import programs_in
 
 _CALLS = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr",
@@ -62,10 +63,10 @@ def mixes(one: Jaxpr, more: Jaxpr) -> bool:
         one: the program for some examples.
         more: the same for one more: an axis that has grown is theirs.
     """
-    for eqn, other in zip(one.eqns, more.eqns, strict=False):
-        parts = [jax.tree.leaves(each.params, is_leaf=_is_program) for each in (eqn, other)]
-        programs = [[_jaxpr(part) for part in each if _is_program(part)] for each in parts]
-        if any(map(mixes, *programs)):
+    if [eqn.primitive for eqn in one.eqns] != [eqn.primitive for eqn in more.eqns]:
+        return False  # Another program for another number: its axes are not to be compared.
+    for eqn, other in zip(one.eqns, more.eqns, strict=True):
+        if any(map(mixes, programs_in(eqn), programs_in(other))):
             return True
         name = eqn.primitive.name
         for place, (a, b) in enumerate(zip(eqn.invars, other.invars, strict=True)):
@@ -80,11 +81,3 @@ def mixes(one: Jaxpr, more: Jaxpr) -> bool:
             if grown.intersection(np.atleast_1d(summed).tolist()):
                 return True
     return False
-
-
-def _is_program(part: Any) -> bool:
-    return isinstance(part, Jaxpr | ClosedJaxpr)
-
-
-def _jaxpr(part: Any) -> Jaxpr:
-    return part.jaxpr if isinstance(part, ClosedJaxpr) else part

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from jevo import genetics
 from jevo import population as pop
 from jevo.data.files import atomic_write
 from jevo.devices import is_spread, spread
-from jevo.errors import InputError, require
+from jevo.errors import InputError, is_whole, require
 from jevo.genetics import Algorithm, Evaluate, Learn, Search, State, update_champion
 from jevo.genetics.selection import descending
 from jevo.programs import Closed, closed
@@ -86,7 +85,8 @@ def evolve(
 
     The same call goes on where a run was stopped or killed, and comes to the same; with more generations it goes on
     after the last. It is the same call if its functions make the same programs, and close over the same numbers: of
-    others in the same folder it will not hear. (Another version of JAX, or another kind of device, may make others.)
+    others in the same folder it will not hear. What a function of the host (`pure_callback`) holds is part of it, also
+    what it counts or keeps as it goes. (Another version of JAX, or another kind of device, may make others.)
 
     All functions but `stop` are traced: once, and run on the device.
 
@@ -124,28 +124,11 @@ def evolve(
     Sources of what is evolved are those of the algorithm.
     """
     require((evaluate is None) != (learn is None), "evaluate", evaluate, "a function, or else learn is one")
-    # Those of NumPy, which loops over its arrays give, JSON does not know.
-    population, generations, seed, devices, *rest = (
-        int(value) if _is_whole(value) else value
-        for value in (
-            population,
-            generations,
-            seed,
-            devices,
-            validate_every,
-            validate_top,
-            stop_every,
-            checkpoint_every,
-        )
-    )
-    validate_every, validate_top, stop_every, checkpoint_every = rest
-    for name, value in {
-        "population": population, "generations": generations, "validate_every": validate_every,
-        "validate_top": validate_top, "stop_every": stop_every, "checkpoint_every": checkpoint_every, "chunk": chunk,
-    }.items():  # fmt: skip
-        require(_is_whole(value) and value >= 1, name, value, "a whole number from 1")
-    require(_is_whole(seed) and 0 <= seed < 2**32, "seed", seed, f"a whole number from 0 to {2**32 - 1:,}")
-    require(_is_whole(devices) and devices >= 0, "devices", devices, "a whole number from 0")
+    population, generations = _whole("population", population), _whole("generations", generations)
+    validate_every, validate_top = _whole("validate_every", validate_every), _whole("validate_top", validate_top)
+    stop_every, checkpoint_every = _whole("stop_every", stop_every), _whole("checkpoint_every", checkpoint_every)
+    chunk, devices, seed = _whole("chunk", chunk), _whole("devices", devices, 0), _whole("seed", seed, 0)
+    require(seed < 2**32, "seed", seed, f"a whole number from 0 to {2**32 - 1:,}")
     require_loggers(log)
     if first is not None:
         require(pop.size(first) <= population, "first", pop.size(first), f"at most the population of {population}")
@@ -202,8 +185,10 @@ def evolve(
         return Evolved(champion, worth, when, found.state, read_lines(home.path / METRICS))
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+def _whole(name: str, value: Any, least: int = 1) -> int:
+    """A setting as Python's own integer: one of NumPy, which a loop over its arrays gives, JSON does not know."""
+    require(is_whole(value) and value >= least, name, value, f"a whole number from {least}")
+    return int(value)
 
 
 def load_champion(out: str | Path, init: Callable[[Key], Member]) -> Member:
